@@ -1,0 +1,3 @@
+module udplab/integration
+
+go 1.26

@@ -1,0 +1,149 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+type sample struct {
+	Listen  Address       `env:"X_LISTEN" envDefault:":8888" help:"where clients send to"`
+	Page    Address       `env:"X_PAGE" envDefault:"localhost:80" empty:"off" help:"the page"`
+	Workers int           `env:"X_WORKERS" envDefault:"1" range:"0..64" help:"loops"`
+	Loss    float64       `env:"X_LOSS" envDefault:"0" range:"0..1" help:"share that is lost"`
+	Wait    time.Duration `env:"X_WAIT" envDefault:"1s" range:"1ms.." flag:"wait,W" help:"patience"`
+	JSON    bool          `env:"--json" flag:"json" help:"for programs"`
+	LogConfig
+}
+
+func (s *sample) Check(wrong func(variable, want string)) {
+	if s.Workers == 13 {
+		wrong("X_WORKERS", "any number but 13")
+	}
+}
+
+func port(args []string) (map[string]string, error) {
+	if len(args) == 0 {
+		return nil, nil
+	}
+	if err := Port(args[0]); err != nil {
+		return nil, err
+	}
+	return map[string]string{"X_LISTEN": ":" + args[0]}, nil
+}
+
+func TestEachSourceOverridesTheOneBefore(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		args    []string
+		check   func(s sample) bool
+	}{
+		{"defaults", nil, nil, func(s sample) bool {
+			return s.Listen == ":8888" && s.Page == "localhost:80" && s.Workers == 1 && s.Wait == time.Second && !s.JSON
+		}},
+		{"the environment", []string{"X_WORKERS=4", "X_WAIT=0.2"}, nil, func(s sample) bool {
+			return s.Workers == 4 && s.Wait == 200*time.Millisecond
+		}},
+		{"a flag over the environment", []string{"X_WAIT=3s"}, []string{"-W", "5ms"}, func(s sample) bool {
+			return s.Wait == 5*time.Millisecond
+		}},
+		{"an argument, with a flag behind it", nil, []string{"2526", "--wait=2s", "--json"}, func(s sample) bool {
+			return s.Listen == ":2526" && s.Wait == 2*time.Second && s.JSON
+		}},
+		{"empty means off where the tag says so", []string{"X_PAGE="}, nil, func(s sample) bool { return s.Page == "" }},
+		{"empty means not set elsewhere", []string{"X_WORKERS="}, nil, func(s sample) bool { return s.Workers == 1 }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var s sample
+			if _, err := Load(&s, Source{Prefix: "X_", Args: tt.args, Environ: tt.environ, Arguments: port}); err != nil {
+				t.Fatal(err)
+			}
+			if !tt.check(s) {
+				t.Errorf("got %+v", s)
+			}
+		})
+	}
+}
+
+func TestEveryProblemIsOneLineThatNamesThingValueAndCure(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		args    []string
+		want    []string
+	}{
+		{"a wrong type", []string{"X_WORKERS=many"}, nil, []string{`X_WORKERS="many": want a whole number from 0 to 64`}},
+		{"out of range", []string{"X_LOSS=1.5"}, nil, []string{`X_LOSS="1.5": want a number from 0 to 1`}},
+		{"not a number at all", []string{"X_LOSS=NaN"}, nil, []string{`X_LOSS="NaN": want a number from 0 to 1`}},
+		{"a negative duration", nil, []string{"--wait=-1s"}, []string{`--wait="-1s": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 1ms up`}},
+		{"an unknown format", []string{"LOG_FORMAT=xml"}, nil, []string{`LOG_FORMAT="xml": want pretty, text or json`}},
+		{"an address without a port", []string{"X_LISTEN=here"}, nil, []string{`X_LISTEN="here": want [host]:port with a port from 0 to 65535`}},
+		{"an unknown flag", nil, []string{"--fast"}, []string{`flag="--fast": want one of those that -h lists`}},
+		{"an unknown short flag", nil, []string{"-f"}, []string{`flag="-f": want one of those that -h lists`}},
+		{"a flag without its value", nil, []string{"--wait"}, []string{`--wait="": want a value`}},
+		{"a port out of range", nil, []string{"70000"}, []string{`port="70000": want a port from 1 to 65535`}},
+		{"a rule of the whole", []string{"X_WORKERS=13"}, nil, []string{`X_WORKERS="13": want any number but 13`}},
+		{"all at once", []string{"X_WORKERS=65", "X_LOSS=x"}, []string{"0"}, []string{
+			`X_LOSS="x": want a number from 0 to 1`, `X_WORKERS="65": want a whole number from 0 to 64`, `port="0": want a port from 1 to 65535`,
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var s sample
+			_, err := Load(&s, Source{Prefix: "X_", Args: tt.args, Environ: tt.environ, Arguments: port})
+			if err == nil {
+				t.Fatalf("accepted: %+v", s)
+			}
+			got := strings.Split(err.Error(), "\n")
+			slices.Sort(got)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
+			}
+			if code := ExitCode(err); code != 2 {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+}
+
+func TestAnUnknownVariableWithOurPrefixIsWarnedAbout(t *testing.T) {
+	var s sample
+	warnings, err := Load(&s, Source{Prefix: "X_", Environ: []string{"X_WROKERS=2", "PATH=/bin"}})
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "X_WROKERS") {
+		t.Errorf("warnings %q, error %v", warnings, err)
+	}
+}
+
+func TestHelpListsEveryFlagAndVariable(t *testing.T) {
+	var s sample
+	if _, err := Load(&s, Source{Args: []string{"-h"}}); !errors.Is(err, ErrHelp) {
+		t.Fatalf("-h: %v", err)
+	}
+	var out bytes.Buffer
+	Help(&out, "usage: sample [PORT]", &s)
+	for _, want := range []string{
+		"usage: sample [PORT]\n\nFlags:\n", "-W, --wait  1s", "    --json  off",
+		"X_PAGE      localhost:80", "the page (empty: off)", "LOG_FORMAT  pretty on a terminal, else text",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if strings.Count(out.String(), "--json") != 1 {
+		t.Errorf("a flag is listed as a variable:\n%s", out.String())
+	}
+}
+
+func FuzzParseDuration(f *testing.F) {
+	for _, s := range []string{"200ms", "0.2", "1e400", "-1", "NaN", "", "9223372037"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if d, err := ParseDuration(s); err == nil && d < 0 {
+			t.Errorf("%q is %v", s, d)
+		}
+	})
+}

@@ -1,0 +1,7 @@
+module udplab/services/pingserver
+
+go 1.26
+
+require udplab/services/kit v0.0.0
+
+replace udplab/services/kit => ../kit
