@@ -47,8 +47,12 @@ func (c LogConfig) Logger(out io.Writer) *slog.Logger {
 	return slog.New(&pretty{out: out, level: c.LogLevel})
 }
 
-// IsTerminal says whether a person looks at what is written to w.
+// IsTerminal says whether a person looks at what is written to w, also through
+// a BufferedWriter.
 func IsTerminal(w any) bool {
+	if b, ok := w.(*BufferedWriter); ok {
+		w = b.out
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -1,0 +1,143 @@
+package ledger
+
+import (
+	"net/netip"
+	"time"
+)
+
+// What the ledger knows beside turns: the state of the backends, the number of
+// sessions, and what happened.
+
+// backend is what is counted for one of them.
+type backend struct {
+	turns, forwarded, replies, repliesLost, answered uint64
+	bytesTo, bytesFrom                               uint64
+	rttLast, rttSum                                  time.Duration
+	rttCount                                         uint64
+	lastSeen                                         time.Duration
+	seen                                             bool
+
+	up       bool
+	since    time.Time
+	reason   string
+	addr     netip.AddrPort
+	wentUp   uint64
+	wentDown uint64
+}
+
+// sessions is what is counted for all sessions together.
+type sessions struct {
+	open, opened uint64
+	closed       [endings]uint64
+}
+
+// Ending is why a session ended.
+type Ending uint8
+
+const (
+	Idle    Ending = iota // nothing went through it for a while
+	Evicted               // another client needed its place
+	Stopped               // the balancer stopped
+	endings
+)
+
+var endingNames = [endings]string{"idle", "evicted", "stopped"}
+
+// String is the ending's name in logs and metrics.
+func (e Ending) String() string { return endingNames[e] }
+
+// EventKind is what sort of thing happened.
+type EventKind string
+
+const (
+	WentUp   EventKind = "up"
+	WentDown EventKind = "down"
+	Moved    EventKind = "moved"
+)
+
+// Event is something that happened to a backend.
+type Event struct {
+	Number  uint64 // counted from 0
+	At      time.Time
+	Kind    EventKind
+	Backend string
+	Reason  string         // why it went down
+	Addr    netip.AddrPort // where it is now; not valid if its name is gone
+}
+
+// eventsKept is how many events the ledger remembers.
+const eventsKept = 256
+
+// SessionOpened counts a new session.
+func (l *Ledger) SessionOpened() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sessions.open++
+	l.sessions.opened++
+}
+
+// SessionClosed counts the end of a session.
+func (l *Ledger) SessionClosed(why Ending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sessions.open--
+	l.sessions.closed[why]++
+}
+
+// BackendUp records that a backend is up (again), if it was not.
+func (l *Ledger) BackendUp(now time.Time, i int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := &l.backends[i]
+	if b.up {
+		return
+	}
+	b.up, b.since, b.reason = true, now, ""
+	b.wentUp++
+	l.happened(Event{At: now, Kind: WentUp, Backend: l.names[i], Addr: b.addr})
+}
+
+// BackendDown records that a backend is down and why, if it was not.
+func (l *Ledger) BackendDown(now time.Time, i int, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := &l.backends[i]
+	if !b.up {
+		return
+	}
+	b.up, b.since, b.reason = false, now, reason
+	b.wentDown++
+	l.happened(Event{At: now, Kind: WentDown, Backend: l.names[i], Reason: reason, Addr: b.addr})
+}
+
+// BackendAt records a backend's address; an invalid one means that its name
+// is gone. The first address is no event.
+func (l *Ledger) BackendAt(now time.Time, i int, addr netip.AddrPort) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := &l.backends[i]
+	moved := b.addr.IsValid() && addr.IsValid() && b.addr != addr
+	if addr.IsValid() {
+		b.addr = addr
+	}
+	if moved {
+		l.happened(Event{At: now, Kind: Moved, Backend: l.names[i], Addr: addr})
+	}
+}
+
+// Addr is where a backend is, or was when its name was last seen.
+func (l *Ledger) Addr(i int) netip.AddrPort {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.backends[i].addr
+}
+
+func (l *Ledger) happened(e Event) {
+	e.Number = l.eventSeq
+	l.eventSeq++
+	if len(l.events) == eventsKept {
+		copy(l.events, l.events[1:])
+		l.events = l.events[:eventsKept-1]
+	}
+	l.events = append(l.events, e)
+}

@@ -1,0 +1,281 @@
+// Package ledger is the record of what became of each datagram: a set of
+// counters, and a ring with the recent past, turn by turn. Everything that
+// people see of the balancer is read from it; the data path only appends.
+//
+// The package is pure: no sockets and no clock of its own. Workers append once
+// per batch under one short lock, and readers copy under the same lock, so
+// whatever a reader sees is one moment's truth: received is always forwarded
+// plus dropped.
+//
+// # Which reply answers which turn
+//
+// A datagram carries no mark that its reply would repeat, so the ledger
+// attributes: a reply answers the newest unanswered turn of that client at that
+// backend. Its round-trip time is taken only for the first reply after the
+// client's last datagram to that backend. Both are exact for a client that
+// waits for each answer, and an estimate for one that does not.
+package ledger
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Size is how many turns the ring remembers.
+const Size = 4096
+
+// HeadSize is how many bytes of a reply the ring remembers.
+const HeadSize = 64
+
+// Fate is what became of a datagram that the balancer received.
+type Fate uint8
+
+const (
+	Forwarded Fate = iota // the kernel took it for the backend
+
+	// Dropped after it had taken its turn:
+	Held       // its backend is down and keeps its turn
+	NoSocket   // no socket could be had for its session
+	SendFailed // the kernel would not take it
+
+	// Dropped without taking a turn:
+	NoBackend    // no backend is up
+	SessionLimit // its client is new, and there is no room for another session
+	Loop         // it came from a backend's own address
+	Shutdown     // the balancer is stopping
+	Stranger     // it came to a session's socket from an address that is no backend's
+
+	Fates // how many fates there are
+)
+
+var fateNames = [Fates]string{"forwarded", "held", "no_socket", "send_failed",
+	"no_backend", "session_limit", "loop", "shutdown", "stranger"}
+
+// String is the fate's name in logs and metrics.
+func (f Fate) String() string { return fateNames[f] }
+
+// TakesTurn says whether a datagram of this fate took a turn.
+func (f Fate) TakesTurn() bool { return f < NoBackend }
+
+// Pending strings together the turns of one session at one backend that no
+// reply has answered yet. The session keeps it, only the ledger touches it.
+// The zero value has none.
+type Pending struct {
+	newest uint64 // the number of the newest such turn, plus 1; 0: none
+	fresh  bool   // no reply has come since the newest was sent
+}
+
+// Arrival is a datagram that was received, and what became of it.
+type Arrival struct {
+	Client  netip.AddrPort
+	Bytes   int
+	Fate    Fate
+	Turn    uint64   // its number; like the next three only if the fate takes a turn
+	Backend int      // whose turn it was
+	Passed  int      // how many backends the turn passed over because they are down
+	Pending *Pending // of its session at that backend; needed if forwarded
+}
+
+// Reply is a datagram that a backend sent.
+type Reply struct {
+	Backend int
+	Bytes   int
+	Head    []byte   // its first bytes, copied; HeadSize are kept
+	Pending *Pending // of its session at that backend
+	Lost    bool     // the kernel would not take it for the client
+}
+
+// Ledger is the record. Its methods may be called by several goroutines.
+type Ledger struct {
+	names         []string
+	answerTimeout time.Duration
+	started       time.Time
+
+	mu        sync.Mutex
+	ring      [Size]slot
+	first     uint64 // the first turn this ledger was told of
+	last      uint64 // one more than the highest number it was told of
+	received  uint64
+	fates     [Fates]uint64
+	violation uint64
+	sessions  sessions
+	backends  []backend
+	events    []Event
+	eventSeq  uint64
+}
+
+// slot is a turn in the ring.
+type slot struct {
+	number  uint64 // plus 1; 0: never used
+	at      time.Duration
+	rtt     time.Duration // of the reply that answered; exact or not
+	before  uint64        // the next older turn of its Pending, as Pending.newest
+	client  netip.AddrPort
+	backend int32
+	passed  int32
+	bytes   int32
+	size    int32 // of the reply
+	fate    Fate
+	replied bool
+	exact   bool // rtt is that of the first reply after the client's last datagram
+	head    [HeadSize]byte
+}
+
+// New returns a ledger for backends of these names, all up, that was started
+// at the given time. A forwarded turn counts as silent when no reply has come
+// for answerTimeout.
+func New(names []string, answerTimeout time.Duration, started time.Time) *Ledger {
+	l := &Ledger{names: names, answerTimeout: answerTimeout, started: started, backends: make([]backend, len(names))}
+	for i := range l.backends {
+		l.backends[i] = backend{up: true, since: started}
+	}
+	return l
+}
+
+// Resume says that turns before the given number were another ledger's. It is
+// to be called before the first append.
+func (l *Ledger) Resume(number uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.first, l.last = number, number
+}
+
+// Received appends the datagrams of one batch, in the order of their turns.
+func (l *Ledger) Received(now time.Time, batch []Arrival) {
+	at := now.Sub(l.started)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.received += uint64(len(batch))
+	for i := range batch {
+		a := &batch[i]
+		l.fates[a.Fate]++
+		if a.Fate.TakesTurn() {
+			l.write(at, a)
+		}
+	}
+}
+
+// write puts a turn into the ring and checks that it is in its place.
+func (l *Ledger) write(at time.Duration, a *Arrival) {
+	s := &l.ring[a.Turn%Size]
+	if !l.follows(s, a.Turn) {
+		l.violation++
+	}
+	*s = slot{number: a.Turn + 1, at: at, client: a.Client, backend: int32(a.Backend),
+		passed: int32(a.Passed), bytes: int32(a.Bytes), fate: a.Fate}
+	l.last = max(l.last, a.Turn+1)
+	if before := &l.ring[(a.Turn-1)%Size]; a.Turn > 0 && before.number == a.Turn && !l.adjacent(before, s) {
+		l.violation++
+	}
+	if after := &l.ring[(a.Turn+1)%Size]; after.number == a.Turn+2 && !l.adjacent(s, after) {
+		l.violation++
+	}
+
+	b := &l.backends[a.Backend]
+	b.turns++
+	if a.Fate != Forwarded {
+		return
+	}
+	b.forwarded++
+	b.bytesTo += uint64(a.Bytes)
+	s.before = a.Pending.newest
+	a.Pending.newest, a.Pending.fresh = a.Turn+1, true
+}
+
+// follows says whether a turn may take over this slot: the one there must be
+// exactly one round of the ring older. Any other means that a turn was given
+// twice or never recorded.
+func (l *Ledger) follows(s *slot, number uint64) bool {
+	if number < l.first {
+		return false
+	}
+	if number-l.first < Size {
+		return s.number == 0
+	}
+	return s.number == number-Size+1
+}
+
+// adjacent says whether turn b is the one after turn a: the next backend in
+// the circle, but for those that b passed over.
+func (l *Ledger) adjacent(a, b *slot) bool {
+	n := int32(len(l.backends))
+	return b.backend == (a.backend+1+b.passed)%n && b.passed < n
+}
+
+// Replied appends the replies of one batch.
+func (l *Ledger) Replied(now time.Time, batch []Reply) {
+	at := now.Sub(l.started)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range batch {
+		r := &batch[i]
+		b := &l.backends[r.Backend]
+		if r.Lost {
+			b.repliesLost++
+		} else {
+			b.replies++
+			b.bytesFrom += uint64(r.Bytes)
+		}
+		b.lastSeen = at
+		b.seen = true
+		l.answer(at, r)
+	}
+}
+
+// answer marks the turn that a reply answers, if the ring still has it.
+func (l *Ledger) answer(at time.Duration, r *Reply) {
+	number := r.Pending.newest
+	if number == 0 {
+		return // a second answer to the same datagram, or one that nobody asked for
+	}
+	s := &l.ring[(number-1)%Size]
+	if s.number != number { // so long ago that the ring has forgotten it
+		*r.Pending = Pending{}
+		return
+	}
+	s.replied, s.exact = true, r.Pending.fresh
+	s.rtt = at - s.at
+	s.size = int32(r.Bytes)
+	copy(s.head[:], r.Head)
+	r.Pending.newest, r.Pending.fresh = s.before, false
+
+	b := &l.backends[r.Backend]
+	b.answered++
+	if s.exact {
+		b.rttLast = s.rtt
+		b.rttSum += s.rtt
+		b.rttCount++
+	}
+}
+
+// Dropped counts datagrams that took no turn and that no client is to be named
+// for.
+func (l *Ledger) Dropped(fate Fate, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.received += uint64(n)
+	l.fates[fate] += uint64(n)
+}
+
+// Waiting is how many forwarded turns have neither been answered nor waited
+// longer than the answer timeout.
+func (l *Ledger) Waiting(now time.Time) int {
+	since := now.Sub(l.started) - l.answerTimeout
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for number := l.last; number > l.first && number+Size > l.last; number-- {
+		s := &l.ring[(number-1)%Size]
+		if s.number != number {
+			continue
+		}
+		if s.at <= since {
+			break
+		}
+		if s.fate == Forwarded && !s.replied {
+			n++
+		}
+	}
+	return n
+}

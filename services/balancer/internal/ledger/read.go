@@ -1,0 +1,181 @@
+package ledger
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Outcome is how a turn ended, as far as it has.
+type Outcome string
+
+const (
+	Waiting  Outcome = "waiting"  // forwarded, no reply yet
+	Answered Outcome = "answered" // a reply came back
+	Silent   Outcome = "silent"   // forwarded, and no reply within the answer timeout
+	Dropped  Outcome = "dropped"  // it took its turn and was not forwarded
+)
+
+// Turn is one turn as readers see it.
+type Turn struct {
+	Number  uint64 // counted from 0 since the first start
+	At      time.Time
+	Client  netip.AddrPort
+	Backend int    // its place in the order of configuration, from 0
+	Server  string // the backend's name
+	Bytes   int    // of the client's datagram
+	Fate    Fate
+	Outcome Outcome
+	RTT     time.Duration // until the reply; 0 if none came
+	Exact   bool          // RTT is certain: see "Which reply answers which turn"
+	Reply   []byte        // the reply's first bytes, HeadSize at most
+	Size    int           // of the whole reply, in bytes
+}
+
+// Since copies the turns from the given number on, at most limit of them, and
+// says how many the ring had forgotten before the first of them. A turn that a
+// worker has taken but not yet appended ends the list: it comes next time.
+func (l *Ledger) Since(now time.Time, from uint64, limit int) (turns []Turn, missed uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	oldest := l.first
+	if l.last-l.first > Size {
+		oldest = l.last - Size
+	}
+	if from < oldest {
+		missed, from = oldest-from, oldest
+	}
+	for number := from; number < l.last && len(turns) < limit; number++ {
+		s := &l.ring[number%Size]
+		if s.number != number+1 {
+			break
+		}
+		turns = append(turns, l.read(now, s))
+	}
+	return turns, missed
+}
+
+// Turn copies one turn; ok is false if the ring has forgotten it or was never
+// told of it.
+func (l *Ledger) Turn(now time.Time, number uint64) (t Turn, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := &l.ring[number%Size]
+	if s.number != number+1 {
+		return Turn{}, false
+	}
+	return l.read(now, s), true
+}
+
+func (l *Ledger) read(now time.Time, s *slot) Turn {
+	t := Turn{
+		Number: s.number - 1, At: l.started.Add(s.at), Client: s.client,
+		Backend: int(s.backend), Server: l.names[s.backend],
+		Bytes: int(s.bytes), Fate: s.fate,
+	}
+	switch {
+	case s.fate != Forwarded:
+		t.Outcome = Dropped
+	case s.replied:
+		t.Outcome, t.RTT, t.Exact, t.Size = Answered, s.rtt, s.exact, int(s.size)
+		t.Reply = append(t.Reply, s.head[:min(len(s.head), int(s.size))]...)
+	case now.Sub(t.At) >= l.answerTimeout:
+		t.Outcome = Silent
+	default:
+		t.Outcome = Waiting
+	}
+	return t
+}
+
+// Last is the number of the turn that comes after the newest one recorded.
+func (l *Ledger) Last() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+// Events copies what happened from the given number on, and says how many
+// events were forgotten before the first of them.
+func (l *Ledger) Events(from uint64) (events []Event, missed uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	oldest := l.eventSeq - uint64(len(l.events))
+	if from < oldest {
+		missed, from = oldest-from, oldest
+	}
+	from = min(from, l.eventSeq)
+	return append(events, l.events[from-oldest:]...), missed
+}
+
+// Snapshot is every counter at one moment.
+type Snapshot struct {
+	At, Started     time.Time
+	Received        uint64
+	Forwarded       uint64
+	Replied         uint64        // replies that went out to clients
+	Dropped         [Fates]uint64 // by fate; that of Forwarded is 0
+	Turns           uint64        // taken since the first start, over restarts
+	OrderViolations uint64        // turns out of place; never anything but 0
+	Sessions        uint64        // open now
+	SessionsOpened  uint64
+	SessionsClosed  [endings]uint64 // by Ending
+	Backends        []Backend
+}
+
+// DroppedTotal is the sum over all reasons: Received is always Forwarded plus
+// this.
+func (s Snapshot) DroppedTotal() (sum uint64) {
+	for _, n := range s.Dropped {
+		sum += n
+	}
+	return sum
+}
+
+// Backend is what is known of one backend.
+type Backend struct {
+	Name      string
+	Addr      netip.AddrPort // where it is, or was when its name was last seen
+	Up        bool
+	Since     time.Time // when it went up or down
+	Reason    string    // why it is down
+	Turns     uint64    // it had, forwarded or not
+	Forwarded uint64
+	Replies   uint64 // that went out to clients
+	Lost      uint64 // replies that the kernel would not take for the client
+	Answered  uint64 // turns that a reply came to
+	BytesTo   uint64 // of payload, client to backend
+	BytesFrom uint64 // of payload, backend to client
+	WentUp    uint64
+	WentDown  uint64
+	RTTLast   time.Duration // of the last certain round trip; 0: none yet
+	RTTMean   time.Duration
+	LastSeen  time.Time // when its last reply came; zero: never
+}
+
+// Snapshot copies the counters.
+func (l *Ledger) Snapshot(now time.Time) Snapshot {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := Snapshot{
+		At: now, Started: l.started, Received: l.received, Forwarded: l.fates[Forwarded],
+		Dropped: l.fates, Turns: l.last, OrderViolations: l.violation,
+		Sessions: l.sessions.open, SessionsOpened: l.sessions.opened, SessionsClosed: l.sessions.closed,
+	}
+	s.Dropped[Forwarded] = 0
+	for i := range l.backends {
+		b := &l.backends[i]
+		s.Replied += b.replies
+		out := Backend{
+			Name: l.names[i], Addr: b.addr, Up: b.up, Since: b.since, Reason: b.reason,
+			Turns: b.turns, Forwarded: b.forwarded, Replies: b.replies, Lost: b.repliesLost, Answered: b.answered,
+			BytesTo: b.bytesTo, BytesFrom: b.bytesFrom, WentUp: b.wentUp, WentDown: b.wentDown, RTTLast: b.rttLast,
+		}
+		if b.rttCount > 0 {
+			out.RTTMean = b.rttSum / time.Duration(b.rttCount)
+		}
+		if b.seen {
+			out.LastSeen = l.started.Add(b.lastSeen)
+		}
+		s.Backends = append(s.Backends, out)
+	}
+	return s
+}

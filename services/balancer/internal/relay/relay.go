@@ -1,0 +1,94 @@
+// Package relay carries datagrams: from clients to the backends whose turn it
+// is, and the replies back.
+//
+//	client ──► listener ──► session's socket ──► backend
+//	client ◄── listener ◄── session's socket ◄── backend
+//
+// A session is one client and what its datagrams leave from, so that a reply
+// that comes back there is known to be that client's. Nothing waits for
+// anything but input: no datagram waits for another's reply, and what the
+// kernel refuses is dropped and counted under its reason.
+//
+// There is one promise and a data path for it on package net, which is the one
+// to read first and runs everywhere (portable.go).
+package relay
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/rotation"
+)
+
+// Config is what a Relay is made of.
+type Config struct {
+	Listen      string        // "[host]:port" that clients send to
+	SessionIdle time.Duration // a session without a datagram for so long is closed
+	MaxSessions int           // clients at once
+	Drain       time.Duration // how long replies are still carried after the stop
+	Rotation    *rotation.Rotation
+	Ledger      *ledger.Ledger
+	Backends    Backends
+}
+
+// Backends is what the data path asks about the backends and what it tells
+// about them. It is called for every datagram, by several goroutines.
+type Backends interface {
+	// Len is how many there are.
+	Len() int
+	// Addr is where a backend is now; not valid if nobody knows.
+	Addr(backend int) netip.AddrPort
+	// Owner says whose address this is, and whether it is the current one.
+	Owner(addr netip.AddrPort) (backend int, current, ok bool)
+	// Refused tells that the system reported err, a refusal, for a datagram
+	// to addr.
+	Refused(backend int, addr netip.AddrPort, err error)
+	// Answered tells that a reply came from addr.
+	Answered(backend int, addr netip.AddrPort)
+	// Tried tells that a trial turn has been used.
+	Tried(backend int)
+}
+
+// Relay is a data path.
+type Relay interface {
+	// Addr is the address it listens on.
+	Addr() netip.AddrPort
+	// ReceiveBuffer is the listener's buffer in bytes, asked for and granted;
+	// granted is 0 where the system does not say.
+	ReceiveBuffer() (asked, granted int)
+	// Run carries datagrams until the context ends, then replies for as long
+	// as Drain allows, closes every socket and returns nil. It returns an
+	// error if the listener fails.
+	Run(ctx context.Context) error
+	// Close releases a Relay that is not going to Run.
+	Close() error
+}
+
+// DataPath names a way to carry datagrams: "auto" is the best there is for the
+// system.
+type DataPath string
+
+// UnmarshalText refuses a name that no data path has.
+func (d *DataPath) UnmarshalText(text []byte) error {
+	switch DataPath(text) {
+	case "auto", "portable":
+		*d = DataPath(text)
+		return nil
+	}
+	return fmt.Errorf("%q is no data path", text)
+}
+
+// Open opens the data path's sockets and starts nothing. Its errors name the
+// address that could not be had.
+func Open(ctx context.Context, cfg Config) (Relay, error) { return openPortable(ctx, cfg) }
+
+// receiveBuffer is what a listener asks the kernel for, in bytes: some 5,000
+// small datagrams by the kernel's way of counting, a burst's worth.
+const receiveBuffer = 4 << 20
+
+// evictAfter is how long a session must have been idle to give up its place to
+// a new client when all places are taken.
+const evictAfter = time.Second

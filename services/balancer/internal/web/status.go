@@ -1,0 +1,95 @@
+package web
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"udplab/services/balancer/internal/ledger"
+)
+
+// Status is the answer of /api/status: everything at one moment. Times are
+// RFC 3339, durations milliseconds as numbers, what is not known is null.
+type Status struct {
+	Facts
+	At              time.Time         `json:"at"`
+	Started         time.Time         `json:"started"`
+	Next            *string           `json:"next"` // whose turn is next; null: nobody is up
+	Received        uint64            `json:"received"`
+	Forwarded       uint64            `json:"forwarded"`
+	Replied         uint64            `json:"replied"`
+	DroppedTotal    uint64            `json:"dropped_total"`
+	Dropped         map[string]uint64 `json:"dropped"`
+	Turns           uint64            `json:"turns"` // since the first start, over restarts
+	OrderViolations uint64            `json:"order_violations"`
+	Sessions        uint64            `json:"sessions"`
+	Backends        []BackendStatus   `json:"backends"`
+}
+
+// BackendStatus is one server in Status, in turn order.
+type BackendStatus struct {
+	Name       string     `json:"name"`
+	Configured string     `json:"configured"`
+	Addr       *string    `json:"addr"`
+	Up         bool       `json:"up"`
+	Since      time.Time  `json:"since"`
+	Reason     string     `json:"reason,omitempty"`
+	Turns      uint64     `json:"turns"`
+	Forwarded  uint64     `json:"forwarded"`
+	Answered   uint64     `json:"answered"`
+	Replies    uint64     `json:"replies"`
+	BytesTo    uint64     `json:"bytes_to"`
+	BytesFrom  uint64     `json:"bytes_from"`
+	RTTLast    *float64   `json:"rtt_last_ms"`
+	RTTMean    *float64   `json:"rtt_mean_ms"`
+	LastSeen   *time.Time `json:"last_seen"`
+}
+
+func status(cfg Config) Status {
+	s := cfg.Ledger.Snapshot(time.Now())
+	out := Status{
+		Facts: cfg.Facts, At: s.At, Started: s.Started,
+		Received: s.Received, Forwarded: s.Forwarded, Replied: s.Replied,
+		DroppedTotal: s.DroppedTotal(), Dropped: map[string]uint64{},
+		Turns: s.Turns, OrderViolations: s.OrderViolations, Sessions: s.Sessions,
+	}
+	for f := ledger.Forwarded + 1; f < ledger.Fates; f++ {
+		out.Dropped[f.String()] = s.Dropped[f]
+	}
+	if next, ok := cfg.Rotation.Next(); ok {
+		out.Next = &s.Backends[next].Name
+	}
+	for i, b := range s.Backends {
+		row := BackendStatus{
+			Name: b.Name, Configured: cfg.Facts.Servers[i], Up: b.Up, Since: b.Since, Reason: b.Reason,
+			Turns: b.Turns, Forwarded: b.Forwarded, Answered: b.Answered, Replies: b.Replies,
+			BytesTo: b.BytesTo, BytesFrom: b.BytesFrom,
+			RTTLast: millis(b.RTTLast), RTTMean: millis(b.RTTMean),
+		}
+		if b.Addr.IsValid() {
+			addr := b.Addr.String()
+			row.Addr = &addr
+		}
+		if !b.LastSeen.IsZero() {
+			row.LastSeen = &b.LastSeen
+		}
+		out.Backends = append(out.Backends, row)
+	}
+	return out
+}
+
+// millis is a duration in milliseconds; nil if there is none.
+func millis(d time.Duration) *float64 {
+	if d == 0 {
+		return nil
+	}
+	ms := float64(d.Microseconds()) / 1000
+	return &ms
+}
+
+func serveStatus(w http.ResponseWriter, cfg Config) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(status(cfg)) // fails only when the reader has gone
+}

@@ -1,0 +1,262 @@
+// The balancer hands every UDP datagram to the next server in strict order and
+// carries the replies back. This file wires its rooms together; the way of a
+// datagram begins in internal/relay.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"udplab/services/balancer/internal/backend"
+	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/relay"
+	"udplab/services/balancer/internal/rotation"
+	"udplab/services/balancer/internal/state"
+	"udplab/services/balancer/internal/turnlog"
+	"udplab/services/balancer/internal/web"
+	"udplab/services/kit/app"
+)
+
+func main() {
+	app.Main("balancer", func(ctx context.Context) error {
+		return run(ctx, os.Args[1:], os.Environ(), os.Stdout)
+	})
+}
+
+// run is the balancer from its arguments to its exit.
+func run(ctx context.Context, args, environ []string, stdout io.Writer) error {
+	check := len(args) > 0 && args[0] == "healthcheck"
+	if check {
+		args = args[1:]
+	}
+	cfg, warnings, err := load(args, environ)
+	if errors.Is(err, app.ErrHelp) {
+		app.Help(stdout, usage, cfg)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if check {
+		return healthcheck(ctx, cfg)
+	}
+	log := cfg.Logger(stdout)
+	for _, warning := range warnings {
+		log.Warn(warning)
+	}
+	b, err := open(ctx, cfg, log)
+	if err != nil {
+		return app.CannotStart(err)
+	}
+	return b.serve(ctx)
+}
+
+// balancer is everything that is open.
+type balancer struct {
+	cfg      *config
+	log      *slog.Logger
+	rotation *rotation.Rotation
+	ledger   *ledger.Ledger
+	backends *backend.Set
+	relay    relay.Relay
+	page     net.Listener // nil: off
+	state    *state.Store // nil: off
+}
+
+// open opens everything and starts nothing, or opens nothing.
+func open(ctx context.Context, cfg *config, log *slog.Logger) (_ *balancer, err error) {
+	b := &balancer{
+		cfg: cfg, log: log,
+		rotation: rotation.New(len(cfg.Backends), cfg.WhenDown),
+		ledger:   ledger.New(cfg.names(), cfg.AnswerTimeout, time.Now()),
+	}
+	b.backends, err = backend.Resolve(ctx, backend.Config{
+		Servers: cfg.Backends, ResolveInterval: cfg.ResolveInterval,
+		Probe: backend.Probe{
+			Payload: cfg.Probe, Interval: cfg.ProbeInterval, Timeout: cfg.ProbeTimeout,
+			Rise: cfg.ProbeRise, Fall: cfg.ProbeFall,
+		},
+		Rotation: b.rotation, Ledger: b.ledger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.relay, err = relay.Open(ctx, relay.Config{
+		Listen: string(cfg.Listen), SessionIdle: cfg.SessionIdle, MaxSessions: cfg.MaxSessions, Drain: cfg.Drain,
+		Rotation: b.rotation, Ledger: b.ledger, Backends: b.backends,
+	})
+	if err != nil {
+		return nil, app.Problem{Name: "BALANCER_LISTEN", Value: string(cfg.Listen), Want: fmt.Sprintf("an address that is free here (%v)", err)}
+	}
+	if cfg.HTTP != "" {
+		b.page, err = web.Listen(ctx, string(cfg.HTTP))
+		if err != nil {
+			b.relay.Close()
+			return nil, app.Problem{Name: "BALANCER_HTTP", Value: string(cfg.HTTP), Want: fmt.Sprintf("an address that is free here, or empty for no page (%v)", err)}
+		}
+	}
+	if cfg.StateFile != "" {
+		b.resume()
+	}
+	return b, nil
+}
+
+// resume goes on where the state file says.
+func (b *balancer) resume() {
+	store, cursor, err := state.Open(b.cfg.StateFile, b.cfg.names())
+	if err != nil {
+		b.log.Warn(err.Error())
+	}
+	b.state = store
+	b.rotation.Resume(cursor.Number, cursor.Next)
+	b.ledger.Resume(cursor.Number)
+	if cursor.Number > 0 {
+		b.log.Info(fmt.Sprintf("going on after turn %d of an earlier run: the next is %s's", cursor.Number, b.cfg.names()[cursor.Next]))
+	}
+}
+
+// serve runs until the context ends or the data path dies.
+func (b *balancer) serve(ctx context.Context) error {
+	b.announce()
+	// Everything that watches the data path ends after it.
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWatching()
+	var alive atomic.Bool
+	var watchers sync.WaitGroup
+	watchers.Go(func() { b.backends.Run(watching) })
+	watchers.Go(func() {
+		turnlog.Run(watching, turnlog.Config{Ledger: b.ledger, Log: b.log, WhenDown: b.cfg.WhenDown, AnswerTimeout: b.cfg.AnswerTimeout})
+	})
+	if b.state != nil {
+		watchers.Go(func() { b.keepState(watching) })
+	}
+	if b.page != nil {
+		server := web.New(b.page, web.Config{
+			Ledger: b.ledger, Rotation: b.rotation, Alive: alive.Load, Hosts: b.cfg.HTTPHosts, Facts: b.facts(),
+		})
+		watchers.Go(func() {
+			if err := server.Serve(watching); err != nil {
+				b.log.Error(fmt.Sprintf("the page is gone: %v", err))
+			}
+		})
+	}
+
+	alive.Store(true)
+	err := b.relay.Run(ctx)
+	alive.Store(false)
+	stopWatching()
+	watchers.Wait()
+	b.sumUp()
+	return err
+}
+
+// keepState saves the rotation's place once a second and at the end.
+func (b *balancer) keepState(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	failed := false
+	for done := false; !done; {
+		select {
+		case <-ctx.Done():
+			done = true
+		case <-tick.C:
+		}
+		number, next := b.rotation.Cursor()
+		err := b.state.Save(state.Cursor{Number: number, Next: next})
+		if err != nil && !failed {
+			b.log.Warn(err.Error())
+		}
+		failed = err != nil
+	}
+}
+
+// announce says where everything is. Programs that start a balancer on free
+// ports read the attributes.
+func (b *balancer) announce() {
+	asked, granted := b.relay.ReceiveBuffer()
+	page := "off"
+	if b.page != nil {
+		page = "http://" + app.Loopback(b.page.Addr().String())
+	}
+	b.log.Info(fmt.Sprintf("balancer listens on %v, page %s", b.relay.Addr(), page),
+		"event", "listening", "addr", b.relay.Addr().String(), "http", page,
+		"receive_buffer_asked", asked, "receive_buffer_granted", granted)
+	for i, s := range b.cfg.Backends {
+		b.log.Info(fmt.Sprintf("turn %d: %s at %v", i+1, s.Name, b.backends.Addr(i)), "server", s.Name, "addr", b.backends.Addr(i).String())
+	}
+}
+
+// sumUp says at the end how everything was.
+func (b *balancer) sumUp() {
+	s := b.ledger.Snapshot(time.Now())
+	drops, attrs := "", []any{"received", s.Received, "forwarded", s.Forwarded, "replied", s.Replied, "dropped", s.DroppedTotal()}
+	for f, n := range s.Dropped {
+		if n > 0 {
+			drops += fmt.Sprintf(", %s %d", ledger.Fate(f), n)
+			attrs = append(attrs, "dropped_"+ledger.Fate(f).String(), n)
+		}
+	}
+	if drops != "" {
+		drops = " (" + drops[2:] + ")"
+	}
+	next := "nobody's: no server is up"
+	if i, ok := b.rotation.Next(); ok {
+		next = b.cfg.Backends[i].Name + "'s"
+	}
+	b.log.Info(fmt.Sprintf("stopped: %d received, %d forwarded, %d replied, %d dropped%s; the next turn is %s",
+		s.Received, s.Forwarded, s.Replied, s.DroppedTotal(), drops, next), attrs...)
+}
+
+func (b *balancer) facts() web.Facts {
+	facts := web.Facts{
+		Version: version(), Listen: b.relay.Addr().String(),
+		DataPath: "portable", WhenDown: b.cfg.WhenDown.String(),
+	}
+	for _, s := range b.cfg.Backends {
+		facts.Servers = append(facts.Servers, s.Address())
+	}
+	return facts
+}
+
+// version is the module's version as the build recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// healthcheck asks the balancer that this configuration describes whether it
+// is alive.
+func healthcheck(ctx context.Context, cfg *config) error {
+	if cfg.HTTP == "" {
+		return app.Problem{Name: "BALANCER_HTTP", Value: "", Want: "an address: the health is asked there"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+app.Loopback(string(cfg.HTTP))+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	request.Host = cfg.HTTPHosts[0]
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(answer.Body, 200))
+		return fmt.Errorf("%s: %s", answer.Status, text)
+	}
+	return nil
+}
