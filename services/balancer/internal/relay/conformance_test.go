@@ -1,0 +1,469 @@
+package relay
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/rotation"
+)
+
+// One suite for every data path: the promise is the same.
+func TestConformance(t *testing.T) {
+	paths := map[string]opener{"portable": openPortable}
+	for name, open := range paths {
+		t.Run(name, func(t *testing.T) {
+			for _, tt := range []struct {
+				name string
+				test func(*testing.T, opener)
+			}{
+				{"the order carries on from one client to the next", testOrder},
+				{"any size passes whole, over both address families", testSizes},
+				{"nobody waits for another's reply", testNobodyWaits},
+				{"every client gets its own answers and the order is exact", testManyClients},
+				{"a wildcard listener answers from the address that was asked", testAskedAddress},
+				{"over the session limit no turn is taken, and who is idle makes room", testSessionLimit},
+				{"idle sessions are closed with their sockets", testIdleExpiry},
+				{"a backend that refuses is passed over and comes back", testRefusal},
+				{"a backend that is down keeps its turn under hold", testHold},
+				{"without a backend no turn is taken", testNoBackend},
+				{"a trial turn is reported", testTrial},
+				{"a datagram from a backend's own address is dropped", testLoop},
+				{"a stranger's datagram reaches no client", testStranger},
+				{"a backend that moved answers from both places", testMoved},
+				{"a second reply reaches the client", testSecondReply},
+				{"replies are still carried while it stops", testDrain},
+				{"it stops under no traffic", testStopIdle},
+				{"it stops one datagram later", testStopAfterOne},
+				{"it stops under flood", testStopUnderFlood},
+			} {
+				t.Run(tt.name, func(t *testing.T) { tt.test(t, open) })
+			}
+		})
+	}
+}
+
+func testOrder(t *testing.T, open opener) {
+	r := open.start(t, setup{})
+	for run, want := range []string{"1231231231", "2312312312", "3123123123"} {
+		if got := r.client().who(10); got != want {
+			t.Errorf("client %d: %s, want %s", run+1, got, want)
+		}
+	}
+	if s := r.snapshot(); s.Turns != 30 || s.Replied != 30 || s.Sessions != 3 {
+		t.Errorf("turns %d, replied %d, sessions %d", s.Turns, s.Replied, s.Sessions)
+	}
+}
+
+func testSizes(t *testing.T, open opener) {
+	for _, tt := range []struct{ listen, servers string }{
+		{"127.0.0.1:0", "127.0.0.1:0"}, {"[::1]:0", "[::1]:0"}, {"127.0.0.1:0", "[::1]:0"}, {"[::1]:0", "127.0.0.1:0"},
+	} {
+		t.Run(tt.listen+" to "+tt.servers, func(t *testing.T) {
+			r := open.start(t, setup{listen: tt.listen, servers: tt.servers, prepare: func(servers []*server) {
+				for _, s := range servers {
+					s.answer = (*server).echo
+				}
+			}})
+			c := r.client()
+			for _, size := range []int{0, 1, 64, 1472, 1473, 9000, 65_507, 0, 64} {
+				payload := strings.Repeat("x", size)
+				if got := c.ask(payload); got != payload {
+					t.Errorf("%d bytes came back as %d", size, len(got))
+				}
+			}
+			if s := r.snapshot(); s.Turns != 9 || s.Replied != 9 {
+				t.Errorf("turns %d, replied %d: an empty datagram is a datagram", s.Turns, s.Replied)
+			}
+		})
+	}
+}
+
+func testNobodyWaits(t *testing.T, open opener) {
+	r := open.start(t, setup{prepare: func(servers []*server) { servers[0].answer = (*server).silent }})
+	a, b := r.client(), r.client()
+	a.send([]byte("to server1, which never answers"))
+	eventually(t, "server1 was asked", func() bool { return r.servers[0].asked.Load() == 1 })
+	if got := b.who(2); got != "23" {
+		t.Errorf("answered by %s", got)
+	}
+	a.send([]byte("1"))
+	eventually(t, "server1 was asked again", func() bool { return r.servers[0].asked.Load() == 2 })
+	if got := a.ask("and on"); got != "and on server2" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func testManyClients(t *testing.T, open opener) {
+	const clients, each, window = 20, 150, 5
+	r := open.start(t, setup{})
+	var wrong atomic.Int64
+	var wg sync.WaitGroup
+	for k := range clients {
+		c := r.client()
+		wg.Go(func() {
+			sent, heard := 0, 0
+			for heard < each {
+				for sent < each && sent-heard < window {
+					c.conn.Write(fmt.Appendf(nil, "client %d", k))
+					sent++
+				}
+				answer, ok := c.hear(patience)
+				if !ok {
+					t.Errorf("client %d: %d answers of %d", k, heard, each)
+					return
+				}
+				if !strings.HasPrefix(answer, fmt.Sprintf("client %d server", k)) {
+					wrong.Add(1)
+				}
+				heard++
+			}
+		})
+	}
+	wg.Wait()
+	if wrong.Load() > 0 {
+		t.Errorf("%d answers went to the wrong client", wrong.Load())
+	}
+	s := r.snapshot()
+	for i, b := range s.Backends {
+		if b.Turns != clients*each/3 || r.servers[i].asked.Load() != clients*each/3 || b.Answered != b.Turns {
+			t.Errorf("%s: %d turns, asked %d times, %d answered, want %d", b.Name, b.Turns, r.servers[i].asked.Load(), b.Answered, clients*each/3)
+		}
+	}
+}
+
+func testAskedAddress(t *testing.T, open opener) {
+	for _, host := range []string{"127.0.0.1", "127.0.0.2", "::1"} {
+		t.Run(host, func(t *testing.T) {
+			r := open.start(t, setup{listen: ":0"})
+			if got := r.clientAt(host).who(3); got != "123" {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+}
+
+func testSessionLimit(t *testing.T, open opener) {
+	r := open.start(t, setup{sessions: 2})
+	a, b, c := r.client(), r.client(), r.client()
+	if got := a.who(1) + b.who(1); got != "12" {
+		t.Fatalf("got %s", got)
+	}
+	c.send([]byte("one too many"))
+	eventually(t, "the third client's datagram was dropped", func() bool { return r.snapshot().Dropped[ledger.SessionLimit] == 1 })
+	if got := b.who(2); got != "31" {
+		t.Errorf("the dropped datagram took a turn: %s", got)
+	}
+	// a is idle; when it has been for a second, c gets its place.
+	deadline := time.Now().Add(patience)
+	for {
+		b.who(1)
+		c.send([]byte("and now?"))
+		if _, ok := c.hear(50 * time.Millisecond); ok {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no idle session made room")
+		}
+	}
+	s := r.snapshot()
+	if s.Sessions != 2 || s.SessionsClosed[ledger.Evicted] != 1 {
+		t.Errorf("sessions %d, evicted %d", s.Sessions, s.SessionsClosed[ledger.Evicted])
+	}
+	if got := b.ask("still here"); !strings.HasPrefix(got, "still here") {
+		t.Errorf("the client that was not idle lost its session: %q", got)
+	}
+}
+
+func testIdleExpiry(t *testing.T, open opener) {
+	r := open.start(t, setup{idle: 30 * time.Millisecond})
+	before := openFiles(t)
+	c := r.client()
+	if got := c.who(3); got != "123" {
+		t.Fatalf("got %s", got)
+	}
+	eventually(t, "the session was closed", func() bool { return r.snapshot().SessionsClosed[ledger.Idle] >= 1 && r.snapshot().Sessions == 0 })
+	eventually(t, "its sockets were closed", func() bool { return openFiles(t) <= before+1 }) // +1: the client's own
+	if got := c.who(4); got != "1231" {
+		t.Errorf("after its session was closed: %s", got)
+	}
+}
+
+// openFiles counts this process's open files where the system shows them.
+func openFiles(t *testing.T) int {
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	return len(files)
+}
+
+func testRefusal(t *testing.T, open opener) {
+	r := open.start(t, setup{})
+	c := r.client()
+	c.who(3)
+	addr := r.servers[1].addr.String()
+	r.servers[1].stop()
+	c.who(1)
+	c.send([]byte("lost on server2"))
+	eventually(t, "the refusal was heard", func() bool { return r.backends.isDown(1) })
+	if got := c.who(5); got != "31313" {
+		t.Errorf("while server2 is down: %s", got)
+	}
+	if lost := r.snapshot().DroppedTotal(); lost != 0 {
+		t.Errorf("%d datagrams were dropped: the kernel took them all", lost)
+	}
+	again := startServer(t, "server2", addr).serve()
+	r.rotation.Set(1, rotation.Trial)
+	if got := c.who(4); got != "1231" {
+		t.Errorf("after server2 came back: %s, asked %d times", got, again.asked.Load())
+	}
+	if r.backends.isDown(1) {
+		t.Error("its reply did not bring server2 back")
+	}
+}
+
+func testHold(t *testing.T, open opener) {
+	r := open.start(t, setup{whenDown: rotation.Hold})
+	c := r.client()
+	r.rotation.Set(1, rotation.Down)
+	c.who(1)
+	c.send([]byte("lost"))
+	if got := c.who(2); got != "31" {
+		t.Errorf("got %s", got)
+	}
+	if s := r.snapshot(); s.Dropped[ledger.Held] != 1 || s.Turns != 4 || s.Received != 4 {
+		t.Errorf("held %d, turns %d, received %d", s.Dropped[ledger.Held], s.Turns, s.Received)
+	}
+}
+
+func testNoBackend(t *testing.T, open opener) {
+	r := open.start(t, setup{})
+	c := r.client()
+	for i := range 3 {
+		r.rotation.Set(i, rotation.Down)
+	}
+	c.send([]byte("to nobody"))
+	eventually(t, "it was dropped", func() bool { return r.snapshot().Dropped[ledger.NoBackend] == 1 })
+	for i := range 3 {
+		r.rotation.Set(i, rotation.Up)
+	}
+	if got := c.who(3); got != "123" {
+		t.Errorf("afterwards: %s", got)
+	}
+}
+
+func testTrial(t *testing.T, open opener) {
+	r := open.start(t, setup{})
+	r.rotation.Set(1, rotation.Trial)
+	c := r.client()
+	if got := c.who(2); got != "12" {
+		t.Errorf("got %s", got)
+	}
+	eventually(t, "the trial was reported", func() bool {
+		r.backends.mu.Lock()
+		defer r.backends.mu.Unlock()
+		return r.backends.tried == 1
+	})
+}
+
+func testLoop(t *testing.T, open opener) {
+	r := open.start(t, setup{})
+	if _, err := r.servers[0].conn.WriteToUDPAddrPort([]byte("round and round"), r.relay.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it was dropped", func() bool { return r.snapshot().Dropped[ledger.Loop] == 1 })
+	if got := r.client().who(1); got != "1" {
+		t.Errorf("it took a turn: %s", got)
+	}
+}
+
+func testStranger(t *testing.T, open opener) {
+	r := open.start(t, setup{})
+	c := r.client()
+	c.who(1)
+	session := *r.servers[0].from.Load()
+	stranger, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(session))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	for range 3 {
+		stranger.Write([]byte("buy this")) // may be refused: that is an answer too
+	}
+	for range 2 {
+		if got := c.ask("ping"); !strings.HasPrefix(got, "ping server") {
+			t.Errorf("the client heard %q", got)
+		}
+	}
+	if r.backends.isDown(0) || r.snapshot().Replied != 3 {
+		t.Errorf("the stranger counted as a server: replied %d", r.snapshot().Replied)
+	}
+}
+
+func testMoved(t *testing.T, open opener) {
+	r := open.start(t, setup{prepare: func(servers []*server) { servers[0].answer = (*server).silent }})
+	c := r.client()
+	c.send([]byte("first"))
+	eventually(t, "server1 was asked", func() bool { return r.servers[0].asked.Load() == 1 })
+	moved := startServer(t, "server1", "127.0.0.1:0").serve()
+	r.backends.move(0, moved.addr)
+	if got := c.who(3); got != "231" {
+		t.Errorf("after the move: %s", got)
+	}
+	if moved.asked.Load() != 1 || r.servers[0].asked.Load() != 1 {
+		t.Errorf("asked %d times at the new place, %d at the old", moved.asked.Load(), r.servers[0].asked.Load())
+	}
+	r.servers[0].named([]byte("late"), *r.servers[0].from.Load())
+	if got, _ := c.hear(patience); got != "late server1" {
+		t.Errorf("the late reply from the old place: %q", got)
+	}
+}
+
+func testSecondReply(t *testing.T, open opener) {
+	r := open.start(t, setup{prepare: func(servers []*server) {
+		servers[0].answer = func(s *server, payload []byte, from netip.AddrPort) {
+			s.named(payload, from)
+			s.named(payload, from)
+		}
+	}})
+	c := r.client()
+	first := c.ask("twice")
+	second, ok := c.hear(patience)
+	if first != "twice server1" || second != first || !ok {
+		t.Errorf("got %q and %q", first, second)
+	}
+	if s := r.snapshot(); s.Replied != 2 || s.Backends[0].Answered != 1 {
+		t.Errorf("replied %d, answered %d", s.Replied, s.Backends[0].Answered)
+	}
+}
+
+func testDrain(t *testing.T, open opener) {
+	asked := make(chan netip.AddrPort, 1)
+	r := open.start(t, setup{drain: patience, prepare: func(servers []*server) {
+		servers[0].answer = func(_ *server, _ []byte, from netip.AddrPort) { asked <- from }
+	}})
+	c := r.client()
+	c.send([]byte("slow"))
+	from := <-asked
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	r.servers[0].named([]byte("slow"), from)
+	if got, _ := c.hear(patience); got != "slow server1" {
+		t.Errorf("got %q", got)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+func testStopIdle(t *testing.T, open opener) {
+	before := openFiles(t)
+	r := open.start(t, setup{})
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if got := openFiles(t); got > before+3 { // the test's servers
+		t.Errorf("%d files open, %d before", got, before)
+	}
+}
+
+func testStopAfterOne(t *testing.T, open opener) {
+	before := openFiles(t)
+	r := open.start(t, setup{})
+	c := r.client()
+	c.who(1)
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if got := openFiles(t); got > before+4 { // the test's servers and client
+		t.Errorf("%d files open, %d before", got, before)
+	}
+	if s := r.snapshot(); s.Sessions != 0 || s.SessionsClosed[ledger.Stopped] != 1 {
+		t.Errorf("sessions %d, stopped %d", s.Sessions, s.SessionsClosed[ledger.Stopped])
+	}
+}
+
+func testStopUnderFlood(t *testing.T, open opener) {
+	r := open.start(t, setup{})
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		c := r.client()
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					c.conn.Write([]byte("flood")) // refused once the relay is gone
+				}
+			}
+		})
+	}
+	eventually(t, "the flood has begun", func() bool { return r.snapshot().Received > 1000 })
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	close(done)
+	wg.Wait()
+	if s := r.snapshot(); s.Sessions != 0 {
+		t.Errorf("%d sessions are left", s.Sessions)
+	}
+}
+
+func TestOpenNamesWhatItCouldNotHave(t *testing.T) {
+	taken, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address := taken.LocalAddr().String()
+	if _, err := openPortable(t.Context(), Config{Listen: address}); err == nil || !strings.Contains(err.Error(), address) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTableKeepsSessionsByHowLongTheyHaveBeenIdle(t *testing.T) {
+	at := func(seconds int) time.Time { return time.Unix(int64(seconds), 0) }
+	addr := func(n int) netip.AddrPort { return netip.AddrPortFrom(netip.IPv6Loopback(), uint16(n)) }
+	table := newTable[int](3)
+	if table.longestIdle() != nil {
+		t.Error("an empty table has a longest idle session")
+	}
+	a, b, c := table.add(addr(1), at(0)), table.add(addr(2), at(1)), table.add(addr(3), at(2))
+	if table.longestIdle() != a || table.find(addr(2)) != b || table.find(addr(4)) != nil {
+		t.Error("after three were added")
+	}
+	table.renew(a, at(3))
+	if table.longestIdle() != b {
+		t.Error("a renewed session is still the longest idle")
+	}
+	if e, ok := table.room(at(2)); ok {
+		t.Errorf("one idle for exactly a second makes room: %v", e)
+	}
+	if e, ok := table.room(at(3)); !ok || e != b {
+		t.Error("one idle for longer than a second does not make room")
+	}
+	table.remove(b)
+	table.remove(b)
+	table.renew(b, at(9)) // its last reply came just after it was closed
+	if e, ok := table.room(at(3)); !ok || e != nil {
+		t.Error("no room after one was removed")
+	}
+	if table.longestIdle() != c {
+		t.Error("the wrong one is the longest idle after a removal")
+	}
+	table.remove(c)
+	table.remove(a)
+	if table.longestIdle() != nil || len(table.byClient) != 0 {
+		t.Error("not empty after all were removed")
+	}
+}
