@@ -26,6 +26,10 @@ import (
 // 65,535 less the headers of IPv4 (20) and UDP (8). RFC 768 and RFC 791.
 const MaxPayload = 65_507
 
+// MaxDatagram is more than any UDP datagram can carry, also over IPv6: its
+// length field has 16 bits. A buffer of so many bytes cuts nothing.
+const MaxDatagram = 1 << 16
+
 // Peer is who sent a datagram, and where to.
 type Peer struct {
 	// Addr is the sender, an IPv4 address never in its IPv6 form.
@@ -103,7 +107,7 @@ func (s *Socket) Conn() *net.UDPConn { return s.conn }
 // Close ends the socket; a Read that waits returns net.ErrClosed.
 func (s *Socket) Close() error { return s.conn.Close() }
 
-// Read waits for a datagram, copies it into buf (MaxPayload bytes hold any)
+// Read waits for a datagram, copies it into buf (MaxDatagram bytes hold any)
 // and returns its length and sender.
 func (s *Socket) Read(buf []byte) (int, Peer, error) {
 	n, oobn, _, addr, err := s.conn.ReadMsgUDPAddrPort(buf, s.oob)

@@ -434,36 +434,44 @@ func TestOpenNamesWhatItCouldNotHave(t *testing.T) {
 func TestTableKeepsSessionsByHowLongTheyHaveBeenIdle(t *testing.T) {
 	at := func(seconds int) time.Time { return time.Unix(int64(seconds), 0) }
 	addr := func(n int) netip.AddrPort { return netip.AddrPortFrom(netip.IPv6Loopback(), uint16(n)) }
-	table := newTable[int](3)
+	end := func(table *table[int]) func(*entry[int]) { return func(e *entry[int]) { table.remove(e) } }
+	shared := newPlaces(3)
+	table := newTable[int](shared)
 	if table.longestIdle() != nil {
 		t.Error("an empty table has a longest idle session")
 	}
-	a, b, c := table.add(addr(1), at(0)), table.add(addr(2), at(1)), table.add(addr(3), at(2))
+	admit := func(n, seconds int) *entry[int] { return table.admit(addr(n), at(seconds), end(table)) }
+	a, b, c := admit(1, 0), admit(2, 1), admit(3, 2)
 	if table.longestIdle() != a || table.find(addr(2)) != b || table.find(addr(4)) != nil {
-		t.Error("after three were added")
+		t.Error("after three were admitted")
 	}
 	table.renew(a, at(3))
 	if table.longestIdle() != b {
 		t.Error("a renewed session is still the longest idle")
 	}
-	if e, ok := table.room(at(2)); ok {
-		t.Errorf("one idle for exactly a second makes room: %v", e)
+	if admit(4, 2) != nil {
+		t.Error("one idle for exactly a second made room")
 	}
-	if e, ok := table.room(at(3)); !ok || e != b {
-		t.Error("one idle for longer than a second does not make room")
+	d := admit(4, 3)
+	if d == nil || table.find(addr(2)) != nil || table.find(addr(4)) != d {
+		t.Error("one idle for longer than a second did not make room")
 	}
 	table.remove(b)
-	table.remove(b)
-	table.renew(b, at(9)) // its last reply came just after it was closed
-	if e, ok := table.room(at(3)); !ok || e != nil {
-		t.Error("no room after one was removed")
+	table.renew(b, at(9)) // its last reply came just after it was ended
+	if table.longestIdle() != c || shared.free.Load() != 0 {
+		t.Error("ending a session twice did something")
 	}
-	if table.longestIdle() != c {
-		t.Error("the wrong one is the longest idle after a removal")
+	other := newTable[int](shared)
+	if other.admit(addr(5), at(9), end(other)) != nil {
+		t.Error("a table that shares the places found one where there is none")
 	}
 	table.remove(c)
+	if other.admit(addr(5), at(9), end(other)) == nil {
+		t.Error("a place that one table gave was not there for another")
+	}
 	table.remove(a)
-	if table.longestIdle() != nil || len(table.byClient) != 0 {
+	table.remove(d)
+	if table.longestIdle() != nil || len(table.byClient) != 0 || shared.free.Load() != 2 {
 		t.Error("not empty after all were removed")
 	}
 }

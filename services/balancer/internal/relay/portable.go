@@ -53,7 +53,7 @@ func openPortable(ctx context.Context, cfg Config) (Relay, error) {
 	}
 	// A smaller buffer than asked for is no reason not to start.
 	_ = socket.Conn().SetReadBuffer(receiveBuffer)
-	return &portable{Config: cfg, socket: socket, sessions: newTable[session](cfg.MaxSessions)}, nil
+	return &portable{Config: cfg, socket: socket, sessions: newTable[session](newPlaces(cfg.MaxSessions))}, nil
 }
 
 func (p *portable) Addr() netip.AddrPort { return p.socket.Addr() }
@@ -84,7 +84,7 @@ func (p *portable) Run(ctx context.Context) error {
 
 // receive forwards what clients send until the context ends.
 func (p *portable) receive(ctx context.Context) error {
-	buf := make([]byte, udp.MaxPayload)
+	buf := make([]byte, udp.MaxDatagram)
 	for {
 		n, peer, err := p.socket.Read(buf)
 		var errno syscall.Errno
@@ -154,14 +154,10 @@ func (p *portable) admit(now time.Time, client netip.AddrPort) *entry[session] {
 		e.session.mu.Lock()
 		return e
 	}
-	evict, ok := p.sessions.room(now)
-	if !ok {
+	e := p.sessions.admit(client, now, func(e *entry[session]) { p.end(e, ledger.Evicted) })
+	if e == nil {
 		return nil
 	}
-	if evict != nil {
-		p.end(evict, ledger.Evicted)
-	}
-	e := p.sessions.add(client, now)
 	e.session.pending = make([]ledger.Pending, p.Backends.Len())
 	e.session.legs = make([]*leg, p.Backends.Len())
 	p.Ledger.SessionOpened()
@@ -215,7 +211,7 @@ func (p *portable) leg(e *entry[session], backend int) (*leg, error) {
 
 // carry brings the replies of one leg to the client until the leg is closed.
 func (p *portable) carry(e *entry[session], l *leg) {
-	buf := make([]byte, udp.MaxPayload)
+	buf := make([]byte, udp.MaxDatagram)
 	for {
 		n, err := l.conn.Read(buf)
 		var errno syscall.Errno

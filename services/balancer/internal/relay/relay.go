@@ -88,7 +88,3 @@ func Open(ctx context.Context, cfg Config) (Relay, error) { return openPortable(
 // receiveBuffer is what a listener asks the kernel for, in bytes: some 5,000
 // small datagrams by the kernel's way of counting, a burst's worth.
 const receiveBuffer = 4 << 20
-
-// evictAfter is how long a session must have been idle to give up its place to
-// a new client when all places are taken.
-const evictAfter = time.Second

@@ -2,14 +2,44 @@ package relay
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
+
+// evictAfter is how long a session must have been idle to give up its place to
+// a new client when all places are taken.
+const evictAfter = time.Second
+
+// places counts the sessions that may still be opened. Several tables may
+// share them.
+type places struct{ free atomic.Int64 }
+
+func newPlaces(n int) *places {
+	p := new(places)
+	p.free.Store(int64(n))
+	return p
+}
+
+// take takes a place if there is one.
+func (p *places) take() bool {
+	for {
+		n := p.free.Load()
+		if n <= 0 {
+			return false
+		}
+		if p.free.CompareAndSwap(n, n-1) {
+			return true
+		}
+	}
+}
+
+func (p *places) give() { p.free.Add(1) }
 
 // table holds the sessions by client, in the order in which they were last
 // used: a ring of entries from the longest idle to the last used. So neither
 // idle expiry nor eviction looks at more sessions than it ends.
 type table[S any] struct {
-	limit    int
+	places   *places
 	byClient map[netip.AddrPort]*entry[S]
 	ends     entry[S] // ends.next is the longest idle, ends.prev the last used
 }
@@ -22,8 +52,8 @@ type entry[S any] struct {
 	session    S
 }
 
-func newTable[S any](limit int) *table[S] {
-	t := &table[S]{limit: limit, byClient: map[netip.AddrPort]*entry[S]{}}
+func newTable[S any](p *places) *table[S] {
+	t := &table[S]{places: p, byClient: map[netip.AddrPort]*entry[S]{}}
 	t.ends.prev, t.ends.next = &t.ends, &t.ends
 	return t
 }
@@ -44,22 +74,20 @@ func (t *table[S]) renew(e *entry[S], now time.Time) {
 	t.append(e)
 }
 
-// room says whether a new session may be added. If the table is full it names
-// the session that has to be ended for that, the longest idle, provided that
-// it has been idle for long enough.
-func (t *table[S]) room(now time.Time) (evict *entry[S], ok bool) {
-	if len(t.byClient) < t.limit {
-		return nil, true
+// admit makes a session for a client that has none. If all places are taken,
+// the longest idle session is ended for it, provided that it has been idle for
+// long enough; end has to remove it. Otherwise there is no session: nil.
+func (t *table[S]) admit(client netip.AddrPort, now time.Time, end func(*entry[S])) *entry[S] {
+	if !t.places.take() {
+		longest := t.longestIdle()
+		if longest == nil || now.Sub(longest.used) <= evictAfter {
+			return nil
+		}
+		end(longest)
+		if !t.places.take() {
+			return nil
+		}
 	}
-	longest := t.ends.next
-	if now.Sub(longest.used) <= evictAfter {
-		return nil, false
-	}
-	return longest, true
-}
-
-// add makes a session for a client that has none.
-func (t *table[S]) add(client netip.AddrPort, now time.Time) *entry[S] {
 	e := &entry[S]{client: client, used: now}
 	t.byClient[client] = e
 	t.append(e)
@@ -73,6 +101,7 @@ func (t *table[S]) remove(e *entry[S]) {
 	}
 	delete(t.byClient, e.client)
 	t.unlink(e)
+	t.places.give()
 	e.prev, e.next = nil, nil
 }
 
