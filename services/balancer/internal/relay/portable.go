@@ -62,6 +62,8 @@ func (p *portable) ReceiveBuffer() (asked, granted int) {
 	return receiveBuffer, udp.ReceiveBuffer(p.socket.Conn())
 }
 
+func (p *portable) KernelDrops() uint64 { return udp.Drops(p.socket.Conn()) }
+
 func (p *portable) Close() error { return p.socket.Close() }
 
 func (p *portable) Run(ctx context.Context) error {

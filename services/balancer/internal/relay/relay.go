@@ -9,18 +9,20 @@
 // anything but input: no datagram waits for another's reply, and what the
 // kernel refuses is dropped and counted under its reason.
 //
-// There is one promise and a data path for it on package net, which is the one
-// to read first and runs everywhere (portable.go).
+// There is one promise and there are two data paths for it. The one on package
+// net runs everywhere and is the one to read first (portable.go). The one for
+// Linux does the same with a few system calls for many datagrams
+// (epoll_linux.go). One suite of tests holds both to the promise.
 package relay
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
 	"udplab/services/balancer/internal/rotation"
+	"udplab/services/kit/app"
 )
 
 // Config is what a Relay is made of.
@@ -29,6 +31,8 @@ type Config struct {
 	SessionIdle time.Duration // a session without a datagram for so long is closed
 	MaxSessions int           // clients at once
 	Drain       time.Duration // how long replies are still carried after the stop
+	DataPath    DataPath
+	Workers     int // epoll only: listeners and loops; 0: one for each processor
 	Rotation    *rotation.Rotation
 	Ledger      *ledger.Ledger
 	Backends    Backends
@@ -59,6 +63,9 @@ type Relay interface {
 	// ReceiveBuffer is the listener's buffer in bytes, asked for and granted;
 	// granted is 0 where the system does not say.
 	ReceiveBuffer() (asked, granted int)
+	// KernelDrops is how many datagrams the kernel has dropped at the
+	// listener because nobody took them in time; 0 where it does not say.
+	KernelDrops() uint64
 	// Run carries datagrams until the context ends, then replies for as long
 	// as Drain allows, closes every socket and returns nil. It returns an
 	// error if the listener fails.
@@ -67,23 +74,47 @@ type Relay interface {
 	Close() error
 }
 
-// DataPath names a way to carry datagrams: "auto" is the best there is for the
-// system.
+// DataPath names a way to carry datagrams.
 type DataPath string
 
-// UnmarshalText refuses a name that no data path has.
+const (
+	Auto     DataPath = "auto"     // the best there is for the system
+	Epoll    DataPath = "epoll"    // an event loop, on Linux
+	Portable DataPath = "portable" // package net, on every system
+)
+
+// UnmarshalText refuses a name that no data path has, also one that is not for
+// this system.
 func (d *DataPath) UnmarshalText(text []byte) error {
-	switch DataPath(text) {
-	case "auto", "portable":
-		*d = DataPath(text)
+	switch name := DataPath(text); {
+	case name == Auto, openers[name] != nil:
+		*d = name
 		return nil
+	case name == Epoll:
+		return app.Problem{Value: string(text), Want: "auto or portable: epoll is for Linux only"}
 	}
-	return fmt.Errorf("%q is no data path", text)
+	return app.Problem{Value: string(text), Want: "auto, epoll or portable"}
 }
+
+// Choose says which data path auto stands for here.
+func (d DataPath) Choose() DataPath {
+	switch {
+	case d != Auto && d != "":
+		return d
+	case openers[Epoll] != nil:
+		return Epoll
+	}
+	return Portable
+}
+
+// openers are the data paths of this system.
+var openers = map[DataPath]func(context.Context, Config) (Relay, error){Portable: openPortable}
 
 // Open opens the data path's sockets and starts nothing. Its errors name the
 // address that could not be had.
-func Open(ctx context.Context, cfg Config) (Relay, error) { return openPortable(ctx, cfg) }
+func Open(ctx context.Context, cfg Config) (Relay, error) {
+	return openers[cfg.DataPath.Choose()](ctx, cfg)
+}
 
 // receiveBuffer is what a listener asks the kernel for, in bytes: some 5,000
 // small datagrams by the kernel's way of counting, a burst's worth.

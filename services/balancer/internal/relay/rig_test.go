@@ -265,6 +265,16 @@ func (r *rig) balances() {
 
 func (r *rig) snapshot() ledger.Snapshot { return r.ledger.Snapshot(time.Now()) }
 
+// replied waits until exactly so many replies are counted: the client may hear
+// one just before the ledger does.
+func (r *rig) replied(n uint64) {
+	r.t.Helper()
+	eventually(r.t, fmt.Sprintf("%d replies are counted", n), func() bool { return r.snapshot().Replied >= n })
+	if got := r.snapshot().Replied; got != n {
+		r.t.Errorf("%d replies are counted, want %d", got, n)
+	}
+}
+
 // client is somebody who sends to the relay.
 type client struct {
 	t    *testing.T

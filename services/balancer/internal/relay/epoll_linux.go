@@ -1,0 +1,571 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/rotation"
+	"udplab/services/kit/mmsg"
+	"udplab/services/kit/udp"
+)
+
+// epoll is the data path on Linux: event loops of our own. A worker is one
+// listener and the loop that owns it, its sessions and their sockets: no locks
+// and no goroutine per client. Several workers listen on one address and the
+// kernel keeps each client on one of them; they share only the rotation, the
+// ledger and the number of sessions.
+type epoll struct {
+	Config
+	workers []*worker
+	granted int         // receive buffer of each listener, in bytes
+	crowded atomic.Bool // a worker wants an idle session of another's ended
+}
+
+// batchSize is how many datagrams a worker takes from the kernel, and hands to
+// it, at a time.
+const batchSize = 128
+
+func init() { openers[Epoll] = openEpoll }
+
+// openEpoll opens the listeners; nothing is read before Run.
+func openEpoll(ctx context.Context, cfg Config) (Relay, error) {
+	addr, err := listenAddress(ctx, cfg.Listen)
+	if err != nil {
+		return nil, err
+	}
+	n := cfg.Workers
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	e := &epoll{Config: cfg}
+	shared := newPlaces(cfg.MaxSessions)
+	for range n {
+		w, err := newWorker(e, addr, n > 1, shared)
+		if err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+		e.workers = append(e.workers, w)
+		e.granted = w.listener.SetReceiveBuffer(receiveBuffer)
+		w.listener.SetSendBuffer(receiveBuffer)
+		addr = w.listener.Addr() // the others share the port that was free
+	}
+	return e, nil
+}
+
+// listenAddress resolves "[host]:port". An empty host is every address of the
+// machine: the IPv6 wildcard, which hears IPv4 too, where there is IPv6.
+func listenAddress(ctx context.Context, address string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	number, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if host == "" {
+		every := netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(number))
+		try, err := mmsg.Listen(netip.AddrPortFrom(netip.IPv6Unspecified(), 0), false)
+		if err != nil {
+			return netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(number)), nil
+		}
+		return every, try.Close()
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return netip.AddrPortFrom(ip, uint16(number)), nil
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
+	if err != nil {
+		ips, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	}
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.AddrPortFrom(ips[0].Unmap(), uint16(number)), nil
+}
+
+func (e *epoll) Addr() netip.AddrPort { return e.workers[0].listener.Addr() }
+
+func (e *epoll) ReceiveBuffer() (asked, granted int) { return receiveBuffer, e.granted }
+
+func (e *epoll) KernelDrops() uint64 {
+	sum := uint64(0)
+	for _, w := range e.workers {
+		sum += w.kernelDrops.Load()
+	}
+	return sum
+}
+
+func (e *epoll) Close() (err error) {
+	for _, w := range e.workers {
+		err = errors.Join(err, w.close())
+	}
+	return err
+}
+
+// Run runs every worker; the first that fails stops the others.
+func (e *epoll) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	failed := make([]error, len(e.workers))
+	var wg sync.WaitGroup
+	for i, w := range e.workers {
+		defer context.AfterFunc(ctx, w.poller.Wake)()
+		wg.Go(func() {
+			if failed[i] = w.run(ctx); failed[i] != nil {
+				cancel(failed[i])
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(append(failed, e.Close())...)
+}
+
+// worker is one listener and the loop that owns it.
+type worker struct {
+	*epoll
+	listener    *mmsg.Socket
+	poller      *mmsg.Poller
+	sessions    *table[flow]
+	byPlace     []*entry[flow] // a session's token is twice its place here, plus the family
+	freePlaces  []int
+	kernelDrops atomic.Uint64
+
+	// The round that is under way.
+	now time.Time
+	in  *mmsg.Inbox
+	out *mmsg.Outbox
+
+	// Replies, which are collected over all sessions of a round.
+	filled  int // slots of in that they take
+	replies []ledger.Reply
+
+	// Arrivals, one for each slot of in.
+	arrivals []ledger.Arrival
+	turns    []rotation.Turn
+	takers   []taker        // arrivals that take a turn
+	touched  []*entry[flow] // sessions that have something to forward
+	next     []int          // by arrival: the one to forward after it, or none
+	lanes    []chain        // by backend: what goes there from the session at hand
+	through  *mmsg.Socket   // that out is being filled for; nil: none
+	sent     []int          // by datagram in out: its arrival
+}
+
+// taker is an arrival that takes a turn, and its session.
+type taker struct {
+	arrival int
+	session *entry[flow]
+}
+
+// flow is what a worker keeps of a session.
+type flow struct {
+	place    int             // in byPlace
+	asked    netip.Addr      // where the client's last datagram was sent to, on a wildcard
+	sockets  [2]*mmsg.Socket // for backends at IPv4 and at IPv6 addresses; nil before the first
+	pending  []ledger.Pending
+	waiting  int   // forwarded less replied: so many replies may come at once
+	forwards chain // of the batch at hand
+}
+
+// chain strings arrivals together in their order, by number.
+type chain struct{ first, last int }
+
+const none = -1
+
+var empty = chain{none, none}
+
+// push appends arrival i to a chain; next holds all chains' links.
+func (c *chain) push(next []int, i int) {
+	next[i] = none
+	if c.first == none {
+		c.first = i
+	} else {
+		next[c.last] = i
+	}
+	c.last = i
+}
+
+// listenerToken is the token of the listener; sessions' are below.
+const listenerToken = 1 << 62
+
+func newWorker(e *epoll, addr netip.AddrPort, share bool, shared *places) (w *worker, err error) {
+	w = &worker{
+		epoll: e, sessions: newTable[flow](shared),
+		in: mmsg.NewInbox(batchSize, mmsg.MaxDatagram), out: mmsg.NewOutbox(batchSize),
+		replies: make([]ledger.Reply, 0, batchSize), arrivals: make([]ledger.Arrival, batchSize),
+		turns: make([]rotation.Turn, batchSize), takers: make([]taker, 0, batchSize),
+		touched: make([]*entry[flow], 0, batchSize), next: make([]int, batchSize),
+		lanes: make([]chain, e.Backends.Len()), sent: make([]int, batchSize),
+	}
+	if w.poller, err = mmsg.NewPoller(batchSize); err != nil {
+		return nil, err
+	}
+	if w.listener, err = mmsg.Listen(addr, share); err != nil {
+		return nil, errors.Join(err, w.poller.Close())
+	}
+	if err = w.poller.Add(w.listener, listenerToken); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+func (w *worker) close() error { return errors.Join(w.listener.Close(), w.poller.Close()) }
+
+// run is the loop: what has come is forwarded, what came back is replied, and
+// who has been idle is forgotten, until the context ends.
+func (w *worker) run(ctx context.Context) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer w.endAll()
+	w.now = time.Now()
+	stop := time.Time{} // when draining ends; zero: not draining
+	for {
+		n, err := w.poller.Wait(w.patience(stop))
+		if err != nil {
+			return err
+		}
+		w.now = time.Now()
+		heard := w.receiveReplies(n)
+		if ctx.Err() != nil && stop.IsZero() {
+			stop = w.now.Add(w.Drain)
+			if err := w.poller.Remove(w.listener); err != nil {
+				return err
+			}
+		}
+		switch {
+		case !stop.IsZero():
+			if w.Ledger.Waiting(w.now) == 0 || !w.now.Before(stop) {
+				return nil
+			}
+		case heard:
+			if err := w.receiveArrivals(); err != nil {
+				return err
+			}
+		}
+		w.expire()
+	}
+}
+
+// patience is how long there is nothing to do unless something comes.
+func (w *worker) patience(stop time.Time) time.Duration {
+	if !stop.IsZero() {
+		return 5 * time.Millisecond
+	}
+	if longest := w.sessions.longestIdle(); longest != nil {
+		limit := w.SessionIdle
+		if w.crowded.Load() {
+			limit = min(limit, evictAfter)
+		}
+		return max(limit-w.now.Sub(longest.used), 0) + time.Millisecond
+	}
+	return -1
+}
+
+// receiveReplies takes the replies of every session that has some, of n
+// events, and sends them. It says whether clients have been heard too.
+func (w *worker) receiveReplies(n int) (heard bool) {
+	w.out.Begin(w.listener)
+	w.filled, w.replies = 0, w.replies[:0]
+	for i := range n {
+		event, ok := w.poller.Event(i)
+		switch {
+		case !ok: // woken: the loop looks why
+		case event.Token == listenerToken:
+			heard = true
+		default:
+			e := w.byPlace[event.Token/2]
+			socket := e.session.sockets[event.Token%2]
+			if event.Errors {
+				socket.Errors(w.unreachable)
+			}
+			w.receiveFrom(e, socket)
+		}
+	}
+	w.sendReplies()
+	return heard
+}
+
+// unreachable is told of every ICMP error about a forwarded datagram.
+func (w *worker) unreachable(to netip.AddrPort, err error) {
+	if backend, _, known := w.Backends.Owner(to); known && udp.IsRefusal(err) {
+		w.Backends.Refused(backend, to, err)
+	}
+}
+
+// receiveFrom takes a session's replies, as many as may have come.
+func (w *worker) receiveFrom(e *entry[flow], socket *mmsg.Socket) {
+	if w.filled == w.in.Len() {
+		w.sendReplies()
+	}
+	first := w.filled
+	n, err := w.in.Receive(socket, first, min(max(e.session.waiting, 1), w.in.Len()-first))
+	if err != nil || n == 0 {
+		return
+	}
+	w.filled += n
+	w.sessions.renew(e, w.now)
+	for i := first; i < first+n; i++ {
+		from := w.in.From(i)
+		backend, _, known := w.Backends.Owner(from)
+		if !known {
+			w.Ledger.Dropped(ledger.Stranger, 1)
+			continue
+		}
+		w.Backends.Answered(backend, from)
+		payload := w.in.Payload(i)
+		w.out.Add(payload, e.client, e.session.asked)
+		w.replies = append(w.replies, ledger.Reply{
+			Backend: backend, Bytes: len(payload), Head: payload, Pending: &e.session.pending[backend],
+		})
+		e.session.waiting = max(e.session.waiting-1, 0)
+	}
+}
+
+// sendReplies sends the replies that have been collected, and empties the
+// slots.
+func (w *worker) sendReplies() {
+	if len(w.replies) > 0 {
+		if w.out.Send() > 0 {
+			for i := range w.replies {
+				w.replies[i].Lost = w.out.Failed(i) != nil
+			}
+		}
+		w.Ledger.Replied(w.now, w.replies)
+	}
+	w.out.Begin(w.listener)
+	w.filled, w.replies = 0, w.replies[:0]
+}
+
+// receiveArrivals takes a batch from the listener, gives each datagram its
+// turn and forwards it.
+func (w *worker) receiveArrivals() error {
+	n, err := w.in.Receive(w.listener, 0, w.in.Len())
+	if err != nil {
+		return err
+	}
+	w.touched, w.takers = w.touched[:0], w.takers[:0]
+	for i := range n {
+		w.arrivals[i] = ledger.Arrival{Client: w.in.From(i), Bytes: len(w.in.Payload(i))}
+		w.admit(i)
+	}
+	w.takeTurns()
+	for _, e := range w.touched {
+		w.forward(e)
+	}
+	w.Ledger.Received(w.now, w.arrivals[:n])
+	for _, turn := range w.turns[:len(w.takers)] {
+		if turn.Trial {
+			w.Backends.Tried(turn.Backend)
+		}
+	}
+	if n == w.in.Len() || n == 0 { // hard pressed: the kernel may have dropped some
+		w.kernelDrops.Add(w.listener.NewDrops())
+	}
+	return nil
+}
+
+// admit finds or makes the session of arrival i, unless the arrival is to be
+// dropped without taking a turn.
+func (w *worker) admit(i int) {
+	a := &w.arrivals[i]
+	if _, current, _ := w.Backends.Owner(a.Client); current {
+		a.Fate = ledger.Loop
+		return
+	}
+	e := w.sessions.find(a.Client)
+	if e == nil {
+		if e = w.open(a.Client); e == nil {
+			a.Fate = ledger.SessionLimit
+			return
+		}
+	}
+	w.sessions.renew(e, w.now)
+	e.session.asked = w.in.To(i)
+	w.takers = append(w.takers, taker{i, e})
+}
+
+// open makes a session for a new client, or returns nil if there is no place.
+func (w *worker) open(client netip.AddrPort) *entry[flow] {
+	e := w.sessions.admit(client, w.now, w.evict)
+	if e == nil {
+		w.crowd()
+		return nil
+	}
+	if n := len(w.freePlaces); n > 0 {
+		e.session.place, w.freePlaces = w.freePlaces[n-1], w.freePlaces[:n-1]
+		w.byPlace[e.session.place] = e
+	} else {
+		e.session.place = len(w.byPlace)
+		w.byPlace = append(w.byPlace, e)
+	}
+	e.session.pending = make([]ledger.Pending, w.Backends.Len())
+	e.session.forwards = empty
+	w.Ledger.SessionOpened()
+	return e
+}
+
+// takeTurns takes the turns of the whole batch at once and strings together
+// what each session has to forward.
+func (w *worker) takeTurns() {
+	taken := w.Rotation.Take(w.turns[:len(w.takers)])
+	for j, t := range w.takers {
+		a := &w.arrivals[t.arrival]
+		if j >= taken {
+			a.Fate = ledger.NoBackend
+			continue
+		}
+		turn := &w.turns[j]
+		a.Turn, a.Backend, a.Passed = turn.Number, turn.Backend, turn.Passed
+		if turn.Held {
+			a.Fate = ledger.Held
+			continue
+		}
+		s := &t.session.session
+		a.Pending = &s.pending[turn.Backend]
+		if s.forwards.first == none {
+			w.touched = append(w.touched, t.session)
+		}
+		s.forwards.push(w.next, t.arrival)
+	}
+	w.takers = w.takers[:taken]
+}
+
+// forward sends what a session has of this batch. Datagrams to one backend
+// stay in order; which backend's leave first is of no consequence.
+func (w *worker) forward(e *entry[flow]) {
+	all := e.session.forwards
+	e.session.forwards = empty
+	if all.first == all.last { // the usual case: a client that waits
+		w.stage(e, w.arrivals[all.first].Backend, all)
+		w.flush(e)
+		return
+	}
+	for i := range w.lanes {
+		w.lanes[i] = empty
+	}
+	for i := all.first; i != none; {
+		after := w.next[i]
+		w.lanes[w.arrivals[i].Backend].push(w.next, i)
+		i = after
+	}
+	for backend, lane := range w.lanes {
+		if lane != empty {
+			w.stage(e, backend, lane)
+		}
+	}
+	w.flush(e)
+}
+
+// stage puts arrivals of one session that go to one backend into the outbox.
+func (w *worker) stage(e *entry[flow], backend int, lane chain) {
+	addr := w.Backends.Addr(backend)
+	socket, err := w.socketTo(e, addr)
+	if err != nil {
+		for i := lane.first; i != none; i = w.next[i] {
+			w.arrivals[i].Fate = ledger.NoSocket
+		}
+		return
+	}
+	if w.through != socket {
+		w.flush(e)
+		w.through = socket
+		w.out.Begin(socket)
+	}
+	for i := lane.first; i != none; i = w.next[i] {
+		w.sent[w.out.Len()] = i
+		w.out.Add(w.in.Payload(i), addr, netip.Addr{})
+	}
+}
+
+// flush sends what is in the outbox for a session and notes what the kernel
+// did not take.
+func (w *worker) flush(e *entry[flow]) {
+	if w.through == nil {
+		return
+	}
+	failed := w.out.Send()
+	w.through = nil
+	e.session.waiting += w.out.Len() - failed
+	for k := 0; failed > 0 && k < w.out.Len(); k++ {
+		err := w.out.Failed(k)
+		if err == nil {
+			continue
+		}
+		a := &w.arrivals[w.sent[k]]
+		a.Fate = ledger.SendFailed
+		if udp.IsRefusal(err) {
+			w.Backends.Refused(a.Backend, w.Backends.Addr(a.Backend), err)
+		}
+	}
+}
+
+// socketTo returns the session's socket for a backend's address, opened when
+// it is first needed.
+func (w *worker) socketTo(e *entry[flow], addr netip.AddrPort) (*mmsg.Socket, error) {
+	family := 0
+	if addr.Addr().Is6() {
+		family = 1
+	}
+	if s := e.session.sockets[family]; s != nil {
+		return s, nil
+	}
+	s, err := mmsg.Dial(family == 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.poller.Add(s, uint64(2*e.session.place+family)); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	e.session.sockets[family] = s
+	return s, nil
+}
+
+// crowd asks the other workers for the place of an idle session.
+func (w *worker) crowd() {
+	if len(w.workers) > 1 && !w.crowded.Swap(true) {
+		for _, other := range w.workers {
+			other.poller.Wake()
+		}
+	}
+}
+
+// expire ends the sessions that have been idle for long enough.
+func (w *worker) expire() {
+	for e := w.sessions.longestIdle(); e != nil && w.now.Sub(e.used) >= w.SessionIdle; e = w.sessions.longestIdle() {
+		w.end(e, ledger.Idle)
+	}
+	if w.crowded.Load() {
+		if e := w.sessions.longestIdle(); e != nil && w.now.Sub(e.used) > evictAfter && w.crowded.Swap(false) {
+			w.evict(e)
+		}
+	}
+}
+
+// endAll ends every session, at the stop.
+func (w *worker) endAll() {
+	for e := w.sessions.longestIdle(); e != nil; e = w.sessions.longestIdle() {
+		w.end(e, ledger.Stopped)
+	}
+}
+
+func (w *worker) evict(e *entry[flow]) { w.end(e, ledger.Evicted) }
+
+// end closes a session's sockets and forgets it.
+func (w *worker) end(e *entry[flow], why ledger.Ending) {
+	w.sessions.remove(e)
+	for _, socket := range e.session.sockets {
+		if socket != nil {
+			_ = socket.Close() // nothing of it is needed any more
+		}
+	}
+	w.byPlace[e.session.place] = nil
+	w.freePlaces = append(w.freePlaces, e.session.place)
+	w.Ledger.SessionClosed(why)
+}

@@ -1,0 +1,79 @@
+package mmsg
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// sockaddr is room for an address as the kernel has it, either family.
+type sockaddr = unix.RawSockaddrInet6
+
+const (
+	sizeofInet4 = unix.SizeofSockaddrInet4
+	sizeofInet6 = unix.SizeofSockaddrInet6
+)
+
+// putAddr writes an address for a socket of the given family and returns its
+// length. On an IPv6 socket an IPv4 address takes its IPv6 form (RFC 4291
+// section 2.5.5.2); on an IPv4 socket an IPv6 address has none: length 0.
+func putAddr(sa *sockaddr, a netip.AddrPort, family int) uint32 {
+	if family == unix.AF_INET {
+		ip := a.Addr().Unmap()
+		if !ip.Is4() {
+			return 0
+		}
+		in4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		in4.Family = unix.AF_INET
+		in4.Addr = ip.As4()
+		putPort(&in4.Port, a.Port())
+		return sizeofInet4
+	}
+	*sa = sockaddr{Family: unix.AF_INET6, Addr: a.Addr().As16(), Scope_id: zone(a.Addr().Zone())}
+	putPort(&sa.Port, a.Port())
+	return sizeofInet6
+}
+
+// getAddr reads an address that the kernel wrote. IPv4 never comes in its IPv6
+// form. The zero AddrPort stands for an address of another family.
+func getAddr(sa *sockaddr) netip.AddrPort {
+	switch sa.Family {
+	case unix.AF_INET:
+		in4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(in4.Addr), getPort(&in4.Port))
+	case unix.AF_INET6:
+		ip := netip.AddrFrom16(sa.Addr).Unmap()
+		if sa.Scope_id != 0 && ip.Is6() {
+			ip = ip.WithZone(strconv.FormatUint(uint64(sa.Scope_id), 10))
+		}
+		return netip.AddrPortFrom(ip, getPort(&sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// putPort and getPort: ports are in network order, whatever the machine's is.
+func putPort(field *uint16, port uint16) {
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(field))[:], port)
+}
+
+func getPort(field *uint16) uint16 {
+	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(field))[:])
+}
+
+// zone is the number of an IPv6 zone: zones are numbers on everything that
+// getAddr returned, and names of interfaces where people wrote them.
+func zone(name string) uint32 {
+	if name == "" {
+		return 0
+	}
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return uint32(n)
+	}
+	if i, err := interfaceIndex(name); err == nil {
+		return i
+	}
+	return 0
+}

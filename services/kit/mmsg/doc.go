@@ -1,0 +1,30 @@
+// Package mmsg sends and receives many UDP datagrams per system call on Linux:
+// recvmmsg(2), sendmmsg(2) and UDP generic segmentation offload (UDP_SEGMENT,
+// udp(7)). It allocates nothing once a batch is made, and it is the only
+// package here with unsafe code.
+//
+// Words, from small to large:
+//
+//	slot    the room for one received datagram in an Inbox
+//	run     datagrams of one size to one destination, which the kernel can take
+//	        as one message and cut apart itself (the last may be shorter)
+//	batch   the datagrams of one system call: an Inbox in, an Outbox out
+//	Socket  a nonblocking UDP socket of one address family
+//	Poller  sockets to be waited for together (epoll(7))
+//
+// # Errors
+//
+// Nothing here waits but Poller.Wait. What each error of the kernel means:
+//
+//	EINTR         the call is made again
+//	EAGAIN        receiving: there is nothing (more). Sending: the socket's
+//	              buffer is full; this datagram and the rest of the batch fail
+//	ECONNREFUSED, EHOSTUNREACH, ENETUNREACH and their kin
+//	              usually news of an earlier datagram, which the kernel reports
+//	              by failing the next call. So the call is made once more, and
+//	              only a second error in a row is about the datagram itself
+//	EIO, EINVAL, EMSGSIZE, EOPNOTSUPP on a run
+//	              the way out cannot segment: the run is sent datagram by
+//	              datagram, and the socket makes no runs from then on
+//	any other     this datagram fails, and the batch goes on with the next
+package mmsg

@@ -1,0 +1,134 @@
+package mmsg
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// cacheLine is the unit of the processor's cache, in bytes.
+const cacheLine = 64
+
+// MaxDatagram is more than any UDP datagram can carry: its length field has 16
+// bits (RFC 768).
+const MaxDatagram = 1 << 16
+
+// controlRoom holds what the kernel says beside one datagram, or what it is
+// told: IPV6_PKTINFO (40 bytes) and UDP_SEGMENT (24).
+const controlRoom = 64
+
+// Inbox is room for the datagrams of one or more receiving calls. The buffers
+// take address space, and memory only for as much as was ever received into
+// them.
+type Inbox struct {
+	msgs     []mmsghdr
+	iovs     []unix.Iovec
+	addrs    []sockaddr
+	controls [][controlRoom]byte
+	buf      []byte
+	stride   int // from one slot's buffer to the next
+}
+
+// NewInbox makes room for n datagrams of size bytes each; MaxDatagram is room
+// for any.
+func NewInbox(n, size int) *Inbox {
+	// An odd number of cache lines: with slots a power of two apart, the
+	// beginnings of all would compete for the same few lines of the cache.
+	stride := (size+cacheLine-1)/cacheLine*cacheLine + cacheLine
+	if stride/cacheLine%2 == 0 {
+		stride += cacheLine
+	}
+	in := &Inbox{
+		stride: stride,
+		msgs:   make([]mmsghdr, n), iovs: make([]unix.Iovec, n), addrs: make([]sockaddr, n),
+		controls: make([][controlRoom]byte, n), buf: make([]byte, n*stride),
+	}
+	for i := range in.msgs {
+		in.iovs[i].Base = &in.buf[i*stride]
+		in.iovs[i].SetLen(size)
+		h := &in.msgs[i].hdr
+		h.Name = (*byte)(unsafe.Pointer(&in.addrs[i]))
+		h.Iov = &in.iovs[i]
+		h.SetIovlen(1)
+	}
+	return in
+}
+
+// Len is how many slots there are.
+func (in *Inbox) Len() int { return len(in.msgs) }
+
+// Receive fills slots from number at on, most of them at the most, with what
+// has come to the socket, and returns how many it filled: 0 if nothing has
+// come. See Errors in the package's documentation; an error that is news of an
+// earlier datagram is passed over, as the socket's Errors tell it better.
+func (in *Inbox) Receive(s *Socket, at, most int) (int, error) {
+	msgs := in.msgs[at : at+most]
+	for i := range msgs {
+		h := &msgs[i].hdr
+		h.Namelen = sizeofInet6
+		if s.asked {
+			h.Control = &in.controls[at+i][0]
+			h.SetControllen(controlRoom)
+		} else {
+			h.Control = nil
+			h.SetControllen(0)
+		}
+	}
+	for tries := 0; ; tries++ {
+		n, errno := recvmmsg(s.fd, msgs)
+		switch {
+		case errno == 0:
+			return n, nil
+		case errno == unix.EAGAIN:
+			return 0, nil
+		case errno == unix.EINTR, isNews(errno) && tries < 100:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// Payload is the datagram in a slot. It is good until the slot is filled again.
+func (in *Inbox) Payload(i int) []byte {
+	return in.buf[i*in.stride : i*in.stride+int(in.msgs[i].n)]
+}
+
+// Whole says whether the datagram in a slot is all of what was sent.
+func (in *Inbox) Whole(i int) bool { return in.msgs[i].hdr.Flags&unix.MSG_TRUNC == 0 }
+
+// From is who sent the datagram in a slot.
+func (in *Inbox) From(i int) netip.AddrPort { return getAddr(&in.addrs[i]) }
+
+// To is the address that the datagram in a slot was sent to, where the socket
+// listens on a wildcard; elsewhere, or if it was sent to many, it is not valid.
+func (in *Inbox) To(i int) netip.Addr {
+	control := in.controls[i][:min(int(in.msgs[i].hdr.Controllen), controlRoom)]
+	return destination(control)
+}
+
+// destination finds the local address in a received control message, which
+// holds one item at most.
+func destination(control []byte) netip.Addr {
+	const head = unix.SizeofCmsghdr
+	if len(control) < head {
+		return netip.Addr{}
+	}
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+	data := control[head:]
+	var ip netip.Addr
+	switch {
+	case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+		ip = netip.AddrFrom4([4]byte(data[8:12])) // ipi_addr, the header's destination
+	case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+		ip = netip.AddrFrom16([16]byte(data[:16])).Unmap()
+		if i := binary.NativeEndian.Uint32(data[16:20]); ip.IsLinkLocalUnicast() && ip.Is6() {
+			ip = ip.WithZone(zoneName(i))
+		}
+	}
+	if ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return netip.Addr{}
+	}
+	return ip
+}

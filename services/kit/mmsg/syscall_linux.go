@@ -1,0 +1,68 @@
+package mmsg
+
+import (
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The system calls themselves. Those on a nonblocking socket never wait, so
+// the scheduler need not be told of them (RawSyscall); epoll_wait may wait.
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32 // bytes received
+}
+
+func recvmmsg(fd int, msgs []mmsghdr) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
+
+func sendmmsg(fd int, msgs []mmsghdr) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
+
+func sendto(fd int, iov *unix.Iovec, to *sockaddr, length uint32) unix.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(iov.Base)), uintptr(iov.Len), unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(to)), uintptr(length))
+	return errno
+}
+
+func recvErrors(fd int, h *unix.Msghdr) unix.Errno {
+	_, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(h)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+	return errno
+}
+
+// epollWait looks first and waits only if there is nothing, so that a busy
+// loop never troubles the scheduler.
+func epollWait(fd int, events []unix.EpollEvent, millis int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+	if n != 0 || errno != 0 || millis == 0 {
+		return int(n), errno
+	}
+	n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(millis), 0, 0)
+	return int(n), errno
+}
+
+func bind(fd int, addr netip.AddrPort, family int) error {
+	if family == unix.AF_INET {
+		return unix.Bind(fd, &unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())})
+	}
+	return unix.Bind(fd, &unix.SockaddrInet6{Addr: addr.Addr().As16(), Port: int(addr.Port()), ZoneId: zone(addr.Addr().Zone())})
+}
+
+// Drops is how many datagrams the kernel has dropped at a socket since it was
+// opened: SK_MEMINFO_DROPS, the ninth number of SO_MEMINFO
+// (include/uapi/linux/sock_diag.h). It wraps around at 32 bits.
+func Drops(fd int) (uint32, error) {
+	var info [9]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return info[8], nil
+}
