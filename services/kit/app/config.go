@@ -25,7 +25,8 @@ import (
 //	help        what it does, in a few words
 //	want        what would be right, for the error message; by type if missing
 //	range       "1..64", "0..", "..5s": the bounds, both included
-//	empty       what an empty value means; without this tag it means: not set
+//	empty       what an empty value means, "refused" if it is a mistake;
+//	            without this tag it means: not set
 //
 // A field that exists on the command line only has its flag as variable:
 // `env:"--json" flag:"json"`.
@@ -170,7 +171,8 @@ func fill(cfg any, fields []field, given map[string]Problem) (problems Problems)
 	}
 	for _, f := range fields {
 		p := given[f.variable]
-		if !broken[p.Name] && !f.inRange() {
+		refused := f.empty == "refused" && p.Value == ""
+		if !broken[p.Name] && (refused || !f.inRange()) {
 			p.Want = f.wanted()
 			problems = append(problems, p)
 		}

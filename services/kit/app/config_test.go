@@ -147,3 +147,16 @@ func FuzzParseDuration(f *testing.F) {
 		}
 	})
 }
+
+func TestAnEmptyValueIsRefusedWhereTheTagSaysSo(t *testing.T) {
+	var cfg struct {
+		Servers []string `env:"X_SERVERS" envDefault:"a,b" empty:"refused"`
+	}
+	_, err := Load(&cfg, Source{Environ: []string{"X_SERVERS="}})
+	if err == nil || err.Error() != `X_SERVERS="": want a value like "a,b"` {
+		t.Errorf("%+v, error %v", cfg, err)
+	}
+	if _, err := Load(&cfg, Source{}); err != nil || len(cfg.Servers) != 2 {
+		t.Errorf("%+v, error %v", cfg, err)
+	}
+}

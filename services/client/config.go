@@ -1,0 +1,104 @@
+package main
+
+import (
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"udplab/services/kit/app"
+	"udplab/services/kit/udp"
+)
+
+const usage = `
+usage: client                           the menu if stdin is a terminal, ten pings otherwise
+       client [flags] HOST PORT         ten pings (also HOST:PORT, or: client ping …)
+       client menu [flags] [HOST PORT]  questions and options, also through a pipe
+       client ask [flags] TEXT…         one question, the answer, who gave it
+
+Exit code 0: at least one answer, and the limits met. 1: no answer, or a limit
+broken. 2: usage, configuration, name or socket error.`
+
+// config is the client's configuration: variables, flags and arguments.
+type config struct {
+	Target      address       `env:"CLIENT_TARGET" envDefault:"localhost:8888" help:"whom to ask, HOST:PORT; the arguments override it"`
+	Count       int           `env:"CLIENT_COUNT" envDefault:"10" range:"0.." flag:"count,c" help:"how many pings; 0: until Ctrl-C"`
+	Interval    time.Duration `env:"CLIENT_INTERVAL" envDefault:"200ms" range:"0s.." flag:"interval,i" help:"from one ping to the next, such as 200ms or 0.2; never before the answer or its timeout"`
+	Timeout     time.Duration `env:"CLIENT_TIMEOUT" envDefault:"1s" range:"1ms.." flag:"timeout,W" help:"how long to wait for an answer"`
+	Size        int           `env:"CLIENT_SIZE" envDefault:"0" range:"0..65507" flag:"size,s" help:"bytes to pad each ping to"`
+	Quiet       bool          `env:"--quiet" flag:"quiet,q" help:"the summary only"`
+	JSON        bool          `env:"--json" flag:"json" help:"one JSON object a line on stdout, nothing else there"`
+	MaxLoss     float64       `env:"CLIENT_MAX_LOSS" envDefault:"100" range:"0..100" flag:"max-loss" help:"exit 1 if more than this percentage is lost"`
+	ExpectCycle cycle         `env:"CLIENT_EXPECT_CYCLE" flag:"expect-cycle" help:"server1,server2,server3: exit 1 at the first answer out of turn"`
+	Epilogue    string        `env:"CLIENT_EPILOGUE" help:"printed after the summary; compose says there how to run again"`
+}
+
+// epilogue is the text that follows the summary, without its last line break.
+func (c config) epilogue() string { return strings.TrimRight(c.Epilogue, "\n") }
+
+// address is HOST:PORT of somebody to send to: neither may be missing.
+type address string
+
+// UnmarshalText refuses what is not HOST:PORT.
+func (a *address) UnmarshalText(text []byte) error {
+	host, port, err := net.SplitHostPort(string(text))
+	if err != nil || host == "" || app.Port(port) != nil {
+		return app.Problem{Value: string(text), Want: "HOST PORT or HOST:PORT, with a port from 1 to 65535"}
+	}
+	*a = address(text)
+	return nil
+}
+
+// host is the address without its port, as a person names the target.
+func (a address) host() string {
+	host, _, _ := net.SplitHostPort(string(a))
+	return host
+}
+
+// cycle is the names of servers in the order of their turns, each once.
+type cycle []string
+
+// UnmarshalText reads names separated by commas.
+func (c *cycle) UnmarshalText(text []byte) error {
+	names := strings.Split(string(text), ",")
+	for i, name := range names {
+		names[i] = strings.TrimSpace(name)
+		if names[i] == "" || slices.Contains(names[:i], names[i]) {
+			return app.Problem{Value: string(text), Want: "servers in the order of their turns, each once, such as server1,server2,server3"}
+		}
+	}
+	*c = names
+	return nil
+}
+
+// target turns the arguments HOST PORT or HOST:PORT into the variable they
+// override.
+func target(args []string) (map[string]string, error) {
+	switch len(args) {
+	case 0:
+		return nil, nil
+	case 1:
+		return map[string]string{"CLIENT_TARGET": args[0]}, nil
+	case 2:
+		if err := app.Port(args[1]); err != nil {
+			return nil, err
+		}
+		host := strings.Trim(args[0], "[]") // as an IPv6 address may be written
+		return map[string]string{"CLIENT_TARGET": net.JoinHostPort(host, args[1])}, nil
+	}
+	return nil, app.Problem{Name: "argument", Value: args[2], Want: "nothing after HOST PORT"}
+}
+
+// checkQuestion says what is wrong with the words of `client ask`.
+func checkQuestion(words []string) error {
+	switch text := question(words); {
+	case len(words) == 0:
+		return app.Problem{Name: "argument", Want: "a text to send"}
+	case len(text) > udp.MaxPayload:
+		return app.Problem{Name: "argument", Value: text[:app.Quoted] + "…", Want: "a text of at most 65507 bytes"}
+	}
+	return nil
+}
+
+// question is the text that the words of a command line make.
+func question(words []string) string { return strings.Join(words, " ") }

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"udplab/services/kit/app"
+	"udplab/services/kit/udp"
+)
+
+// dialer opens a connected UDP socket to the target and says which address
+// that is. A connected socket hears nobody else, and hears a refusal. The
+// error is one that app.ExitCode knows as a reason not to start.
+type dialer func(ctx context.Context, target address) (io.ReadWriteCloser, netip.AddrPort, error)
+
+func dial(ctx context.Context, target address) (io.ReadWriteCloser, netip.AddrPort, error) {
+	conn, err := connect(ctx, target)
+	if err != nil {
+		return nil, netip.AddrPort{}, app.CannotStart(fmt.Errorf("target %s: %w", target, err))
+	}
+	return conn, udp.Unmap(conn.RemoteAddr().(*net.UDPAddr).AddrPort()), nil
+}
+
+func connect(ctx context.Context, target address) (*net.UDPConn, error) {
+	host, portText, err := net.SplitHostPort(string(target))
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	to := netip.AddrPortFrom(preferIPv4(addrs), uint16(port))
+	return net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+}
+
+// preferIPv4 chooses among the addresses of one name. The assignment's
+// programs listen on IPv4 only, and UDP has no handshake that would tell a
+// wrong choice from a lost datagram.
+func preferIPv4(addrs []netip.Addr) netip.Addr {
+	for _, addr := range addrs {
+		if addr.Unmap().Is4() {
+			return addr.Unmap()
+		}
+	}
+	return addrs[0]
+}

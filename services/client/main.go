@@ -1,0 +1,113 @@
+// Command client asks the balancer and shows who answers. Its plain form is
+// the assignment's: `client HOST PORT` sends ten pings, waits up to a second
+// for each answer and prints the answer and its round-trip time, or REQUEST
+// TIMED OUT.
+//
+// It never retries: a retry would take a turn of the balancer's rotation.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"udplab/services/kit/app"
+)
+
+func main() { app.Main("client", run) }
+
+func run(ctx context.Context) error {
+	return program{
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		args: os.Args[1:], environ: os.Environ(),
+		isTerminal: app.IsTerminal, dial: dial,
+	}.run(ctx)
+}
+
+// program is the client and everything of the world that it touches.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	args           []string // without the program's name
+	environ        []string // as os.Environ gives it
+	isTerminal     func(file any) bool
+	dial           dialer
+}
+
+// run does what the command line asks for. Its error says how the process is
+// to exit, as app.ExitCode reads it.
+func (p program) run(ctx context.Context) error {
+	command, args := p.command()
+	var cfg config
+	var words []string
+	from := app.Source{Prefix: "CLIENT_", Args: args, Environ: p.environ, Arguments: target}
+	if command == "ask" {
+		from.Arguments = func(args []string) (map[string]string, error) {
+			words = args
+			return nil, checkQuestion(args)
+		}
+	}
+	warnings, err := app.Load(&cfg, from)
+	for _, warning := range warnings {
+		fmt.Fprintf(p.stderr, "client: %s\n", warning)
+	}
+	switch {
+	case errors.Is(err, app.ErrHelp):
+		app.Help(p.stdout, usage, &cfg)
+		return nil
+	case err != nil:
+		return err
+	case command == "menu" && cfg.JSON:
+		return app.Problems{app.Problem{Name: "--json", Value: "true", Want: "no menu: it is for people"}}
+	case command == "menu":
+		return p.menu(ctx, cfg)
+	case command == "ask":
+		return p.ask(ctx, cfg, words)
+	}
+	return p.ping(ctx, cfg)
+}
+
+// command splits the command line into what to do and the rest.
+func (p program) command() (command string, args []string) {
+	if len(p.args) == 0 {
+		if p.isTerminal(p.stdin) {
+			return "menu", nil
+		}
+		return "ping", nil
+	}
+	switch p.args[0] {
+	case "ping", "ask", "menu":
+		return p.args[0], p.args[1:]
+	}
+	return "ping", p.args
+}
+
+// ping is the plain form: one run, its summary, and the epilogue.
+func (p program) ping(ctx context.Context, cfg config) error {
+	_, err := p.exchange(ctx, cfg, pings, p.reporter(cfg))
+	if err == nil || app.ExitCode(err) == 1 {
+		p.epilogue(cfg)
+	}
+	return err
+}
+
+// epilogue prints what stands after the summary.
+func (p program) epilogue(cfg config) {
+	if text := cfg.epilogue(); text != "" && !cfg.JSON {
+		fmt.Fprintln(p.stdout, text)
+	}
+}
+
+// reporter is how a run of pings is shown.
+func (p program) reporter(cfg config) func(event) {
+	if cfg.JSON {
+		return jsonReport{out: p.stdout, err: p.stderr, quiet: cfg.Quiet}.show
+	}
+	return p.textReport(cfg).show
+}
+
+func (p program) textReport(cfg config) textReport {
+	return textReport{out: p.stdout, err: p.stderr, quiet: cfg.Quiet, paint: p.paint()}
+}

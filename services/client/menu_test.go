@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const menuText = `What would you like to do?
+  1) Ask the servers a question
+  2) Send ten pings
+  3) Send pings my way             (how many? how fast? how long to wait?)
+  4) Whose turn is it?
+  6) Break something               (what to type to stop, pause or slow a server)
+  0) Quit
+Your choice [2]: `
+
+// onlyAnswers takes the menu itself out of a transcript.
+func (s *session) onlyAnswers() *session {
+	s.stdout = strings.ReplaceAll(s.stdout, menuText, "> ")
+	return s
+}
+
+func TestThePipedMenuRunsExactlyOneSetOfPings(t *testing.T) {
+	l := &lab{answer: roundRobin(9)}
+	s := inLab(t, l, &session{args: "menu balancer 8888 -c 3", stdin: "2\n0\n"})
+	s.onlyAnswers().check(t, 0, `
+> 2
+PING balancer (172.30.7.10:8888): 10 pings
+server1  seq=1  0.400 ms  PING 1 00:00:00.000
+server2  seq=2  0.400 ms  PING 2 00:00:00.200
+server3  seq=3  0.400 ms  PING 3 00:00:00.400
+server1  seq=4  0.400 ms  PING 4 00:00:00.600
+server2  seq=5  0.400 ms  PING 5 00:00:00.800
+server3  seq=6  0.400 ms  PING 6 00:00:01.000
+server1  seq=7  0.400 ms  PING 7 00:00:01.200
+server2  seq=8  0.400 ms  PING 8 00:00:01.400
+server3  seq=9  0.400 ms  PING 9 00:00:01.600
+REQUEST TIMED OUT  seq=10
+--- balancer ping statistics ---
+10 sent, 9 received, 10% loss, time 2800 ms
+rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
+answered by  server1 ×3  server2 ×3  server3 ×3
+order        1 2 3  1 2 3  1 2 3  ·        the balancer keeps counting: the next turn is expected to be server2's
+
+> 0
+`)
+	if len(l.requests) != 10 {
+		t.Errorf("%d requests", len(l.requests))
+	}
+}
+
+func TestTheMenuAnswersWhateverIsTyped(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		args     string
+		stdin    string
+		silent   []int
+		requests int
+		code     int
+		want     string
+	}{
+		{"nothing at all", "", "", nil, 0, 0, "> \n"},
+		{"quit", "", "0\n", nil, 0, 0, "> 0\n"},
+		{"a question", "", "1\nhello there\n0\n", nil, 1, 0, `
+> 1
+Your question [hello]: hello there
+HELLO THERE
+answered by server1 in 0.400 ms
+
+> 0
+`},
+		{"no question of one's own", "", "1\n\n0\n", nil, 1, 0, `
+> 1
+Your question [hello]: ` + `
+HELLO
+answered by server1 in 0.400 ms
+
+> 0
+`},
+		{"a question that nobody answers", "", "1\nhello\n", []int{0}, 1, 1, `
+> 1
+Your question [hello]: hello
+REQUEST TIMED OUT
+
+> ` + `
+`},
+		{"the end of the input instead of a question", "", "1\n", nil, 0, 0, "> 1\nYour question [hello]: \n"},
+		{"pings one's own way, with two mistakes", "", "3\nmany\n2\n0.1\n0\n500ms\n0\n", []int{1}, 2, 0, `
+> 3
+How many pings (0: until Ctrl-C, which also quits)? [10]: many
+"many" does not do: give a whole number from 0 up, or Enter for 10.
+How many pings (0: until Ctrl-C, which also quits)? [10]: 2
+How long from one to the next? [200ms]: 0.1
+How long to wait for an answer? [1s]: 0
+"0" does not do: give a duration such as 200ms, 1.5s or 0.2 (seconds) from 1ms up, or Enter for 1s.
+How long to wait for an answer? [1s]: 500ms
+PING b (172.30.7.10:8888): 2 pings
+server1  seq=1  0.400 ms  PING 1 00:00:00.000
+REQUEST TIMED OUT  seq=2
+--- b ping statistics ---
+2 sent, 1 received, 50% loss, time 600 ms
+rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
+answered by  server1 ×1
+order        1 ·
+
+> 0
+`},
+		{"whose turn, the order unknown", "", "4\n0\n", nil, 1, 0, `
+> 4
+The turn shows only by being taken: sending one ping.
+It was server1's turn, and this ping has taken it. The order of the servers is not known yet: option 2 shows it.
+
+> 0
+`},
+		{"whose turn, the order given", "--expect-cycle server1,server2,server3", "4\n4\n4\n", nil, 3, 0, `
+> 4
+The turn shows only by being taken: sending one ping.
+It was server1's turn, and this ping has taken it. The next turn is expected to be server2's.
+
+> 4
+The turn shows only by being taken: sending one ping.
+It was server2's turn, and this ping has taken it. The next turn is expected to be server3's.
+
+> 4
+The turn shows only by being taken: sending one ping.
+It was server3's turn, and this ping has taken it. The next turn is expected to be server1's.
+
+> ` + `
+`},
+		{"whose turn, no answer", "", "4\n0\n", []int{0}, 1, 1, `
+> 4
+The turn shows only by being taken: sending one ping.
+REQUEST TIMED OUT: if the ping got there, it took a turn, but nobody said whose.
+
+> 0
+`},
+		{"what is not on offer", "", "5\n\x1b[A\nquit", nil, 0, 0, `
+> 5
+There is no option "5": type one of the numbers above, Enter for 2, or ? for what they do.
+Your choice [2]: "\x1b[A"
+There is no option "\x1b[A": type one of the numbers above, Enter for 2, or ? for what they do.
+Your choice [2]: quit
+There is no option "quit": type one of the numbers above, Enter for 2, or ? for what they do.
+Your choice [2]: ` + `
+`},
+		{"an explanation", "", "?4\n?\n0\n", nil, 0, 0, `
+> ?4
+  4) Sends one ping to find out, which takes that turn, and says who should be next.
+Your choice [2]: ?
+  1) Sends your words to whoever has the turn; a server answers in capitals, with its name.
+  2) Sends ten pings one after the other, each to the next server, and a summary.
+  3) Does the same, but first asks how many, how far apart, and how long to wait for an answer.
+  4) Sends one ping to find out, which takes that turn, and says who should be next.
+  6) Does nothing itself: prints commands for another terminal.
+  0) Leaves; so does the end of input.
+  Your pings go to b:1.
+Your choice [2]: 0
+`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := &lab{answer: roundRobin(tt.silent...)}
+			s := inLab(t, l, &session{args: "menu b:1 " + tt.args, stdin: tt.stdin})
+			s.onlyAnswers().check(t, tt.code, tt.want)
+			if len(l.requests) != tt.requests {
+				t.Errorf("%d requests, want %d", len(l.requests), tt.requests)
+			}
+		})
+	}
+}
+
+func TestTheMenuLearnsTheOrderFromARun(t *testing.T) {
+	l := &lab{answer: roundRobin()}
+	s := inLab(t, l, &session{args: "menu b:1 -q", stdin: "\n4\n"})
+	if !strings.Contains(s.stdout, "It was server2's turn, and this ping has taken it. The next turn is expected to be server3's.\n") {
+		t.Errorf("%s", s.stdout)
+	}
+}
+
+func TestATerminalShowsWhatIsTypedByItself(t *testing.T) {
+	s := inLab(t, &lab{answer: roundRobin()}, &session{args: "menu b:1", stdin: "0\n", terminal: true})
+	s.check(t, 0, menuText)
+}
+
+func TestTheMenuExitsAsItsLatestRunDid(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		stdin  string
+		silent []int
+		code   int
+	}{
+		{"the first failed, the second did not", "4\n4\n", []int{0}, 0},
+		{"the second failed", "4\n4\n", []int{1}, 1},
+	} {
+		s := inLab(t, &lab{answer: roundRobin(tt.silent...)}, &session{args: "menu b:1", stdin: tt.stdin})
+		if s.code != tt.code || s.err != nil && s.err.Error() != "" {
+			t.Errorf("%s: exit code %d (%v)", tt.name, s.code, s.err)
+		}
+	}
+}
+
+func TestTheMenuGoesOnAfterARunThatCannotStart(t *testing.T) {
+	s := (&session{args: "menu bad..name 8888", stdin: "2\n6\n", dial: dial}).run(t.Context())
+	if s.code != 2 || strings.Count(s.stdout, menuText) != 3 || !strings.Contains(s.stdout, "docker compose pause server2") {
+		t.Errorf("exit code %d\n%s", s.code, s.stdout)
+	}
+	same(t, "stderr", s.stderr, "client: target bad..name:8888: lookup bad..name: no such host\n")
+}
+
+func TestCtrlCLeavesTheMenuFromAnywhere(t *testing.T) {
+	for name, typed := range map[string]string{
+		"at the prompt": "",
+		"in a question": "1\n",
+		"in a run":      "2\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &session{args: "menu b:1", dial: (&lab{answer: roundRobin()}).dial}
+			synctest.Test(t, func(t *testing.T) {
+				stdin, keyboard := io.Pipe()
+				s.stdinPipe = stdin
+				ctx, cancel := context.WithTimeout(t.Context(), 900*time.Millisecond)
+				defer cancel()
+				go io.WriteString(keyboard, typed)
+				s.run(ctx)
+				keyboard.Close() // the read that the terminal would never end
+			})
+			if s.code != 0 {
+				t.Errorf("exit code %d (%v)", s.code, s.err)
+			}
+			if typed == "2\n" && !strings.Contains(s.stdout, "5 sent, 5 received") {
+				t.Errorf("no summary:\n%s", s.stdout)
+			}
+		})
+	}
+}
+
+func TestEveryOptionHasItsKeyOnce(t *testing.T) {
+	var keys []string
+	for _, o := range options() {
+		keys = append(keys, o.key)
+	}
+	if want := []string{"1", "2", "3", "4", "6", "0"}; !slices.Equal(keys, want) {
+		t.Errorf("%q, want %q", keys, want)
+	}
+	if !slices.Contains(keys, usual) {
+		t.Errorf("Enter takes %q, which is no option", usual)
+	}
+}

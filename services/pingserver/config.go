@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"udplab/services/kit/app"
+)
+
+// config is what a ping server can be told.
+type config struct {
+	Listen app.Address   `env:"PINGSERVER_LISTEN" envDefault:":2526" help:"where requests arrive (argument 1: the port)"`
+	Name   serverName    `env:"PINGSERVER_NAME" default:"server1 for port 2526, server2 for 2527, …, else the host's name" help:"who answers: the last word of each answer"`
+	Loss   float64       `env:"PINGSERVER_LOSS" envDefault:"0" range:"0..1" help:"the share of answers lost on purpose; the assignment lost 0.36"`
+	Seed   seed          `env:"PINGSERVER_SEED" empty:"random" help:"the same seed, the same losses and jitter"`
+	Delay  time.Duration `env:"PINGSERVER_DELAY" envDefault:"0s" range:"..1h" help:"how long each answer is held back"`
+	Jitter time.Duration `env:"PINGSERVER_JITTER" envDefault:"0s" range:"..1h" help:"up to how much longer than that, evenly spread"`
+	app.LogConfig
+
+	selfCheck bool // the first argument was healthcheck
+}
+
+// load reads the configuration. The warnings are worth a line in the log.
+func load(args, environ []string, hostname func() (string, error)) (c config, warnings []string, err error) {
+	warnings, err = app.Load(&c, app.Source{
+		Prefix:    "PINGSERVER_",
+		Args:      args,
+		Environ:   environ,
+		Arguments: c.arguments,
+	})
+	if err != nil || c.Name != "" || c.selfCheck {
+		return c, warnings, err
+	}
+	c.Name, err = defaultName(string(c.Listen), hostname)
+	return c, warnings, app.CannotStart(err)
+}
+
+func (c *config) arguments(args []string) (map[string]string, error) {
+	if len(args) > 0 && args[0] == "healthcheck" {
+		c.selfCheck = true
+		args = args[1:]
+	}
+	switch len(args) {
+	case 0:
+		return nil, nil
+	case 1:
+		if err := app.Port(args[0]); err != nil {
+			return nil, err
+		}
+		return map[string]string{"PINGSERVER_LISTEN": ":" + args[0]}, nil
+	}
+	return nil, app.Problem{Name: "argument", Value: args[1], Want: "nothing behind the port"}
+}
+
+// The ports that name their server: 2526 is server1, 2527 server2, and so on
+// to server99.
+const (
+	firstPort  = 2526
+	namedPorts = 99
+)
+
+// defaultName is what a server on the address is called unless told.
+func defaultName(listen string, hostname func() (string, error)) (serverName, error) {
+	_, port, _ := net.SplitHostPort(listen)
+	if n, err := strconv.Atoi(port); err == nil && n >= firstPort && n < firstPort+namedPorts {
+		return serverName("server" + strconv.Itoa(n-firstPort+1)), nil
+	}
+	host, err := hostname()
+	if err != nil {
+		return "", fmt.Errorf("no name for the server: %w; set PINGSERVER_NAME", err)
+	}
+	var name serverName
+	if name.UnmarshalText([]byte(host)) != nil {
+		return "", fmt.Errorf("the host's name %q cannot be the last word of an answer; set PINGSERVER_NAME", host)
+	}
+	return name, nil
+}
+
+// serverName is one visible word, since clients read it as the last word of an
+// answer and show it.
+type serverName string
+
+// maxName is the longest name in bytes, that of a host in DNS.
+const maxName = 253
+
+// UnmarshalText refuses what is not one visible word.
+func (n *serverName) UnmarshalText(text []byte) error {
+	hidden := func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }
+	if len(text) == 0 || len(text) > maxName || !utf8.Valid(text) || strings.ContainsFunc(string(text), hidden) {
+		return app.Problem{Value: string(text), Want: "one word without spaces or control characters, at most 253 bytes"}
+	}
+	*n = serverName(text)
+	return nil
+}
+
+// seed is a whole number in text, or empty for a random one.
+type seed string
+
+// UnmarshalText refuses what is not a number of 64 bits.
+func (s *seed) UnmarshalText(text []byte) error {
+	if _, err := strconv.ParseUint(string(text), 10, 64); err != nil {
+		return app.Problem{Value: string(text), Want: "a whole number from 0 to 18446744073709551615"}
+	}
+	*s = seed(text)
+	return nil
+}
+
+// number is the seed itself, or a new random one if it is empty.
+func (s seed) number() uint64 {
+	n, err := strconv.ParseUint(string(s), 10, 64)
+	if err != nil {
+		return rand.Uint64()
+	}
+	return n
+}

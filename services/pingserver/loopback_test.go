@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"udplab/services/kit/udp"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 5 * time.Second
+
+// listen opens a real socket on a free port.
+func listen(t *testing.T, host string) *udp.Socket {
+	t.Helper()
+	socket, err := udp.Listen(t.Context(), net.JoinHostPort(host, "0"))
+	if err != nil {
+		t.Skipf("no %s on this machine: %v", host, err)
+	}
+	return socket
+}
+
+// dial opens a client's socket to the server.
+func dial(t *testing.T, ip string, port uint16) *net.UDPConn {
+	t.Helper()
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ip), port)))
+	if err != nil {
+		t.Skipf("no way to %s on this machine: %v", ip, err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// exchange sends a request and returns its answer.
+func exchange(t *testing.T, conn *net.UDPConn, request []byte) []byte {
+	t.Helper()
+	if _, err := conn.Write(request); err != nil {
+		t.Fatal(err)
+	}
+	conn.SetReadDeadline(time.Now().Add(patience))
+	buf := make([]byte, 1<<16)
+	n, err := conn.Read(buf)
+	if err != nil {
+		t.Fatalf("no answer to %d bytes: %v", len(request), err)
+	}
+	return buf[:n]
+}
+
+func TestAnyDatagramIsAnswered(t *testing.T) {
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	upper := slices.Concat(all[:'a'], all['A':'Z'+1], all['z'+1:])
+	room := udp.MaxPayload - len(" server1")
+	for _, family := range []struct{ listen, ask string }{
+		{"", "127.0.0.1"}, {"", "::1"}, {"0.0.0.0", "127.0.0.1"}, {"127.0.0.1", "127.0.0.1"}, {"::1", "::1"},
+	} {
+		t.Run(fmt.Sprintf("on [%s] asked at %s", family.listen, family.ask), func(t *testing.T) {
+			socket := listen(t, family.listen)
+			_, log, stop := start(t, socket, "PINGSERVER_NAME=server1")
+			conn := dial(t, family.ask, socket.Addr().Port())
+			for _, tt := range []struct {
+				name          string
+				request, want []byte
+			}{
+				{"a ping", []byte("PING 1 10:04:05.120"), []byte("PING 1 10:04:05.120 server1")},
+				{"every byte there is", all, append(bytes.Clone(upper), " server1"...)},
+				{"none", nil, []byte(" server1")},
+				{"the probe", []byte(probe), []byte("HEALTHCHECK server1")},
+				{"almost the probe", []byte(probe + "\n"), []byte("HEALTHCHECK\n server1")},
+				{"the biggest", bytes.Repeat([]byte("y"), udp.MaxPayload), append(bytes.Repeat([]byte("Y"), room), " server1"...)},
+			} {
+				if got := exchange(t, conn, tt.request); !bytes.Equal(got, tt.want) {
+					t.Errorf("%s: %.60q (%d bytes), want %.60q (%d bytes)", tt.name, got, len(got), tt.want, len(tt.want))
+				}
+			}
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+			requests := log.lines(t, "request")
+			if len(requests) != 5 { // the probe is not one
+				t.Fatalf("%d requests in the log", len(requests))
+			}
+			for i, line := range requests {
+				if line["outcome"] != "answered" || line["cut"] != (i == 4) || line["client"] != conn.LocalAddr().String() {
+					t.Errorf("request %d: %v", i, line)
+				}
+			}
+			if msg := requests[4]["msg"].(string); !strings.HasSuffix(msg, `y"… from `+conn.LocalAddr().String()+": answered, cut to 65507 bytes") {
+				t.Errorf("the biggest: %s", msg)
+			}
+			if _, err := socket.Conn().Write(nil); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("the socket is open after the stop: %v", err)
+			}
+		})
+	}
+}
+
+func TestTheSameSeedLosesTheSamePings(t *testing.T) {
+	run := func(seed string) (answered string) {
+		socket := listen(t, "127.0.0.1")
+		_, _, stop := start(t, socket, "PINGSERVER_NAME=server1", "PINGSERVER_LOSS=0.36", "PINGSERVER_SEED="+seed)
+		defer stop()
+		conn := dial(t, "127.0.0.1", socket.Addr().Port())
+		for i := range 50 {
+			fmt.Fprintf(conn, "ping %d", i)
+		}
+		// The probe is never lost and comes last: nothing arrives behind it.
+		for got := exchange(t, conn, []byte(probe)); ; {
+			if string(got) == "HEALTHCHECK server1" {
+				return answered
+			}
+			answered += string(got) + "\n"
+			buf := make([]byte, 100)
+			n, err := conn.Read(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = buf[:n]
+		}
+	}
+	first := run("11")
+	if n := strings.Count(first, "\n"); n == 0 || n == 50 {
+		t.Errorf("%d answers of 50 at a loss of 0.36", n)
+	}
+	if second := run("11"); second != first {
+		t.Errorf("first run:\n%s\nsecond run:\n%s", first, second)
+	}
+	if other := run("12"); other == first {
+		t.Error("another seed lost the same")
+	}
+}
+
+func TestHealthcheck(t *testing.T) {
+	for _, host := range []string{"", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost"} {
+		t.Run("of a server on ["+host+"]", func(t *testing.T) {
+			socket := listen(t, host)
+			_, _, stop := start(t, socket, "PINGSERVER_LOSS=1", "PINGSERVER_DELAY=1h")
+			address := net.JoinHostPort(host, fmt.Sprint(socket.Addr().Port()))
+			if err := healthcheck(t.Context(), address); err != nil {
+				t.Errorf("it lives: %v", err)
+			}
+			stop()
+			if err := healthcheck(t.Context(), address); err == nil {
+				t.Error("it is gone, and the healthcheck is content")
+			}
+		})
+	}
+	t.Run("of a socket that is silent", func(t *testing.T) {
+		silent := listen(t, "127.0.0.1")
+		defer silent.Close()
+		begin := time.Now()
+		err := healthcheck(t.Context(), silent.Addr().String())
+		if err == nil || !strings.HasSuffix(err.Error(), "no answer within 1s") || time.Since(begin) < healthcheckTimeout {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+	})
+	t.Run("of something else", func(t *testing.T) {
+		echo := listen(t, "127.0.0.1")
+		defer echo.Close()
+		go func() {
+			buf := make([]byte, 100)
+			n, peer, _ := echo.Read(buf)
+			echo.Write(buf[:n], peer)
+		}()
+		err := healthcheck(t.Context(), echo.Addr().String())
+		if err == nil || !strings.Contains(err.Error(), `the answer "healthcheck" is not a ping server's`) {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("of a name that nobody has", func(t *testing.T) {
+		if err := healthcheck(t.Context(), "name.invalid:2526"); err == nil {
+			t.Error("content")
+		}
+	})
+}
+
+func TestAPortInUseIsOneClearLine(t *testing.T) {
+	taken := listen(t, "127.0.0.1")
+	defer taken.Close()
+	t.Setenv("PINGSERVER_LISTEN", taken.Addr().String())
+	args := os.Args
+	os.Args = []string{"pingserver"}
+	defer func() { os.Args = args }()
+	err := run(t.Context())
+	want := fmt.Sprintf("PINGSERVER_LISTEN=%q: want an address that is free here (", taken.Addr())
+	if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %v, want %s…", err, want)
+	}
+}
