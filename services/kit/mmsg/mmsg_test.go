@@ -1,0 +1,465 @@
+//go:build linux
+
+package mmsg
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	loopback4 = netip.MustParseAddrPort("127.0.0.1:0")
+	loopback6 = netip.MustParseAddrPort("[::1]:0")
+	anywhere  netip.Addr // the kernel chooses the source
+)
+
+func listen(t testing.TB, addr netip.AddrPort) *Socket {
+	t.Helper()
+	s, err := Listen(addr, false)
+	if err != nil {
+		t.Skipf("%v", err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func dial(t testing.TB, v6 bool) *Socket {
+	t.Helper()
+	s, err := Dial(v6)
+	if err != nil {
+		t.Skipf("%v", err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// ready waits until the socket has something.
+func ready(t testing.TB, s *Socket) {
+	t.Helper()
+	fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, 10_000)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if n == 0 || err != nil {
+			t.Fatalf("nothing came: %v", err)
+		}
+		return
+	}
+}
+
+// receive takes n datagrams and returns their payloads.
+func receive(t testing.TB, s *Socket, in *Inbox, n int) (payloads [][]byte) {
+	t.Helper()
+	for len(payloads) < n {
+		ready(t, s)
+		got, err := in.Receive(s, 0, in.Len())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range got {
+			if !in.Whole(i) {
+				t.Errorf("a datagram was cut to %d bytes", len(in.Payload(i)))
+			}
+			payloads = append(payloads, bytes.Clone(in.Payload(i)))
+		}
+	}
+	return payloads
+}
+
+func TestDatagramsArriveAsTheyWereAdded(t *testing.T) {
+	x := func(n int) []byte { return bytes.Repeat([]byte{byte('a' + n%26)}, n) }
+	for _, tt := range []struct {
+		name  string
+		sizes []int
+		runs  int // messages the kernel is given
+	}{
+		{"one", []int{64}, 1},
+		{"an empty one", []int{0}, 1},
+		{"the longest one", []int{MaxPayload}, 1},
+		{"a run of equals", []int{64, 64, 64, 64}, 1},
+		{"a run with a shorter last", []int{64, 64, 7}, 1},
+		{"nothing is added behind a shorter one", []int{64, 7, 7, 64}, 3},
+		{"a longer one begins anew", []int{7, 64, 64}, 2},
+		{"empty ones are never in a run", []int{0, 0, 64, 0, 64}, 5},
+		{"a run is as long as the kernel takes it", repeat(1, 2*maxRun+3), 3},
+		{"a run has as many bytes as the kernel takes", []int{30_000, 30_000, 30_000, 30_000}, 2},
+	} {
+		for _, addr := range []netip.AddrPort{loopback4, loopback6} {
+			t.Run(fmt.Sprintf("%s over %v", tt.name, addr.Addr()), func(t *testing.T) {
+				to, from := listen(t, addr), dial(t, addr.Addr().Is6())
+				to.SetReceiveBuffer(1 << 20)
+				out, in := NewOutbox(200), NewInbox(32, MaxDatagram)
+				out.Begin(from)
+				for i, n := range tt.sizes {
+					payload := x(n)
+					if n > 0 {
+						payload[0] = byte(i)
+					}
+					out.Add(payload, to.Addr(), anywhere)
+				}
+				if out.used != tt.runs {
+					t.Errorf("%d messages, want %d", out.used, tt.runs)
+				}
+				if failed := out.Send(); failed != 0 {
+					t.Fatalf("%d failed: %v", failed, out.Failed(0))
+				}
+				for i, payload := range receive(t, to, in, len(tt.sizes)) {
+					want := x(tt.sizes[i])
+					if len(want) > 0 {
+						want[0] = byte(i)
+					}
+					if !bytes.Equal(payload, want) {
+						t.Fatalf("datagram %d: %d bytes, want %d", i, len(payload), len(want))
+					}
+				}
+			})
+		}
+	}
+}
+
+func repeat(size, n int) (sizes []int) {
+	for range n {
+		sizes = append(sizes, size)
+	}
+	return sizes
+}
+
+func TestWhatAKernelThatCannotSegmentRefusesIsSentSingly(t *testing.T) {
+	to, from := listen(t, loopback4), dial(t, false)
+	// Without checksums the kernel does not segment: udp_send_skb.
+	if err := unix.SetsockoptInt(from.fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
+		t.Skip(err)
+	}
+	out, in := NewOutbox(8), NewInbox(8, 100)
+	for round, wantRuns := range []int{1, 4} { // the second time it knows
+		out.Begin(from)
+		for i := range 4 {
+			out.Add([]byte{byte(round), byte(i)}, to.Addr(), anywhere)
+		}
+		if out.used != wantRuns {
+			t.Errorf("round %d: %d messages, want %d", round, out.used, wantRuns)
+		}
+		if failed := out.Send(); failed != 0 {
+			t.Fatalf("round %d: %d failed: %v", round, failed, out.Failed(0))
+		}
+		for i, payload := range receive(t, to, in, 4) {
+			if !bytes.Equal(payload, []byte{byte(round), byte(i)}) {
+				t.Errorf("round %d: datagram %d is %v", round, i, payload)
+			}
+		}
+	}
+}
+
+func TestADatagramThatIsRefusedStopsNoOther(t *testing.T) {
+	to, from := listen(t, loopback4), dial(t, false)
+	for name, bad := range map[string]netip.AddrPort{
+		"port 0": loopback4, "another family": netip.MustParseAddrPort("[::1]:9"), "no address": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, in := NewOutbox(8), NewInbox(8, 100)
+			out.Begin(from)
+			out.Add([]byte("first"), to.Addr(), anywhere)
+			out.Add([]byte("lost"), bad, anywhere)
+			out.Add([]byte("lost too"), bad, anywhere)
+			out.Add([]byte("last"), to.Addr(), anywhere)
+			if failed := out.Send(); failed != 2 {
+				t.Errorf("%d failed, want 2", failed)
+			}
+			for i, want := range []bool{false, true, true, false} {
+				if got := out.Failed(i) != nil; got != want {
+					t.Errorf("datagram %d: %v", i, out.Failed(i))
+				}
+			}
+			got := receive(t, to, in, 2)
+			if string(got[0]) != "first" || string(got[1]) != "last" {
+				t.Errorf("received %q", got)
+			}
+		})
+	}
+}
+
+func TestTheNewsOfARefusalCostsNoLaterDatagram(t *testing.T) {
+	gone := listen(t, loopback4)
+	nobody := gone.Addr()
+	gone.Close()
+	to, from := listen(t, loopback4), dial(t, false)
+	out, in := NewOutbox(4), NewInbox(4, 100)
+	out.Begin(from)
+	out.Add([]byte("to nobody"), nobody, anywhere)
+	if out.Send() != 0 {
+		t.Fatal("the kernel does not know yet that nobody is there, and refuses")
+	}
+	ready(t, from) // the ICMP error is there
+	out.Begin(from)
+	out.Add([]byte("to somebody"), to.Addr(), anywhere)
+	out.Add([]byte("to somebody else, or so"), to.Addr(), anywhere)
+	if failed := out.Send(); failed != 0 {
+		t.Errorf("%d failed: %v", failed, out.Failed(0))
+	}
+	receive(t, to, in, 2)
+	var told []string
+	from.Errors(func(to netip.AddrPort, err error) {
+		told = append(told, fmt.Sprint(to == nobody, errors.Is(err, unix.ECONNREFUSED)))
+	})
+	if len(told) != 1 || told[0] != "true true" {
+		t.Errorf("errors told: %v", told)
+	}
+	if n, err := in.Receive(from, 0, 4); n != 0 || err != nil {
+		t.Errorf("received %d, %v", n, err)
+	}
+}
+
+func TestADatagramThatDoesNotFitIsKnownToBeCut(t *testing.T) {
+	to, from := listen(t, loopback4), dial(t, false)
+	out, in := NewOutbox(2), NewInbox(2, 16)
+	out.Begin(from)
+	out.Add(make([]byte, 17), to.Addr(), anywhere)
+	out.Add(make([]byte, 16), to.Addr(), anywhere)
+	out.Send()
+	ready(t, to)
+	if n, err := in.Receive(to, 0, 2); n != 2 || err != nil {
+		t.Fatalf("received %d, %v", n, err)
+	}
+	if in.Whole(0) || len(in.Payload(0)) != 16 || !in.Whole(1) {
+		t.Errorf("whole: %v (%d bytes), %v", in.Whole(0), len(in.Payload(0)), in.Whole(1))
+	}
+}
+
+func TestAReplyLeavesFromTheAddressThatWasAsked(t *testing.T) {
+	for _, tt := range []struct{ listen, ask string }{
+		{"0.0.0.0:0", "127.0.0.1"}, {"0.0.0.0:0", "127.0.0.2"}, {"[::]:0", "::1"}, {"[::]:0", "127.0.0.3"},
+	} {
+		t.Run(tt.listen+" asked at "+tt.ask, func(t *testing.T) {
+			ask := netip.MustParseAddr(tt.ask)
+			server, client := listen(t, netip.MustParseAddrPort(tt.listen)), dial(t, ask.Is6())
+			out, in := NewOutbox(2), NewInbox(2, 100)
+			out.Begin(client)
+			out.Add([]byte("question"), netip.AddrPortFrom(ask, server.Addr().Port()), anywhere)
+			out.Send()
+			receive(t, server, in, 1)
+			if got := in.To(0); got != ask {
+				t.Fatalf("sent to %v, want %v", got, ask)
+			}
+			if in.From(0).Addr().Is4In6() {
+				t.Errorf("the sender %v is IPv4 in its IPv6 form", in.From(0))
+			}
+			out.Begin(server)
+			out.Add([]byte("answer"), in.From(0), in.To(0))
+			out.Add([]byte("ANSWER"), in.From(0), in.To(0)) // in one run
+			if failed := out.Send(); failed != 0 {
+				t.Fatal(out.Failed(0))
+			}
+			receive(t, client, in, 2)
+			if got := in.From(0).Addr(); got != ask {
+				t.Errorf("answered from %v, want %v", got, ask)
+			}
+		})
+	}
+}
+
+func TestNothingIsAllocatedForABatch(t *testing.T) {
+	server, client := listen(t, netip.MustParseAddrPort("[::]:0")), dial(t, false)
+	target := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), server.Addr().Port())
+	out, in := NewOutbox(16), NewInbox(16, 2000)
+	small, large := make([]byte, 64), make([]byte, 1400)
+	got := testing.AllocsPerRun(100, func() {
+		// A run, a single, an empty one, and one that fails.
+		out.Begin(client)
+		for _, payload := range [][]byte{small, small, small, large, nil} {
+			out.Add(payload, target, anywhere)
+		}
+		out.Add(small, netip.AddrPort{}, anywhere)
+		if failed := out.Send(); failed != 1 {
+			t.Errorf("%d failed", failed)
+		}
+		n, _ := in.Receive(server, 0, 16)
+		out.Begin(server)
+		for i := range n {
+			out.Add(in.Payload(i), in.From(i), in.To(i))
+		}
+		out.Send()
+		for {
+			if n, _ := in.Receive(client, 0, 16); n == 0 {
+				break
+			}
+		}
+	})
+	if got != 0 {
+		t.Errorf("%v allocations", got)
+	}
+}
+
+func TestDropsAreCountedOnce(t *testing.T) {
+	to, from := listen(t, loopback4), dial(t, false)
+	_ = unix.SetsockoptInt(to.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1) // the kernel makes it a few datagrams
+	out, in := NewOutbox(50), NewInbox(50, 1000)
+	for range 2 {
+		out.Begin(from)
+		for range 50 {
+			out.Add(make([]byte, 1000), to.Addr(), anywhere)
+		}
+		if failed := out.Send(); failed != 0 {
+			t.Fatal(out.Failed(0))
+		}
+		received := 0
+		for {
+			n, _ := in.Receive(to, 0, 50)
+			if n == 0 {
+				break
+			}
+			received += n
+		}
+		if got, want := int(to.NewDrops()), 50-received; got != want || want == 0 {
+			t.Errorf("%d drops counted, %d datagrams of 50 received", got, received)
+		}
+	}
+	to.drops = 1<<32 - 5 // the kernel's count has wrapped around
+	if got, want := to.NewDrops(), uint64(5); got < want || got > 200 {
+		t.Errorf("over a wrap-around: %d drops", got)
+	}
+}
+
+func TestPollerReportsSocketsWakesAndTime(t *testing.T) {
+	p, err := NewPoller(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	to, from := listen(t, loopback4), dial(t, false)
+	if err := p.Add(to, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Add(from, 7); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := p.Wait(0); n != 0 || err != nil {
+		t.Fatalf("%d events before anything happened, %v", n, err)
+	}
+	if n, err := p.Wait(time.Microsecond); n != 0 || err != nil {
+		t.Fatalf("%d events when the time was up, %v", n, err)
+	}
+	p.Wake()
+	p.Wake() // two wakes are one
+	if n, _ := p.Wait(-1); n != 1 {
+		t.Fatalf("%d events after a wake", n)
+	}
+	if e, ok := p.Event(0); ok {
+		t.Errorf("a wake is %+v", e)
+	}
+	if n, _ := p.Wait(0); n != 0 {
+		t.Errorf("a wake is reported again")
+	}
+	out, in := NewOutbox(1), NewInbox(1, 100)
+	out.Begin(from)
+	out.Add([]byte("x"), to.Addr(), anywhere)
+	out.Send()
+	for range 2 { // until it is read
+		if n, _ := p.Wait(-1); n != 1 {
+			t.Fatalf("%d events", n)
+		}
+		if e, ok := p.Event(0); !ok || e != (Event{Token: 1 << 40}) {
+			t.Errorf("event %+v", e)
+		}
+	}
+	receive(t, to, in, 1)
+	nobody := to.Addr()
+	if err := p.Remove(to); err != nil {
+		t.Fatal(err)
+	}
+	to.Close()
+	out.Begin(from)
+	out.Add([]byte("x"), nobody, anywhere)
+	out.Send()
+	if n, _ := p.Wait(-1); n != 1 {
+		t.Fatalf("%d events for an error", n)
+	}
+	if e, ok := p.Event(0); !ok || e != (Event{Token: 7, Errors: true}) {
+		t.Errorf("event %+v", e)
+	}
+}
+
+func FuzzAddress(f *testing.F) {
+	f.Add([]byte{127, 0, 0, 1}, uint16(8888), uint32(0))
+	f.Add(netip.IPv6Loopback().AsSlice(), uint16(1), uint32(0))
+	f.Add(netip.MustParseAddr("fe80::1").AsSlice(), uint16(65535), uint32(2))
+	f.Add(netip.MustParseAddr("::ffff:192.0.2.1").AsSlice(), uint16(0), uint32(3))
+	f.Fuzz(func(t *testing.T, ip []byte, port uint16, zone uint32) {
+		addr, ok := netip.AddrFromSlice(ip)
+		if !ok {
+			return
+		}
+		want := addr.Unmap()
+		if want.Is6() && zone != 0 {
+			want = want.WithZone(zoneName(zone))
+			addr = want
+		}
+		var sa sockaddr
+		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+			length := putAddr(&sa, netip.AddrPortFrom(addr, port), family)
+			if length == 0 {
+				if family == unix.AF_INET6 || want.Is4() {
+					t.Errorf("%v has no form of family %d", addr, family)
+				}
+				continue
+			}
+			if got := getAddr(&sa); got != netip.AddrPortFrom(want, port) {
+				t.Errorf("%v port %d came back as %v", addr, port, got)
+			}
+		}
+	})
+}
+
+func FuzzControl(f *testing.F) {
+	var room [controlRoom]byte
+	n := putSource(room[:], netip.MustParseAddr("192.0.2.1"), unix.AF_INET)
+	f.Add(bytes.Clone(room[:n]))
+	n = putSource(room[:], netip.MustParseAddr("2001:db8::1"), unix.AF_INET6)
+	f.Add(bytes.Clone(room[:n]))
+	f.Add([]byte{})
+	f.Fuzz(func(_ *testing.T, control []byte) { // neither may read beyond its end
+		destination(control)
+		extendedError(control)
+	})
+}
+
+func BenchmarkSendReceive(b *testing.B) {
+	for _, size := range []int{1, 8, 64} {
+		for _, runs := range []bool{true, false} {
+			b.Run(fmt.Sprintf("batch=%d/gso=%v", size, runs), func(b *testing.B) {
+				to, from := listen(b, loopback4), dial(b, false)
+				to.SetReceiveBuffer(1 << 20)
+				from.runs = runs
+				target := to.Addr()
+				out, in := NewOutbox(size), NewInbox(size, 2048)
+				payload := make([]byte, 64)
+				b.ReportAllocs()
+				for b.Loop() {
+					out.Begin(from)
+					for range size {
+						out.Add(payload, target, anywhere)
+					}
+					out.Send()
+					for got := 0; got < size; {
+						n, err := in.Receive(to, 0, size)
+						if err != nil {
+							b.Fatal(err)
+						}
+						got += n
+					}
+				}
+				n := float64(b.N * size)
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/n, "ns/datagram")
+				b.ReportMetric(n/b.Elapsed().Seconds(), "datagrams/s")
+				b.ReportMetric(0, "ns/op")
+			})
+		}
+	}
+}
