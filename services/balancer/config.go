@@ -6,6 +6,7 @@ import (
 	"udplab/services/balancer/internal/backend"
 	"udplab/services/balancer/internal/relay"
 	"udplab/services/balancer/internal/rotation"
+	"udplab/services/balancer/internal/web"
 	"udplab/services/kit/app"
 )
 
@@ -21,9 +22,10 @@ type config struct {
 	Listen          app.Address       `env:"BALANCER_LISTEN" envDefault:":8888" help:"[host]:port that clients send to (argument 1: the port)"`
 	Backends        backend.List      `env:"BALANCER_BACKENDS" envDefault:"server1=localhost:2526,server2=localhost:2527,server3=localhost:2528" empty:"refused" help:"the servers, name=host:port, in turn order"`
 	HTTP            app.Address       `env:"BALANCER_HTTP" envDefault:"localhost:8080" empty:"off" help:"[host]:port of the page, the status and the health"`
-	HTTPHosts       []string          `env:"BALANCER_HTTP_HOSTS" envDefault:"localhost,127.0.0.1,[::1],balancer" help:"names that a request may come under"`
+	HTTPHosts       web.Hosts         `env:"BALANCER_HTTP_HOSTS" envDefault:"localhost,127.0.0.1,[::1],balancer" help:"names that a request may come under"`
 	WhenDown        rotation.WhenDown `env:"BALANCER_WHEN_DOWN" envDefault:"skip" want:"skip or hold" help:"the turn of a server that is down: skip gives it to the next, hold loses it"`
-	DataPath        relay.DataPath    `env:"BALANCER_DATAPATH" envDefault:"auto" want:"auto or portable" help:"how datagrams are carried: auto or portable"`
+	Workers         int               `env:"BALANCER_WORKERS" envDefault:"1" range:"0..256" help:"event loops that share the port; 0: one for each processor"`
+	DataPath        relay.DataPath    `env:"BALANCER_DATAPATH" envDefault:"auto" help:"how datagrams are carried: epoll (Linux), portable, or auto: the best there is"`
 	SessionIdle     time.Duration     `env:"BALANCER_SESSION_IDLE" envDefault:"60s" range:"1ms.." help:"a client without a datagram either way for so long is forgotten"`
 	MaxSessions     int               `env:"BALANCER_MAX_SESSIONS" envDefault:"10000" range:"1..1000000" help:"clients at once"`
 	AnswerTimeout   time.Duration     `env:"BALANCER_ANSWER_TIMEOUT" envDefault:"1s" range:"1ms.." help:"after so long a turn shows as unanswered"`
@@ -36,6 +38,13 @@ type config struct {
 	StateFile       string            `env:"BALANCER_STATE_FILE" empty:"off" help:"file that keeps whose turn it is over a restart"`
 	Drain           time.Duration     `env:"BALANCER_DRAIN" envDefault:"1s" help:"how long replies are still carried after the stop"`
 	app.LogConfig
+}
+
+// Check: one event loop is all that the portable data path has.
+func (c *config) Check(wrong func(variable, want string)) {
+	if c.Workers > 1 && c.DataPath.Choose() != relay.Epoll {
+		wrong("BALANCER_WORKERS", "0 or 1: only the data path epoll has more")
+	}
 }
 
 // names lists the servers' names in turn order.

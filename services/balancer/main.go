@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,9 @@ func run(ctx context.Context, args, environ []string, stdout io.Writer) error {
 		log.Warn(warning)
 	}
 	b, err := open(ctx, cfg, log)
+	if ctx.Err() != nil && err != nil {
+		return nil // told to stop before it had started
+	}
 	if err != nil {
 		return app.CannotStart(err)
 	}
@@ -93,6 +97,7 @@ func open(ctx context.Context, cfg *config, log *slog.Logger) (_ *balancer, err 
 	}
 	b.relay, err = relay.Open(ctx, relay.Config{
 		Listen: string(cfg.Listen), SessionIdle: cfg.SessionIdle, MaxSessions: cfg.MaxSessions, Drain: cfg.Drain,
+		DataPath: cfg.DataPath, Workers: cfg.Workers,
 		Rotation: b.rotation, Ledger: b.ledger, Backends: b.backends,
 	})
 	if err != nil {
@@ -220,7 +225,7 @@ func (b *balancer) sumUp() {
 func (b *balancer) facts() web.Facts {
 	facts := web.Facts{
 		Version: version(), Listen: b.relay.Addr().String(),
-		DataPath: "portable", WhenDown: b.cfg.WhenDown.String(),
+		DataPath: string(b.cfg.DataPath.Choose()), WhenDown: b.cfg.WhenDown.String(),
 	}
 	for _, s := range b.cfg.Backends {
 		facts.Servers = append(facts.Servers, s.Address())
@@ -240,7 +245,7 @@ func version() string {
 // is alive.
 func healthcheck(ctx context.Context, cfg *config) error {
 	if cfg.HTTP == "" {
-		return app.Problem{Name: "BALANCER_HTTP", Value: "", Want: "an address: the health is asked there"}
+		return app.CannotStart(app.Problem{Name: "BALANCER_HTTP", Want: "an address: the health is asked there"})
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -249,14 +254,15 @@ func healthcheck(ctx context.Context, cfg *config) error {
 		return err
 	}
 	request.Host = cfg.HTTPHosts[0]
-	answer, err := http.DefaultClient.Do(request)
+	direct := http.Transport{DisableKeepAlives: true} // no proxy, whatever the environment says
+	answer, err := direct.RoundTrip(request)
 	if err != nil {
-		return err
+		return fmt.Errorf("no balancer answers at %s: %w", request.URL, err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, 200))
-		return fmt.Errorf("%s: %s", answer.Status, text)
+		return fmt.Errorf("%s: %s: %s", request.URL, answer.Status, strings.TrimSpace(string(text)))
 	}
 	return nil
 }

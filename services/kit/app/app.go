@@ -82,12 +82,13 @@ func Exit(code int) error {
 func ExitCode(err error) int {
 	var e exit
 	var problems Problems
+	var problem Problem
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &e):
 		return e.code
-	case errors.As(err, &problems):
+	case errors.As(err, &problems), errors.As(err, &problem):
 		return 2
 	}
 	return 1

@@ -20,6 +20,7 @@ func TestHowAProgramEnds(t *testing.T) {
 		{"it died", errors.New("the listener is gone"), 1, "prog: the listener is gone\n"},
 		{"it could not start", CannotStart(errors.New("port in use")), 2, "prog: port in use\n"},
 		{"two problems", Problems{Problem{"A", "1", "2"}, Problem{"B", "", "x"}}, 2, "prog: A=\"1\": want 2\nprog: B=\"\": want x\n"},
+		{"one problem", Problem{"A", "1", "2"}, 2, "prog: A=\"1\": want 2\n"},
 		{"wrapped", fmt.Errorf("run: %w", CannotStart(errors.New("no"))), 2, "prog: run: no\n"},
 		{"everything was said", Exit(1), 1, ""},
 		{"nothing was wrong", CannotStart(nil), 0, ""},

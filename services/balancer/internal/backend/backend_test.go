@@ -384,6 +384,7 @@ func TestLists(t *testing.T) {
 		{"no name", "=x:1", "want a server's name"},
 		{"a name with a space", "a b=x:1", "want a server's name"},
 		{"a name with an escape sequence", "a\x1b[31m=x:1", "want a server's name"},
+		{"a name that is no text", "a\xff=x:1", "want a server's name"},
 		{"the same name twice", "a=x:1,a=x:2", `"a=x:2": want each name and address once; a=x:1 has it already`},
 		{"the same address twice", "a=x:1,b=X:1", "a=x:1 has it already"},
 	} {

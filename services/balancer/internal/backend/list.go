@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"udplab/services/kit/app"
 )
@@ -59,7 +60,7 @@ func parse(entry string, place int) (Server, error) {
 	switch {
 	case entry == "":
 		return Server{}, app.Problem{Want: wantList}
-	case name == "" || strings.ContainsFunc(name, awkward):
+	case name == "" || !utf8.ValidString(name) || strings.ContainsFunc(name, awkward):
 		return Server{}, app.Problem{Value: entry, Want: "a server's name without spaces or control characters before the ="}
 	case err != nil || host == "" || strings.ContainsFunc(host, awkward) || app.Port(port) != nil:
 		return Server{}, app.Problem{Value: entry, Want: "name=host:port with a port from 1 to 65535"}

@@ -8,6 +8,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,14 +17,20 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // format is the first field of every file of ours; what begins otherwise is
 // somebody else's.
 const format = "udplab-turns-1"
 
-// maxSize is more than any file of ours has, in bytes.
-const maxSize = 1 << 20
+const (
+	// maxSize is more than any file of ours has, in bytes.
+	maxSize = 1 << 20
+	// maxTurns is more than a balancer lives to hand out (a million a second
+	// for 285 years), and what every reader of JSON takes exactly.
+	maxTurns = 1 << 53
+)
 
 // file is the content.
 type file struct {
@@ -49,7 +56,8 @@ type Store struct {
 
 // Open reads the file and returns where to go on. A file that does not exist
 // yet is the beginning. One that cannot be used is the beginning too, with an
-// error that says why; the store may then be nil: nothing is to be saved.
+// error of one line that says why; the store may then be nil: nothing is to be
+// saved.
 func Open(path string, names []string) (*Store, Cursor, error) {
 	s := &Store{path: path, names: names}
 	content, err := read(path)
@@ -59,18 +67,26 @@ func Open(path string, names []string) (*Store, Cursor, error) {
 	if err != nil {
 		return nil, Cursor{}, fmt.Errorf("state file: %w; turns start from %s and are not kept", err, names[0])
 	}
-	var f file
-	err = json.Unmarshal(content, &f)
+	f, err := parse(content)
 	switch {
-	case err == nil && f.Format == format:
-		return s.writable(f.resume(names))
-	case len(content) == 0, ours(content):
+	case errors.Is(err, errForeign):
+		return nil, Cursor{}, fmt.Errorf("state file %s is not ours and is left alone; turns start from %s and are not kept", path, names[0])
+	case err != nil:
 		return s.writable(Cursor{}, fmt.Errorf("state file %s is damaged; turns start from %s", path, names[0]))
 	}
-	return nil, Cursor{}, fmt.Errorf("state file %s is not ours and is left alone; turns start from %s and are not kept", path, names[0])
+	return s.writable(f.resume(names))
 }
 
+// read reads a regular file. Anything else, such as a device or a pipe, would
+// block the start or be replaced by a file.
 func read(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -79,44 +95,84 @@ func read(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxSize))
 }
 
-// ours says whether damaged content began as a file of ours.
-func ours(content []byte) bool {
+var (
+	errForeign = errors.New("not a file of ours")
+	errDamaged = errors.New("a file of ours that cannot be right")
+)
+
+// parse reads content. It returns errDamaged for what is, or began as, a file
+// of ours (an empty one did), and errForeign for anything else.
+func parse(content []byte) (f file, err error) {
+	err = json.Unmarshal(content, &f)
+	switch {
+	case err == nil && f.Format == format && f.plausible():
+		return f, nil
+	case f.Format == format, begunByUs(content):
+		return file{}, errDamaged
+	}
+	return file{}, errForeign
+}
+
+// begunByUs says whether content is as much of a file of ours as there is of
+// it, at least up to the format.
+func begunByUs(content []byte) bool {
 	beginning := []byte(`{"format":"` + format + `"`)
 	n := min(len(content), len(beginning))
 	return bytes.Equal(content[:n], beginning[:n])
+}
+
+// plausible says whether a balancer can have written the values.
+func (f file) plausible() bool {
+	if f.Turns == 0 {
+		return f.Last == ""
+	}
+	return f.Turns <= maxTurns && slices.Contains(f.Backends, f.Last)
 }
 
 // writable tries to write the cursor back, so that a place where nothing can
 // be kept is known at the start.
 func (s *Store) writable(c Cursor, warning error) (*Store, Cursor, error) {
 	if err := s.Save(c); err != nil {
-		return nil, c, errors.Join(warning, fmt.Errorf("%w; turns are not kept", err))
+		if warning != nil {
+			err = fmt.Errorf("%w; %w", warning, err)
+		}
+		return nil, c, fmt.Errorf("%w; turns are not kept", err)
 	}
 	return s, c, warning
 }
 
-// resume finds the place in today's list of backends. The one after the last
-// is next; if the last is gone, the first after it that is still there.
+// resume finds the place in today's list of backends, and says if the list is
+// another than before.
 func (f file) resume(names []string) (c Cursor, changed error) {
-	c.Number = f.Turns
+	if f.Turns == 0 {
+		return Cursor{}, nil
+	}
+	c = Cursor{Number: f.Turns, Next: f.next(names)}
 	if !slices.Equal(f.Backends, names) {
-		changed = fmt.Errorf("the backends have changed from %v to %v; turns go on after %s", f.Backends, names, f.Last)
-	}
-	if i := slices.Index(names, f.Last); i >= 0 {
-		c.Next = (i + 1) % len(names)
-		return c, changed
-	}
-	from := slices.Index(f.Backends, f.Last)
-	for k := 1; from >= 0 && k < len(f.Backends); k++ {
-		if i := slices.Index(names, f.Backends[(from+k)%len(f.Backends)]); i >= 0 {
-			c.Next = i
-			return c, changed
-		}
+		changed = fmt.Errorf("the servers have changed from %q to %q; the last turn was %q's, the next is %s's",
+			strings.Join(f.Backends, ","), strings.Join(names, ","), f.Last, names[c.Next])
 	}
 	return c, changed
 }
 
-// Save replaces the file, unless it says the same already.
+// next is whose turn comes next: the one after the last in today's order; if
+// the last is gone, the first that came after it and is still there; if nobody
+// is, the first.
+func (f file) next(names []string) int {
+	if i := slices.Index(names, f.Last); i >= 0 {
+		return (i + 1) % len(names)
+	}
+	from := slices.Index(f.Backends, f.Last)
+	for k := range f.Backends {
+		if i := slices.Index(names, f.Backends[(from+k)%len(f.Backends)]); i >= 0 {
+			return i
+		}
+	}
+	return 0
+}
+
+// Save replaces the file, unless it says the same already. It is for one
+// goroutine at a time.
 func (s *Store) Save(c Cursor) error {
 	f := file{Format: format, Turns: c.Number, Backends: s.names}
 	if c.Number > 0 {
@@ -130,34 +186,41 @@ func (s *Store) Save(c Cursor) error {
 		return nil
 	}
 	if err := replace(s.path, append(content, '\n')); err != nil {
-		return fmt.Errorf("state file: %w", err)
+		return fmt.Errorf("state file %s cannot be written: %w", s.path, err)
 	}
 	s.saved = content
 	return nil
 }
 
-// replace writes content to a new file beside path and renames it, so that
-// path holds the old content or the new, also after a power cut.
-func replace(path string, content []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+// replace puts content in the place of path as a whole, so that path holds the
+// old content or the new, also after a power cut.
+func replace(path string, content []byte) error {
+	beside, err := writeBeside(path, content)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
+	if err := os.Rename(beside, path); err != nil {
+		os.Remove(beside)
 		return err
 	}
 	syncDirectory(filepath.Dir(path))
 	return nil
+}
+
+// writeBeside writes content to a new hidden file in the directory of path and
+// returns its name; after an error there is no such file. Nobody ever reads
+// one that a kill left behind.
+func writeBeside(path string, content []byte) (string, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(content)
+	if err = cmp.Or(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		os.Remove(f.Name())
+		return "", err
+	}
+	return f.Name(), nil
 }
 
 // syncDirectory makes the rename itself last. Not every system lets a

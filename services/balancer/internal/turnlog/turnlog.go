@@ -21,8 +21,8 @@ import (
 const (
 	// perSecond is how many turns a second get a line of their own.
 	perSecond = 50
-	// look is how often the ledger is read.
-	look = 50 * time.Millisecond
+	// interval is how often the ledger is read.
+	interval = 50 * time.Millisecond
 )
 
 // Config is what a log is told from.
@@ -33,17 +33,16 @@ type Config struct {
 	AnswerTimeout time.Duration
 }
 
-// Run tells what happens from now on until the context ends, and then what is
-// still untold.
+// Run tells the ledger from its beginning until the context ends, and then
+// what is still untold.
 func Run(ctx context.Context, cfg Config) {
 	t := newTeller(cfg, time.Now())
-	tick := time.NewTicker(look)
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			t.tell(time.Now())
-			t.sumUp(time.Now())
+			t.tellRest(time.Now())
 			return
 		case <-tick.C:
 			t.tell(time.Now())
@@ -51,79 +50,118 @@ func Run(ctx context.Context, cfg Config) {
 	}
 }
 
-// teller remembers what has been told.
+// teller remembers what has been told. Every turn is either told in a line of
+// its own or counted in a summary, never both.
 type teller struct {
 	Config
-	next      uint64   // the first turn that has not been looked at
-	nextEvent uint64   // the first event that has not been told
-	waiting   []uint64 // turns to be told when they settle
-	silent    []uint64 // turns told as silent, which may be answered late
+	next      uint64        // the first turn that has not been looked at
+	nextEvent uint64        // the first event that has not been told
+	waiting   []ledger.Turn // to be told when their outcome is known
+	silent    []ledger.Turn // told as silent; they may be answered late
 
 	second  time.Time // when the current second began
-	told    int       // turns of this second that have a line of their own
-	counted []int64   // turns told or summed up, by backend
+	chosen  int       // how many turns of it get a line of their own
+	counted []int64   // turns told, chosen or summed up so far, by backend
 	dropped [ledger.Fates]uint64
 }
 
 func newTeller(cfg Config, now time.Time) *teller {
-	s := cfg.Ledger.Snapshot(now)
-	return &teller{
-		Config: cfg, next: s.Turns, second: now,
-		counted: make([]int64, len(s.Backends)),
-	}
+	return &teller{Config: cfg, second: now, counted: make([]int64, len(cfg.Ledger.Snapshot(now).Backends))}
 }
 
-// tell logs what is new.
+// tell logs what is new, and a summary when a second is over.
 func (t *teller) tell(now time.Time) {
+	s := t.Ledger.Snapshot(now)
 	t.tellEvents()
+	t.choose(now, s.Turns)
+	t.silent = slices.DeleteFunc(t.silent, func(turn ledger.Turn) bool { return t.tellLate(now, turn) })
+	t.waiting = slices.DeleteFunc(t.waiting, func(turn ledger.Turn) bool { return t.tellOutcome(now, turn) })
 	if now.Sub(t.second) >= time.Second {
-		t.sumUp(now)
+		t.sumUp(s)
+		t.second, t.chosen = now, 0
 	}
-	turns, _ := t.Ledger.Since(now, t.next, ledger.Size)
-	for _, turn := range turns {
-		t.next = turn.Number + 1
-		if t.told == perSecond {
-			continue // it will be summed up
-		}
-		t.told++
-		t.counted[turn.Backend]++
-		t.waiting = append(t.waiting, turn.Number)
-	}
-	t.silent = slices.DeleteFunc(t.silent, func(number uint64) bool {
-		turn, remembered := t.Ledger.Turn(now, number)
-		if remembered && turn.Outcome == ledger.Answered {
-			t.answered(turn)
-		}
-		return !remembered || turn.Outcome == ledger.Answered
-	})
-	t.waiting = slices.DeleteFunc(t.waiting, func(number uint64) bool {
-		turn, remembered := t.Ledger.Turn(now, number)
-		switch {
-		case !remembered:
-		case turn.Outcome == ledger.Waiting:
-			return false
-		case turn.Outcome == ledger.Answered:
-			t.answered(turn)
-		case turn.Outcome == ledger.Silent:
-			t.fellSilent(turn)
-			t.silent = append(t.silent, number)
-		case turn.Outcome == ledger.Dropped:
-			t.wasDropped(turn)
-		}
-		return true
-	})
 }
 
-// answered tells a turn that a reply came to.
+// tellRest logs everything that is left, at the stop: nothing is to come.
+func (t *teller) tellRest(now time.Time) {
+	t.tell(now)
+	for _, turn := range t.waiting {
+		t.Log.Info(fmt.Sprintf("#%d %s had not answered %v when the balancer stopped", turn.Number+1, turn.Server, turn.Client), attributes(turn)...)
+	}
+	t.sumUp(t.Ledger.Snapshot(now))
+}
+
+// choose picks turns before the end that get a line of their own, as many as
+// the second allows. The others are left to the summary. As the end is that of
+// the snapshot which the summary is made from, no turn is in both.
+func (t *teller) choose(now time.Time, end uint64) {
+	turns, _ := t.Ledger.Since(now, t.next, perSecond-t.chosen)
+	for _, turn := range turns {
+		if turn.Number >= end {
+			break
+		}
+		t.chosen++
+		t.counted[turn.Backend]++
+		t.waiting = append(t.waiting, turn)
+	}
+	t.next = end
+}
+
+// tellOutcome logs a turn if its outcome is known, and says whether that is
+// settled.
+func (t *teller) tellOutcome(now time.Time, turn ledger.Turn) bool {
+	turn, remembered := t.again(now, turn)
+	switch {
+	case !remembered:
+		t.counted[turn.Backend]-- // the summary has it
+	case turn.Outcome == ledger.Waiting:
+		return false
+	case turn.Outcome == ledger.Answered:
+		t.answered(turn)
+	case turn.Outcome == ledger.Silent:
+		t.fellSilent(turn)
+		t.silent = append(t.silent, turn)
+	case turn.Outcome == ledger.Dropped:
+		t.wasDropped(turn)
+	}
+	return true
+}
+
+// tellLate logs a turn that was told as silent if it has been answered after
+// all, and says whether there is nothing more to come.
+func (t *teller) tellLate(now time.Time, turn ledger.Turn) bool {
+	turn, remembered := t.again(now, turn)
+	if remembered && turn.Outcome == ledger.Answered {
+		t.answered(turn)
+		return true
+	}
+	return !remembered
+}
+
+// again reads a turn once more, or returns it as it was if the ledger has forgotten
+// it.
+func (t *teller) again(now time.Time, turn ledger.Turn) (_ ledger.Turn, remembered bool) {
+	if newer, ok := t.Ledger.Turn(now, turn.Number); ok {
+		return newer, true
+	}
+	return turn, false
+}
+
+// answered tells a turn that a reply came to. A round-trip time that is not
+// certain is told as such: see package ledger.
 func (t *teller) answered(turn ledger.Turn) {
 	when := "in"
 	if turn.RTT >= t.AnswerTimeout {
 		when = "late, after"
 	}
+	if !turn.Exact {
+		when += " about"
+	}
 	port := t.Ledger.Addr(turn.Backend).Port()
 	t.Log.Info(fmt.Sprintf("#%d %s answered %v %s %s ms: %s (via the load balancer, server port %d)",
 		turn.Number+1, turn.Server, turn.Client, when, millis(turn.RTT), app.Quote(turn.Reply, turn.Size), port),
-		append(attributes(turn), "rtt_ms", toMillis(turn.RTT), "reply", string(turn.Reply), "reply_bytes", turn.Size, "server_port", port)...)
+		append(attributes(turn), "rtt_ms", toMillis(turn.RTT), "rtt_exact", turn.Exact,
+			"reply", string(turn.Reply), "reply_bytes", turn.Size, "server_port", port)...)
 }
 
 // fellSilent tells a turn that nobody answered in time.
@@ -138,7 +176,8 @@ func (t *teller) wasDropped(turn ledger.Turn) {
 	if turn.Fate == ledger.Held {
 		why = "it is down and keeps its turn"
 	}
-	t.Log.Info(fmt.Sprintf("#%d %s got nothing from %v: %s", turn.Number+1, turn.Server, turn.Client, why), attributes(turn)...)
+	t.Log.Info(fmt.Sprintf("#%d %s got nothing from %v: %s", turn.Number+1, turn.Server, turn.Client, why),
+		append(attributes(turn), "fate", turn.Fate.String())...)
 }
 
 // attributes are the fields that every turn's line has for programs.
@@ -148,29 +187,36 @@ func attributes(turn ledger.Turn) []any {
 
 // tellEvents tells what happened to backends.
 func (t *teller) tellEvents() {
-	events, _ := t.Ledger.Events(t.nextEvent)
+	events, missed := t.Ledger.Events(t.nextEvent)
+	if missed > 0 {
+		t.Log.Warn(fmt.Sprintf("%s more ups, downs and moves of servers", thousands(int64(missed))), "events", missed)
+	}
 	for _, e := range events {
 		t.nextEvent = e.Number + 1
 		line := e.Backend + " " + string(e.Kind)
+		attrs := []any{"event", string(e.Kind), "server", e.Backend}
 		switch e.Kind {
 		case ledger.WentDown:
-			line += ": " + e.Reason + "; its turns go to the next server"
+			fate := "go to the next server"
 			if t.WhenDown == rotation.Hold {
-				line = strings.TrimSuffix(line, "go to the next server") + "are kept and lost"
+				fate = "are kept and lost"
 			}
+			line += ": " + e.Reason + "; its turns " + fate
+			attrs = append(attrs, "reason", e.Reason)
 		case ledger.Moved:
 			line += " to " + e.Addr.String()
 		}
-		t.Log.Info(line, "event", string(e.Kind), "server", e.Backend, "reason", e.Reason, "addr", e.Addr.String())
+		t.Log.Info(line, append(attrs, "addr", e.Addr.String())...)
 	}
 }
 
 // sumUp tells in one line how many turns have had no line of their own since
 // the last time, and in another what was dropped without a turn.
-func (t *teller) sumUp(now time.Time) {
-	s := t.Ledger.Snapshot(now)
+func (t *teller) sumUp(s ledger.Snapshot) {
 	more, shares, attrs := int64(0), []string{}, []any{}
 	for i, b := range s.Backends {
+		// A turn that a second worker appended after this snapshot may have
+		// been told already: then it is taken off the next summary.
 		n := max(int64(b.Turns)-t.counted[i], 0)
 		t.counted[i] += n
 		more += n
@@ -178,11 +224,10 @@ func (t *teller) sumUp(now time.Time) {
 		attrs = append(attrs, b.Name, n)
 	}
 	if more > 0 {
-		t.Log.Info(fmt.Sprintf("%s more turns in the last second: %s", thousands(more), strings.Join(shares, ", ")),
+		t.Log.Info(fmt.Sprintf("%s in the last second: %s", amount(more, "more turn"), strings.Join(shares, ", ")),
 			"turns", more, slog.Group("servers", attrs...))
 	}
 	t.sumUpDrops(s)
-	t.second, t.told = now, 0
 }
 
 // sumUpDrops tells what was dropped without taking a turn; the others have
@@ -200,9 +245,17 @@ func (t *teller) sumUpDrops(s ledger.Snapshot) {
 		attrs = append(attrs, f.String(), n)
 	}
 	if dropped > 0 {
-		t.Log.Warn(fmt.Sprintf("%s datagrams dropped in the last second: %s", thousands(dropped), strings.Join(reasons, ", ")),
+		t.Log.Warn(fmt.Sprintf("%s dropped in the last second: %s", amount(dropped, "datagram"), strings.Join(reasons, ", ")),
 			"dropped", dropped, slog.Group("reasons", attrs...))
 	}
+}
+
+// amount writes a number of things: "1 datagram", "1,204 datagrams".
+func amount(n int64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return thousands(n) + " " + thing
 }
 
 // thousands writes 1204 as 1,204.

@@ -1,6 +1,11 @@
 // Package web is how people and programs look at the balancer over HTTP:
-// health, readiness, and the state as a table and as JSON. It only reads, from
-// the ledger and the rotation, and changes nothing.
+//
+//	/            the state as a table, readable without a script
+//	/api/status  the state as JSON
+//	/healthz     200 while the data path runs
+//	/readyz      200 while it runs and a server is up
+//
+// It only reads, from the ledger and the rotation, and changes nothing.
 //
 // Who may look: a request must name an allowed host, so that no other site's
 // page can read the balancer through a visitor's browser by pointing its own
@@ -26,7 +31,7 @@ type Config struct {
 	Ledger   *ledger.Ledger
 	Rotation *rotation.Rotation
 	Alive    func() bool // whether the data path runs
-	Hosts    []string    // that a request may name, without ports
+	Hosts    Hosts       // that a request may name
 	Facts    Facts
 }
 
@@ -38,6 +43,9 @@ type Facts struct {
 	WhenDown string   `json:"when_down"`
 	Servers  []string `json:"-"` // where the servers are, as configured
 }
+
+// grace is how long a request that is under way at the stop may take.
+const grace = 500 * time.Millisecond
 
 // Server answers on one listener.
 type Server struct {
@@ -68,9 +76,9 @@ func New(listener net.Listener, cfg Config) *Server {
 func (s *Server) Serve(ctx context.Context) error {
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer cancel()
-		err := s.http.Shutdown(grace)
+		err := s.http.Shutdown(ending)
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = s.http.Close()
 		}
@@ -87,30 +95,42 @@ func (s *Server) Serve(ctx context.Context) error {
 func Handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
-		verdict(w, cfg.Alive(), "alive", "the data path does not run")
+		if !cfg.Alive() {
+			unavailable(w, "the data path does not run")
+			return
+		}
+		text(w, "alive")
 	})
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
-		ready := slices.ContainsFunc(cfg.Ledger.Snapshot(time.Now()).Backends, func(b ledger.Backend) bool { return b.Up })
-		verdict(w, ready && cfg.Alive(), "ready", "no server is up")
+		up := func(b ledger.Backend) bool { return b.Up }
+		switch {
+		case !cfg.Alive():
+			unavailable(w, "the data path does not run")
+		case !slices.ContainsFunc(cfg.Ledger.Snapshot(time.Now()).Backends, up):
+			unavailable(w, "no server is up")
+		default:
+			text(w, "ready")
+		}
 	})
 	mux.HandleFunc("/api/status", func(w http.ResponseWriter, _ *http.Request) { serveStatus(w, cfg) })
+	mux.HandleFunc("/style.css", serveStyle)
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { servePage(w, cfg) })
 	return guard(cfg.Hosts, mux)
 }
 
-func verdict(w http.ResponseWriter, good bool, yes, no string) {
+// text answers with a line.
+func text(w http.ResponseWriter, line string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if !good {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, no)
-		return
-	}
-	fmt.Fprintln(w, yes)
+	fmt.Fprintln(w, line)
+}
+
+func unavailable(w http.ResponseWriter, why string) {
+	http.Error(w, why, http.StatusServiceUnavailable)
 }
 
 // guard answers only requests that may look, and tells browsers to load
 // nothing from anywhere else.
-func guard(hosts []string, next http.Handler) http.Handler {
+func guard(hosts Hosts, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
@@ -118,7 +138,7 @@ func guard(hosts []string, next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
 		switch {
-		case !slices.ContainsFunc(hosts, func(host string) bool { return strings.EqualFold(host, hostOf(r.Host)) }):
+		case !hosts.Allow(r.Host):
 			http.Error(w, fmt.Sprintf("host %q is not one of BALANCER_HTTP_HOSTS (%s)", r.Host, strings.Join(hosts, ",")), http.StatusForbidden)
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			h.Set("Allow", "GET, HEAD")
@@ -127,13 +147,4 @@ func guard(hosts []string, next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		}
 	})
-}
-
-// hostOf is the host of a Host header without its port; an IPv6 address keeps
-// its brackets.
-func hostOf(header string) string {
-	if i := strings.LastIndexByte(header, ':'); i > strings.LastIndexByte(header, ']') {
-		return header[:i]
-	}
-	return header
 }

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"udplab/services/balancer/internal/rotation"
+	"udplab/services/kit/app"
+)
+
+func TestConfiguration(t *testing.T) {
+	tests := []struct {
+		name    string
+		args    []string
+		environ []string
+		right   func(c *config) bool
+	}{
+		{"nothing set is the assignment", nil, nil, func(c *config) bool {
+			return c.Listen == ":8888" && c.HTTP == "localhost:8080" && c.WhenDown == rotation.Skip && c.DataPath == "auto" &&
+				slices.Equal(c.names(), []string{"server1", "server2", "server3"}) && c.Backends[2].Address() == "localhost:2528" &&
+				slices.Equal(c.HTTPHosts, []string{"localhost", "127.0.0.1", "[::1]", "balancer"}) &&
+				c.SessionIdle == time.Minute && c.MaxSessions == 10000 && c.AnswerTimeout == time.Second && c.Drain == time.Second &&
+				c.ResolveInterval == 2*time.Second && c.Probe == "" && c.StateFile == ""
+		}},
+		{"the argument is the port", []string{"9999"}, nil, func(c *config) bool { return c.Listen == ":9999" }},
+		{"the argument overrides the variable", []string{"9999"}, []string{"BALANCER_LISTEN=127.0.0.1:1"}, func(c *config) bool { return c.Listen == ":9999" }},
+		{"an address", nil, []string{"BALANCER_LISTEN=[::1]:0"}, func(c *config) bool { return c.Listen == "[::1]:0" }},
+		{"servers without names", nil, []string{"BALANCER_BACKENDS=a:1, [::1]:2"}, func(c *config) bool {
+			return slices.Equal(c.names(), []string{"server1", "server2"}) && c.Backends[1].Address() == "[::1]:2"
+		}},
+		{"empty turns the page, the probes and the state off", nil, []string{"BALANCER_HTTP=", "BALANCER_PROBE=", "BALANCER_STATE_FILE="}, func(c *config) bool {
+			return c.HTTP == "" && c.Probe == "" && c.StateFile == ""
+		}},
+		{"no drain", nil, []string{"BALANCER_DRAIN=0"}, func(c *config) bool { return c.Drain == 0 }},
+		{"a plain number is seconds", nil, []string{"BALANCER_ANSWER_TIMEOUT=0.25"}, func(c *config) bool { return c.AnswerTimeout == 250*time.Millisecond }},
+		{"hosts are trimmed", nil, []string{"BALANCER_HTTP_HOSTS=Lab, ::1"}, func(c *config) bool { return slices.Equal(c.HTTPHosts, []string{"lab", "[::1]"}) }},
+		{"hold", nil, []string{"BALANCER_WHEN_DOWN=hold"}, func(c *config) bool { return c.WhenDown == rotation.Hold }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			cfg, warnings, err := load(test.args, test.environ)
+			if err != nil || len(warnings) > 0 || !test.right(cfg) {
+				t.Errorf("%+v, warnings %q, error %v", cfg, warnings, err)
+			}
+		})
+	}
+}
+
+// briefly ends a balancer that should not have started.
+func briefly(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestWhatCannotBeConfigured(t *testing.T) {
+	const list = `a list like server1=localhost:2526,server2=localhost:2527`
+	tests := []struct {
+		name string
+		args []string
+		set  string // one variable
+		want string // the beginning
+	}{
+		{"an unknown flag", []string{"--port"}, "", `flag="--port": want one of those that -h lists`},
+		{"an unknown short flag", []string{"-p", "8888"}, "", `flag="-p": want one of those that -h lists`},
+		{"an argument that is no port", []string{"eight"}, "", `port="eight": want a port from 1 to 65535`},
+		{"port 0 as argument", []string{"0"}, "", `port="0": want a port from 1 to 65535`},
+		{"an argument out of range", []string{"65536"}, "", `port="65536": want a port from 1 to 65535`},
+		{"two arguments", []string{"8888", "8889"}, "", `argument="8889": want one argument at most, the port`},
+		{"an address without a port", nil, "BALANCER_LISTEN=8888", `BALANCER_LISTEN="8888": want [host]:port with a port from 0 to 65535`},
+		{"a port out of range", nil, "BALANCER_LISTEN=:65536", `BALANCER_LISTEN=":65536": want [host]:port with a port from 0 to 65535`},
+		{"a page's port out of range", nil, "BALANCER_HTTP=localhost:-1", `BALANCER_HTTP="localhost:-1": want [host]:port with a port from 0 to 65535`},
+		{"an empty list", nil, "BALANCER_BACKENDS=", `BALANCER_BACKENDS="": want a value like "server1=localhost:2526,server2=localhost:2527,server3=localhost:2528"`},
+		{"a list that ends in a comma", nil, "BALANCER_BACKENDS=a:1,", `BALANCER_BACKENDS="a:1,": want ` + list},
+		{"a server without a port", nil, "BALANCER_BACKENDS=a:1,b", `BALANCER_BACKENDS="b": want name=host:port with a port from 1 to 65535`},
+		{"a server's port out of range", nil, "BALANCER_BACKENDS=one=a:70000", `BALANCER_BACKENDS="one=a:70000": want name=host:port with a port from 1 to 65535`},
+		{"a server's name twice", nil, "BALANCER_BACKENDS=a=x:1,a=x:2", `BALANCER_BACKENDS="a=x:2": want each name and address once; a=x:1 has it already`},
+		{"a server's address twice", nil, "BALANCER_BACKENDS=a=x:1,b=X:1", `BALANCER_BACKENDS="b=X:1": want each name and address once; a=x:1 has it already`},
+		{"a host with a port", nil, "BALANCER_HTTP_HOSTS=localhost:8080", `BALANCER_HTTP_HOSTS="localhost:8080": want names without ports, such as localhost,127.0.0.1,[::1]`},
+		{"neither skip nor hold", nil, "BALANCER_WHEN_DOWN=retry", `BALANCER_WHEN_DOWN="retry": want skip or hold`},
+		{"an unknown data path", nil, "BALANCER_DATAPATH=magic", `BALANCER_DATAPATH="magic": want auto`},
+		{"no number", nil, "BALANCER_MAX_SESSIONS=many", `BALANCER_MAX_SESSIONS="many": want a whole number from 1 to 1000000`},
+		{"a number out of range", nil, "BALANCER_MAX_SESSIONS=0", `BALANCER_MAX_SESSIONS="0": want a whole number from 1 to 1000000`},
+		{"no duration", nil, "BALANCER_SESSION_IDLE=long", `BALANCER_SESSION_IDLE="long": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 1ms up`},
+		{"no time to answer", nil, "BALANCER_ANSWER_TIMEOUT=0", `BALANCER_ANSWER_TIMEOUT="0": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 1ms up`},
+		{"a negative drain", nil, "BALANCER_DRAIN=-1s", `BALANCER_DRAIN="-1s": want a duration such as 200ms, 1.5s or 0.2 (seconds)`},
+		{"an unknown log format", nil, "LOG_FORMAT=xml", `LOG_FORMAT="xml": want pretty, text or json`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var out bytes.Buffer
+			err := run(briefly(t), test.args, []string{test.set}, &out)
+			if err == nil || !strings.HasPrefix(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error\n  %v\nwant one line that begins\n  %s", err, test.want)
+			}
+			if code := app.ExitCode(err); code != 2 {
+				t.Errorf("exit code %d", code)
+			}
+			if out.Len() > 0 {
+				t.Errorf("stdout: %s", &out)
+			}
+		})
+	}
+}
+
+func TestAllProblemsAreToldAtOnce(t *testing.T) {
+	_, _, err := load([]string{"99999"}, []string{"BALANCER_DRAIN=soon", "BALANCER_HTTP=nowhere", "BALANCER_BACKENDS="})
+	if err == nil || strings.Count(err.Error(), "\n") != 3 {
+		t.Fatalf("%v", err)
+	}
+	for _, name := range []string{"port=", "BALANCER_DRAIN=", "BALANCER_HTTP=", "BALANCER_BACKENDS="} {
+		if !strings.Contains("\n"+err.Error(), "\n"+name) {
+			t.Errorf("no line about %s: %v", name, err)
+		}
+	}
+}
+
+func TestAVariableThatNobodyReadsIsWarnedAbout(t *testing.T) {
+	_, warnings, err := load(nil, []string{"BALANCER_LISTN=:1", "OTHER=x"})
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "BALANCER_LISTN") {
+		t.Errorf("%q, %v", warnings, err)
+	}
+}
+
+func TestHelpPrintsEveryVariable(t *testing.T) {
+	for _, args := range [][]string{{"-h"}, {"--help"}, {"8888", "-h"}, {"healthcheck", "-h"}} {
+		var out bytes.Buffer
+		if err := run(t.Context(), args, []string{"BALANCER_DRAIN=soon"}, &out); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(out.String(), "usage: balancer [PORT]") {
+			t.Errorf("%v: %s", args, &out)
+		}
+		for _, f := range reflect.VisibleFields(reflect.TypeFor[config]()) {
+			if f.Anonymous {
+				continue
+			}
+			if name := f.Tag.Get("env"); name == "" || f.Tag.Get("help") == "" || !strings.Contains(out.String(), "\n  "+name+" ") {
+				t.Errorf("%v: field %s (%s) is not in the help", args, f.Name, name)
+			}
+		}
+	}
+}
+
+func TestProblemsThatTheSystemFindsStopTheStart(t *testing.T) {
+	tests := []struct {
+		name string
+		set  string
+		want []string // the beginnings of the lines
+	}{
+		{"servers that do not resolve", "BALANCER_BACKENDS=a=127.0.0.1:1,b=no..such:2,c=none..such:3", []string{
+			`BALANCER_BACKENDS="b=no..such:2": want a name that resolves (`,
+			`BALANCER_BACKENDS="c=none..such:3": want a name that resolves (`,
+		}},
+		{"two names at one address", "BALANCER_BACKENDS=a=127.0.0.1:1,b=[::ffff:127.0.0.1]:1", []string{
+			`BALANCER_BACKENDS="b=[::ffff:127.0.0.1]:1": want an address of its own; a=127.0.0.1:1 is at 127.0.0.1:1 too`,
+		}},
+		{"an address that is not this machine's", "BALANCER_LISTEN=192.0.2.1:8888", []string{
+			`BALANCER_LISTEN="192.0.2.1:8888": want an address that is free here (`,
+		}},
+		{"a page's address that is not this machine's", "BALANCER_HTTP=192.0.2.1:8080", []string{
+			`BALANCER_HTTP="192.0.2.1:8080": want an address that is free here, or empty for no page (`,
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			// The first of a variable that is set twice is not what counts.
+			environ := []string{"BALANCER_LISTEN=127.0.0.1:0", "BALANCER_HTTP=127.0.0.1:0", "BALANCER_BACKENDS=127.0.0.1:1", test.set}
+			var out bytes.Buffer
+			err := run(briefly(t), nil, environ, &out)
+			if err == nil || app.ExitCode(err) != 2 {
+				t.Fatalf("error %v, exit code %d", err, app.ExitCode(err))
+			}
+			lines := strings.Split(err.Error(), "\n")
+			if !slices.EqualFunc(lines, test.want, strings.HasPrefix) {
+				t.Errorf("%q, want %q", lines, test.want)
+			}
+			if out.Len() > 0 {
+				t.Errorf("stdout: %s", &out)
+			}
+		})
+	}
+}
+
+func TestHelpIsNoError(t *testing.T) {
+	if _, _, err := load([]string{"-h"}, nil); !errors.Is(err, app.ErrHelp) {
+		t.Error(err)
+	}
+}
