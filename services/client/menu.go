@@ -235,6 +235,8 @@ func (m *menu) breakSomething(context.Context) error {
   docker compose start server2      it is back, and so is its turn
   docker compose pause server2      it is silent but not gone: its turns time out
   docker compose unpause server2    it answers everything it missed, too late
+From outside this menu, ping with --no-deps, or compose starts the server again:
+  docker compose run --rm --no-deps client
 Bad servers from now on, and good ones again:
   export PINGSERVER_LOSS=0.36       about every third answer is lost
   export PINGSERVER_DELAY=800ms     every answer takes its time
