@@ -77,7 +77,7 @@ func (in *Inbox) Receive(s *Socket, at, most int) (int, error) {
 		}
 	}
 	for tries := 0; ; tries++ {
-		n, errno := recvmmsg(s.fd, msgs)
+		n, errno := receiveInto(s, msgs)
 		switch {
 		case errno == 0:
 			return n, nil
@@ -88,6 +88,23 @@ func (in *Inbox) Receive(s *Socket, at, most int) (int, error) {
 			return 0, errno
 		}
 	}
+}
+
+// receiveInto makes one system call: the plainest one that will do.
+func receiveInto(s *Socket, msgs []mmsghdr) (int, unix.Errno) {
+	if len(msgs) > 1 || s.asked {
+		return recvmmsg(s.fd, msgs)
+	}
+	m := &msgs[0]
+	n, errno := recvfrom(s.fd, m.hdr.Iov, m.hdr.Name, &m.hdr.Namelen)
+	if errno != 0 {
+		return 0, errno
+	}
+	m.n, m.hdr.Flags = uint32(n), 0
+	if room := uint64(m.hdr.Iov.Len); uint64(n) > room {
+		m.n, m.hdr.Flags = uint32(room), unix.MSG_TRUNC
+	}
+	return 1, 0
 }
 
 // Payload is the datagram in a slot. It is good until the slot is filled again.

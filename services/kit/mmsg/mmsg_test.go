@@ -218,15 +218,23 @@ func TestTheNewsOfARefusalCostsNoLaterDatagram(t *testing.T) {
 }
 
 func TestADatagramThatDoesNotFitIsKnownToBeCut(t *testing.T) {
+	for _, most := range []int{1, 2} { // one system call for one, another for many
+		t.Run(fmt.Sprintf("receiving %d", most), func(t *testing.T) { testCut(t, most) })
+	}
+}
+
+func testCut(t *testing.T, most int) {
 	to, from := listen(t, loopback4), dial(t, false)
 	out, in := NewOutbox(2), NewInbox(2, 16)
 	out.Begin(from)
 	out.Add(make([]byte, 17), to.Addr(), anywhere)
 	out.Add(make([]byte, 16), to.Addr(), anywhere)
 	out.Send()
-	ready(t, to)
-	if n, err := in.Receive(to, 0, 2); n != 2 || err != nil {
-		t.Fatalf("received %d, %v", n, err)
+	for i := 0; i < 2; i += most {
+		ready(t, to)
+		if n, err := in.Receive(to, i, most); n != most || err != nil {
+			t.Fatalf("received %d, %v", n, err)
+		}
 	}
 	if in.Whole(0) || len(in.Payload(0)) != 16 || !in.Whole(1) {
 		t.Errorf("whole: %v (%d bytes), %v", in.Whole(0), len(in.Payload(0)), in.Whole(1))

@@ -65,7 +65,7 @@ func (o *Outbox) Full() bool { return o.count == len(o.iovs) }
 
 // Add appends a datagram. From is the local address it is to leave from; if it
 // is not valid the kernel chooses. Datagrams to one destination leave in the
-// order in which they were added.
+// order in which they were added. There must be room (Full).
 func (o *Outbox) Add(payload []byte, to netip.AddrPort, from netip.Addr) {
 	i := o.count
 	o.count++

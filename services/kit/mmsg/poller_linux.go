@@ -13,6 +13,17 @@ import (
 // Poller waits for sockets together (epoll(7), level-triggered: what is left
 // unread is reported again).
 type Poller struct {
+	// Hold is for how many milliseconds Wait keeps the goroutine's processor
+	// (a P of the Go scheduler) while there is nothing. Handing it over and
+	// getting it back costs more than a datagram does, and keeps the
+	// scheduler's watchdog from sleeping, so a loop of its own is better off
+	// holding on for a few; then it seldom lets go while it is in use. The
+	// process must have a processor more than there are such loops
+	// (runtime.GOMAXPROCS), or everything else waits too. The scheduler can
+	// still interrupt by a signal, as it does for the garbage collector.
+	// 0, for everybody else: Wait lets go at once.
+	Hold int
+
 	fd     int
 	wake   int // an eventfd(2) that Wake writes to
 	events []unix.EpollEvent
@@ -74,7 +85,7 @@ func (p *Poller) Wait(limit time.Duration) (int, error) {
 	if limit >= 0 {
 		millis = int((limit + time.Millisecond - 1) / time.Millisecond)
 	}
-	n, errno := epollWait(p.fd, p.events, millis)
+	n, errno := epollWait(p.fd, p.events, p.Hold, millis)
 	switch errno {
 	case 0:
 		return n, nil

@@ -21,6 +21,13 @@ func recvmmsg(fd int, msgs []mmsghdr) (int, unix.Errno) {
 	return int(n), errno
 }
 
+// recvfrom returns how long the datagram was, which may be more than there is
+// room for (MSG_TRUNC, recv(2)).
+func recvfrom(fd int, iov *unix.Iovec, from *byte, length *uint32) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(iov.Base)), uintptr(iov.Len), unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(from)), uintptr(unsafe.Pointer(length)))
+	return int(n), errno
+}
+
 func sendmmsg(fd int, msgs []mmsghdr) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
@@ -36,11 +43,14 @@ func recvErrors(fd int, h *unix.Msghdr) unix.Errno {
 	return errno
 }
 
-// epollWait looks first and waits only if there is nothing, so that a busy
-// loop never troubles the scheduler.
-func epollWait(fd int, events []unix.EpollEvent, millis int) (int, unix.Errno) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
-	if n != 0 || errno != 0 || millis == 0 {
+// epollWait waits for at most brief milliseconds without telling the
+// scheduler, and only then in the way that lets the goroutine's processor go.
+func epollWait(fd int, events []unix.EpollEvent, brief, millis int) (int, unix.Errno) {
+	if millis >= 0 {
+		brief = min(brief, millis)
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(brief), 0, 0)
+	if n != 0 || errno != 0 || brief == millis {
 		return int(n), errno
 	}
 	n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(millis), 0, 0)

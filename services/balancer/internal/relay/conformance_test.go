@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,6 +59,7 @@ func TestConformance(t *testing.T) {
 				{"a backend that moved answers from both places", testMoved},
 				{"a second reply reaches the client", testSecondReply},
 				{"replies are still carried while it stops", testDrain},
+				{"what the kernel drops is counted", testKernelDrops},
 				{"it stops under no traffic", testStopIdle},
 				{"it stops one datagram later", testStopAfterOne},
 				{"it stops under flood", testStopUnderFlood},
@@ -381,6 +383,30 @@ func testDrain(t *testing.T, open opener) {
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)
+	}
+}
+
+func testKernelDrops(t *testing.T, open opener) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux says how many")
+	}
+	// Before the relay runs, nobody empties its listener.
+	sent := uint64(0)
+	r := open.start(t, setup{beforeRun: func(r *rig) {
+		for r.relay.KernelDrops() == 0 {
+			c := r.client() // several, for the kernel spreads them over the workers
+			for range 10_000 {
+				c.send([]byte("too many"))
+				sent++
+			}
+		}
+	}})
+	eventually(t, "every datagram was received or counted as dropped by the kernel", func() bool {
+		return r.snapshot().Received+r.relay.KernelDrops() == sent
+	})
+	drops := r.relay.KernelDrops()
+	if err := r.stop(); err != nil || r.relay.KernelDrops() != drops {
+		t.Errorf("%d drops while it ran, %d after it stopped: %v", drops, r.relay.KernelDrops(), err)
 	}
 }
 

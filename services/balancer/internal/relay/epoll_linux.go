@@ -34,6 +34,11 @@ const batchSize = 128
 
 func init() { openers[Epoll] = openEpoll }
 
+// hold is for how many milliseconds a worker that has nothing to do keeps its
+// processor: so long that one in use seldom lets go, so short that an idle
+// balancer costs nothing.
+const hold = 5
+
 // openEpoll opens the listeners; nothing is read before Run.
 func openEpoll(ctx context.Context, cfg Config) (Relay, error) {
 	addr, err := listenAddress(ctx, cfg.Listen)
@@ -98,7 +103,7 @@ func (e *epoll) ReceiveBuffer() (asked, granted int) { return receiveBuffer, e.g
 func (e *epoll) KernelDrops() uint64 {
 	sum := uint64(0)
 	for _, w := range e.workers {
-		sum += w.kernelDrops.Load()
+		sum += w.countDrops()
 	}
 	return sum
 }
@@ -112,6 +117,10 @@ func (e *epoll) Close() (err error) {
 
 // Run runs every worker; the first that fails stops the others.
 func (e *epoll) Run(ctx context.Context) error {
+	// Workers hold on to their processors; everything else needs one too.
+	if n := len(e.workers) + 1; runtime.GOMAXPROCS(0) < n {
+		runtime.GOMAXPROCS(n)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	failed := make([]error, len(e.workers))
@@ -131,12 +140,17 @@ func (e *epoll) Run(ctx context.Context) error {
 // worker is one listener and the loop that owns it.
 type worker struct {
 	*epoll
-	listener    *mmsg.Socket
-	poller      *mmsg.Poller
-	sessions    *table[flow]
-	byPlace     []*entry[flow] // a session's token is twice its place here, plus the family
-	freePlaces  []int
-	kernelDrops atomic.Uint64
+	listener   *mmsg.Socket
+	poller     *mmsg.Poller
+	sessions   *table[flow]
+	byPlace    []*entry[flow] // a session's token is twice its place here, plus the family
+	freePlaces []int
+
+	drops struct { // at the listener; whoever wants to know counts them
+		sync.Mutex
+		total  uint64
+		closed bool
+	}
 
 	// The round that is under way.
 	now time.Time
@@ -207,6 +221,7 @@ func newWorker(e *epoll, addr netip.AddrPort, share bool, shared *places) (w *wo
 	if w.poller, err = mmsg.NewPoller(batchSize); err != nil {
 		return nil, err
 	}
+	w.poller.Hold = hold
 	if w.listener, err = mmsg.Listen(addr, share); err != nil {
 		return nil, errors.Join(err, w.poller.Close())
 	}
@@ -216,7 +231,23 @@ func newWorker(e *epoll, addr netip.AddrPort, share bool, shared *places) (w *wo
 	return w, nil
 }
 
-func (w *worker) close() error { return errors.Join(w.listener.Close(), w.poller.Close()) }
+func (w *worker) close() error {
+	w.countDrops()
+	w.drops.Lock()
+	defer w.drops.Unlock()
+	w.drops.closed = true
+	return errors.Join(w.listener.Close(), w.poller.Close())
+}
+
+// countDrops asks the kernel how many datagrams it has dropped at the listener.
+func (w *worker) countDrops() uint64 {
+	w.drops.Lock()
+	defer w.drops.Unlock()
+	if !w.drops.closed {
+		w.drops.total += w.listener.NewDrops()
+	}
+	return w.drops.total
+}
 
 // run is the loop: what has come is forwarded, what came back is replied, and
 // who has been idle is forgotten, until the context ends.
@@ -364,9 +395,6 @@ func (w *worker) receiveArrivals() error {
 		if turn.Trial {
 			w.Backends.Tried(turn.Backend)
 		}
-	}
-	if n == w.in.Len() || n == 0 { // hard pressed: the kernel may have dropped some
-		w.kernelDrops.Add(w.listener.NewDrops())
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +25,7 @@ type portable struct {
 	Config
 	socket *udp.Socket
 	legs   sync.WaitGroup // one for every goroutine that reads replies
+	drops  atomic.Uint64  // at the listener, as far as anybody has asked
 
 	mu       sync.Mutex // guards the table
 	sessions *table[session]
@@ -52,7 +54,7 @@ func openPortable(ctx context.Context, cfg Config) (Relay, error) {
 		return nil, err
 	}
 	// A smaller buffer than asked for is no reason not to start.
-	_ = socket.Conn().SetReadBuffer(receiveBuffer)
+	_ = udp.SetReceiveBuffer(socket.Conn(), receiveBuffer)
 	return &portable{Config: cfg, socket: socket, sessions: newTable[session](newPlaces(cfg.MaxSessions))}, nil
 }
 
@@ -62,7 +64,12 @@ func (p *portable) ReceiveBuffer() (asked, granted int) {
 	return receiveBuffer, udp.ReceiveBuffer(p.socket.Conn())
 }
 
-func (p *portable) KernelDrops() uint64 { return udp.Drops(p.socket.Conn()) }
+func (p *portable) KernelDrops() uint64 {
+	if n := udp.Drops(p.socket.Conn()); n > p.drops.Load() { // 0 once the socket is closed
+		p.drops.Store(n)
+	}
+	return p.drops.Load()
+}
 
 func (p *portable) Close() error { return p.socket.Close() }
 
@@ -81,6 +88,7 @@ func (p *portable) Run(ctx context.Context) error {
 	expiry.Wait()
 	p.endAll()
 	p.legs.Wait()
+	p.KernelDrops()
 	return errors.Join(err, p.socket.Close())
 }
 

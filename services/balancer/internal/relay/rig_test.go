@@ -192,6 +192,8 @@ type setup struct {
 	sessions int           // default 10,000
 	drain    time.Duration // default 50 ms
 	prepare  func(servers []*server)
+	// beforeRun is called when the relay is open and does not run yet.
+	beforeRun func(*rig)
 }
 
 // opener opens one of the data paths.
@@ -221,6 +223,9 @@ func (open opener) start(t *testing.T, s setup) *rig {
 		t.Skipf("no relay on %s here: %v", s.listen, err)
 	}
 	r.relay = relay
+	if s.beforeRun != nil {
+		s.beforeRun(r)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ran := make(chan error, 1)
 	go func() { ran <- relay.Run(ctx) }()
