@@ -38,12 +38,12 @@ func TestALineIsSeenAfterATenthOfASecondThoughNothingFollows(t *testing.T) {
 		b := NewBufferedWriter(&out)
 		for round := range 3 { // the clock starts anew each time
 			io.WriteString(b, "one ")
-			time.Sleep(bufferDelay - 1)
+			time.Sleep(bufferDelay - time.Nanosecond)
 			io.WriteString(b, "two")
 			if n := len(out.seen()); n != round {
 				t.Fatalf("round %d: written after %d writes, too early", round, n)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if seen := out.seen(); len(seen) != round+1 || seen[round] != "one two" {
 				t.Fatalf("round %d: %q", round, seen)

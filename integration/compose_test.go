@@ -1,0 +1,180 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"udplab/integration/containers"
+	"udplab/integration/stack"
+)
+
+// TestCompose brings up the real compose file with every compose there is.
+func TestCompose(t *testing.T) {
+	containers.Need(t)
+	image := containers.GoImage(t)
+	for _, compose := range composes(t) {
+		t.Run(strings.Join(compose, " "), func(t *testing.T) {
+			threeComposeRuns(t, newProject(t, compose, image))
+		})
+	}
+}
+
+// composes is each compose of this machine, as a command.
+func composes(t *testing.T) (found [][]string) {
+	t.Helper()
+	var reasons []error
+	for _, command := range [][]string{{"docker", "compose"}, {"docker-compose"}} {
+		if err := exec.Command(command[0], append(slices.Clone(command[1:]), "version")...).Run(); err != nil {
+			reasons = append(reasons, fmt.Errorf("%s: %w", strings.Join(command, " "), err))
+			continue
+		}
+		found = append(found, command)
+	}
+	if len(found) == 0 {
+		why := errors.Join(reasons...)
+		if os.Getenv("UDPLAB_REQUIRE_DOCKER") == "1" {
+			t.Fatalf("UDPLAB_REQUIRE_DOCKER=1, but there is no compose: %v", why)
+		}
+		t.Skipf("there is no compose: %v", why)
+	}
+	return found
+}
+
+// threeComposeRuns looks at three runs of the client service: the first is up's own.
+func threeComposeRuns(t *testing.T, p project) {
+	p.compose("up", "--build", "--detach")
+	// What up shows of its client: it ends by itself, with ten answers.
+	client := p.docker("ps", "--all", "--quiet",
+		"--filter", "label=com.docker.compose.project="+p.name, "--filter", "label=com.docker.compose.service=client")
+	if code := p.docker("wait", client); code != "0" {
+		t.Errorf("up's client exited with %s", code)
+	}
+	first := p.docker("logs", client)
+	runs := []string{first, p.compose("run", "--rm", "-T", "client"), p.compose("run", "--rm", "-T", "client")}
+	for i, want := range []string{"1231231231", "2312312312", "3123123123"} {
+		if got := orderOf(runs[i]); got != want {
+			t.Errorf("run %d: answers came from %s, want %s\n%s", i+1, got, want, runs[i])
+		}
+	}
+	for _, wanted := range []string{"docker compose run --rm client", "http://localhost:" + p.httpPort} {
+		if !strings.Contains(first, wanted) {
+			t.Errorf("up's client does not end with %q\n%s", wanted, first)
+		}
+	}
+}
+
+var answerLine = regexp.MustCompile(`(?m)^server(\d)\s+seq=`)
+
+// orderOf reads who answered from what a client printed for people.
+func orderOf(printed string) (order string) {
+	for _, line := range answerLine.FindAllStringSubmatch(printed, -1) {
+		order += line[1]
+	}
+	return order
+}
+
+// project is one lab of compose beside any other that runs on this machine: it
+// has its own name, network and ports.
+type project struct {
+	t        *testing.T
+	command  []string
+	root     string
+	name     string
+	httpPort string
+	environ  []string
+}
+
+// newProject prepares a project that is taken down when the test ends.
+func newProject(t *testing.T, command []string, image string) project {
+	t.Helper()
+	root, err := stack.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := project{
+		t: t, command: command, root: root, name: fmt.Sprintf("udplab-test-%d", os.Getpid()),
+		httpPort: freePort(t, "tcp"),
+	}
+	// What the lab is depends on nothing that the tests were started with.
+	own := regexp.MustCompile(`^(COMPOSE|UDPLAB|PINGSERVER|BALANCER|CLIENT)_`)
+	p.environ = slices.DeleteFunc(os.Environ(), own.MatchString)
+	p.environ = append(p.environ,
+		"COMPOSE_PROJECT_NAME="+p.name,
+		"GO_IMAGE="+image,
+		// A network for tests of networks, which no machine is in: RFC 2544.
+		fmt.Sprintf("UDPLAB_NET=198.18.%d", rand.IntN(256)),
+		"UDPLAB_PORT="+freePort(t, "udp"),
+		"UDPLAB_HTTP_PORT="+p.httpPort,
+	)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the services said\n%s", p.compose("logs", "--no-color"))
+		}
+		p.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
+	})
+	return p
+}
+
+// freePort is a port of 127.0.0.1 that is free now.
+func freePort(t *testing.T, network string) (port string) {
+	t.Helper()
+	var addr net.Addr
+	if network == "udp" {
+		socket, err := net.ListenPacket(network, "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer socket.Close()
+		addr = socket.LocalAddr()
+	} else {
+		listener, err := net.Listen(network, "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		addr = listener.Addr()
+	}
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// compose runs a command of compose and returns its stdout.
+func (p project) compose(args ...string) string {
+	p.t.Helper()
+	return p.run(slices.Concat(p.command, args)...)
+}
+
+func (p project) docker(args ...string) string {
+	p.t.Helper()
+	return p.run(append([]string{"docker"}, args...)...)
+}
+
+// run runs a command, which builds at the longest, and fails the test if it
+// fails.
+func (p project) run(command ...string) string {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), 10*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Dir, cmd.Env = p.root, p.environ
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		p.t.Errorf("%s: %v\n%s%s", strings.Join(command, " "), err, &stdout, &stderr)
+	}
+	return strings.TrimSpace(stdout.String())
+}

@@ -1,0 +1,12 @@
+package integration
+
+import (
+	"testing"
+
+	"udplab/integration/containers"
+	"udplab/integration/scenario"
+)
+
+func TestContainers(t *testing.T) {
+	scenario.Run(t, containers.New(t))
+}

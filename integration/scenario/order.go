@@ -1,0 +1,107 @@
+package scenario
+
+import (
+	"strings"
+	"sync"
+	"testing"
+)
+
+// The ten pings of three runs, one after the other, over three servers.
+var threeRuns = []string{"1231231231", "2312312312", "3123123123"}
+
+func orderGoesOn(t *testing.T, boot Boot) {
+	t.Run("of our client", func(t *testing.T) {
+		stack := boot.Start(t, Options{})
+		for i, want := range threeRuns {
+			run := ExpectOrder(t, stack, want, "--expect-cycle", "server1,server2,server3")
+			if run.Exit.Code != 0 {
+				t.Errorf("run %d: exit %d\n%s", i+1, run.Exit.Code, run.Exit.Stderr)
+			}
+			next := string(threeRuns[(i+1)%3][0])
+			if run.Summary.NextExpected == nil || *run.Summary.NextExpected != "server"+next {
+				t.Errorf("run %d: the summary does not expect server%s next\n%s", i+1, next, run.Exit.Stdout)
+			}
+		}
+		ExpectBooksToBalance(t, StatusOf(t, stack))
+	})
+	t.Run("of a plain socket", func(t *testing.T) {
+		stack := boot.Start(t, Options{})
+		for i, want := range threeRuns {
+			client := dial(t, stack) // a new source port each time
+			var order strings.Builder
+			for seq := range len(want) {
+				order.WriteString(client.ping(seq + 1).server())
+			}
+			if order.String() != want {
+				t.Errorf("run %d: answers came from %s, want %s", i+1, &order, want)
+			}
+		}
+		ExpectBooksToBalance(t, StatusOf(t, stack))
+	})
+}
+
+func twoClientsAtOnce(t *testing.T, boot Boot) {
+	stack := boot.Start(t, Options{})
+	const each = 30
+	var runs [2]Pinged
+	var errs [2]error
+	var wg sync.WaitGroup
+	for i := range runs {
+		wg.Go(func() { runs[i], errs[i] = Ping(t, stack, "--count", "30", "--interval", "10ms") })
+	}
+	wg.Wait()
+	for i, run := range runs {
+		if errs[i] != nil {
+			t.Fatal(errs[i])
+		}
+		if run.Summary.Received != each || run.Summary.Duplicates != 0 || strings.ContainsAny(run.Order, "·?") {
+			t.Errorf("client %d: %d of %d answered, from %s", i+1, run.Summary.Received, each, run.Order)
+		}
+	}
+	status := StatusOf(t, stack)
+	ExpectBooksToBalance(t, status)
+	if status.Turns != 2*each {
+		t.Errorf("%d turns, want %d", status.Turns, 2*each)
+	}
+	for _, b := range status.Backends {
+		if b.Turns != 2*each/3 {
+			t.Errorf("%s had %d turns, want a third of %d", b.Name, b.Turns, 2*each)
+		}
+	}
+}
+
+func killedServer(t *testing.T, boot Boot) {
+	// With probes, as in the compose file, so that no ping is lost on the way
+	// to finding out.
+	stack := boot.Start(t, Options{Balancer: map[string]string{
+		"BALANCER_PROBE":            "healthcheck",
+		"BALANCER_PROBE_INTERVAL":   "100ms",
+		"BALANCER_RESOLVE_INTERVAL": "100ms",
+	}})
+	ExpectOrder(t, stack, "1231")
+
+	if err := stack.KillServer(within(t), "server2"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, stack, "server2", false)
+	// It is server2's turn, which goes to the next.
+	ExpectOrder(t, stack, "313131")
+
+	if err := stack.StartServer(within(t), "server2"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, stack, "server2", true)
+	ExpectOrder(t, stack, "231231")
+	ExpectBooksToBalance(t, StatusOf(t, stack))
+}
+
+// waitFor waits until the balancer takes a server for up, or for down.
+func waitFor(t *testing.T, stack Stack, server string, up bool) {
+	t.Helper()
+	var last Status
+	state := map[bool]string{true: "up", false: "down"}[up]
+	Eventually(t, server+" is "+state, func() bool {
+		last = StatusOf(t, stack)
+		return last.up(server) == up
+	}, func() any { return last })
+}

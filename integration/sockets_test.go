@@ -1,0 +1,77 @@
+package integration
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"udplab/integration/scenario"
+	"udplab/integration/stack"
+)
+
+func TestTheBalancerKeepsNoSocketOfClientsThatAreGone(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skipf("%s does not list the sockets of another process as files", runtime.GOOS)
+	}
+	onEveryDataPath(t, func(t *testing.T, path string) {
+		lab := process{start(t, stack.Config{Balancer: stack.Env{
+			"BALANCER_DATAPATH":     path,
+			"BALANCER_SESSION_IDLE": "1s",
+		}})}
+		before := sockets(t, lab.BalancerPID())
+		const clients = 50
+		for i := range clients {
+			askOnce(t, lab.Stack.Addr(), i)
+		}
+		if during := sockets(t, lab.BalancerPID()); during <= before {
+			t.Errorf("%d sockets before %d clients and %d with them: this test sees nothing", before, clients, during)
+		}
+		left := 0
+		scenario.Eventually(t, fmt.Sprintf("%d sockets as before %d clients", before, clients), func() bool {
+			left = sockets(t, lab.BalancerPID())
+			return left == before
+		}, func() any { return left })
+		status := scenario.StatusOf(t, lab)
+		if status.Sessions != 0 || status.Turns != clients {
+			t.Errorf("%d sessions and %d turns, want none and %d", status.Sessions, status.Turns, clients)
+		}
+		scenario.ExpectBooksToBalance(t, status)
+	})
+}
+
+// askOnce is a client that sends one datagram, waits for its answer and goes.
+func askOnce(t *testing.T, addr string, number int) {
+	t.Helper()
+	conn, err := net.Dial("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	if _, err := fmt.Fprintf(conn, "PING %d", number); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sockets counts the sockets that a process has open.
+func sockets(t *testing.T, pid int) (n int) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("process %d: no open files (%v)", pid, err)
+	}
+	for _, file := range files {
+		if target, _ := os.Readlink(file); strings.HasPrefix(target, "socket:") {
+			n++
+		}
+	}
+	return n
+}
