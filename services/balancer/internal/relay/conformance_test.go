@@ -465,15 +465,21 @@ func testStopUnderFlood(t *testing.T, open opener) {
 	}
 }
 
-func TestOpenNamesWhatItCouldNotHave(t *testing.T) {
-	taken, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	address := taken.LocalAddr().String()
-	if _, err := openPortable(t.Context(), Config{Listen: address}); err == nil || !strings.Contains(err.Error(), address) {
-		t.Errorf("got %v", err)
+func TestAPortThatIsInUseIsNamed(t *testing.T) {
+	for name, open := range variants() {
+		t.Run(name, func(t *testing.T) {
+			r := opener(open).start(t, setup{}) // another balancer of the same kind
+			address := r.relay.Addr().String()
+			again, err := open(t.Context(), Config{
+				Listen: address, MaxSessions: 1, Rotation: r.rotation, Ledger: r.ledger, Backends: r.backends,
+			})
+			if err == nil {
+				again.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), address) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

@@ -49,6 +49,18 @@ func openEpoll(ctx context.Context, cfg Config) (Relay, error) {
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
+	if n > 1 {
+		// Sockets that share a port share it with anybody who does. A port that
+		// somebody listens on is in use all the same.
+		alone, err := mmsg.Listen(addr, false)
+		if err != nil {
+			return nil, err
+		}
+		addr = alone.Addr() // with the port that was free
+		if err := alone.Close(); err != nil {
+			return nil, err
+		}
+	}
 	e := &epoll{Config: cfg}
 	shared := newPlaces(cfg.MaxSessions)
 	for range n {
@@ -59,7 +71,6 @@ func openEpoll(ctx context.Context, cfg Config) (Relay, error) {
 		e.workers = append(e.workers, w)
 		e.granted = w.listener.SetReceiveBuffer(receiveBuffer)
 		w.listener.SetSendBuffer(receiveBuffer)
-		addr = w.listener.Addr() // the others share the port that was free
 	}
 	return e, nil
 }
