@@ -148,6 +148,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	if b.page != nil {
 		server := web.New(b.page, web.Config{
 			Ledger: b.ledger, Rotation: b.rotation, Alive: alive.Load, Hosts: b.cfg.HTTPHosts, Facts: b.facts(),
+			KernelDrops: b.relay.KernelDrops,
 		})
 		watchers.Go(func() {
 			if err := server.Serve(watching); err != nil {
@@ -226,6 +227,7 @@ func (b *balancer) facts() web.Facts {
 	facts := web.Facts{
 		Version: version(), Listen: b.relay.Addr().String(),
 		DataPath: string(b.cfg.DataPath.Choose()), WhenDown: b.cfg.WhenDown.String(),
+		AnswerTimeout: float64(b.cfg.AnswerTimeout) / float64(time.Millisecond),
 	}
 	for _, s := range b.cfg.Backends {
 		facts.Servers = append(facts.Servers, s.Address())

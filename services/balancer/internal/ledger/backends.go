@@ -12,8 +12,9 @@ import (
 type backend struct {
 	turns, forwarded, replies, repliesLost, answered uint64
 	bytesTo, bytesFrom                               uint64
-	rttLast, rttSum                                  time.Duration
-	rttCount                                         uint64
+	silent, late, untold                             uint64
+	rttLast                                          time.Duration
+	rtt                                              Latencies
 	lastSeen                                         time.Duration
 	seen                                             bool
 

@@ -64,6 +64,7 @@ func (f Fate) TakesTurn() bool { return f < NoBackend }
 type Pending struct {
 	newest uint64 // the number of the newest such turn, plus 1; 0: none
 	fresh  bool   // no reply has come since the newest was sent
+	known  bool   // its client is known not to be new
 }
 
 // Arrival is a datagram that was received, and what became of it.
@@ -99,7 +100,10 @@ type Ledger struct {
 	received  uint64
 	fates     [Fates]uint64
 	violation uint64
+	overdue   map[uint64]time.Duration // turns that the ring went past before they were recorded, and when
 	sessions  sessions
+	clients   clientele
+	settled   uint64 // turns before it have been looked at for silence
 	backends  []backend
 	events    []Event
 	eventSeq  uint64
@@ -119,6 +123,8 @@ type slot struct {
 	fate    Fate
 	replied bool
 	exact   bool // rtt is that of the first reply after the client's last datagram
+	silent  bool // counted as silent
+	first   bool // of a new client
 	head    [HeadSize]byte
 }
 
@@ -138,7 +144,7 @@ func New(names []string, answerTimeout time.Duration, started time.Time) *Ledger
 func (l *Ledger) Resume(number uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.first, l.last = number, number
+	l.first, l.last, l.settled = number, number, number
 }
 
 // Received appends the datagrams of one batch, in the order of their turns.
@@ -156,14 +162,29 @@ func (l *Ledger) Received(now time.Time, batch []Arrival) {
 	}
 }
 
-// write puts a turn into the ring and checks that it is in its place.
+// write puts a turn into the ring, checks that it is in its place, and counts
+// it.
 func (l *Ledger) write(at time.Duration, a *Arrival) {
-	s := &l.ring[a.Turn%Size]
-	if !l.follows(s, a.Turn) {
-		l.violation++
+	b := &l.backends[a.Backend]
+	b.turns++
+	before := uint64(0)
+	if a.Fate == Forwarded {
+		b.forwarded++
+		b.bytesTo += uint64(a.Bytes)
+		before = a.Pending.newest
+		a.Pending.newest, a.Pending.fresh = a.Turn+1, true
 	}
-	*s = slot{number: a.Turn + 1, at: at, client: a.Client, backend: int32(a.Backend),
-		passed: int32(a.Passed), bytes: int32(a.Bytes), fate: a.Fate}
+	s := &l.ring[a.Turn%Size]
+	first := l.isNew(a)
+	if !l.follows(at, s, a.Turn) {
+		if a.Fate == Forwarded {
+			b.untold++
+		}
+		return
+	}
+	l.forget(at, s)
+	*s = slot{number: a.Turn + 1, at: at, client: a.Client, backend: int32(a.Backend), before: before,
+		passed: int32(a.Passed), bytes: int32(a.Bytes), fate: a.Fate, first: first}
 	l.last = max(l.last, a.Turn+1)
 	if before := &l.ring[(a.Turn-1)%Size]; a.Turn > 0 && before.number == a.Turn && !l.adjacent(before, s) {
 		l.violation++
@@ -171,29 +192,73 @@ func (l *Ledger) write(at time.Duration, a *Arrival) {
 	if after := &l.ring[(a.Turn+1)%Size]; after.number == a.Turn+2 && !l.adjacent(s, after) {
 		l.violation++
 	}
-
-	b := &l.backends[a.Backend]
-	b.turns++
-	if a.Fate != Forwarded {
-		return
-	}
-	b.forwarded++
-	b.bytesTo += uint64(a.Bytes)
-	s.before = a.Pending.newest
-	a.Pending.newest, a.Pending.fresh = a.Turn+1, true
 }
 
-// follows says whether a turn may take over this slot: the one there must be
-// exactly one round of the ring older. Any other means that a turn was given
-// twice or never recorded.
-func (l *Ledger) follows(s *slot, number uint64) bool {
-	if number < l.first {
+// isNew says whether a turn is the first of a client. The turns of a session
+// at one backend need not be looked up but once.
+func (l *Ledger) isNew(a *Arrival) bool {
+	if a.Pending != nil {
+		if a.Pending.known {
+			return false
+		}
+		a.Pending.known = true
+	}
+	return l.clients.meet(a.Client, a.Turn)
+}
+
+// overdueAfter is how long a turn may be recorded after a whole ring of later
+// ones. Workers append in no order between them, and one that the system does
+// not run for a while is late with what it has taken.
+const overdueAfter = 10 * time.Second
+
+// maxOverdue is how far the turns may get ahead of one that is overdue.
+const maxOverdue = 10_000 * Size
+
+// follows says whether a turn takes over this slot. As a rule the one there is
+// exactly one round of the ring older. If it is older than that, the turns in
+// between are overdue; if it is newer, this turn is one of those, and the ring
+// has no place for it any more. Anything else is a turn given twice: a
+// violation.
+func (l *Ledger) follows(at time.Duration, s *slot, number uint64) bool {
+	before := s.number // plus 1
+	if before == 0 {   // never used: as if a ring before the first turn that is due here
+		before = l.first + (number-l.first)%Size + 1 - Size
+	}
+	if before == number+1-Size && number >= l.first {
+		return true
+	}
+	switch _, late := l.overdue[number]; {
+	case number < l.first:
+		l.violation++
 		return false
+	case late:
+		delete(l.overdue, number)
+		return false
+	case int64(before-(number+1)) >= 0: // it has been recorded already
+		l.violation++
+		return false
+	case number-before > maxOverdue: // no worker is ever so late
+		l.violation++
+		return true
 	}
-	if number-l.first < Size {
-		return s.number == 0
+	if l.overdue == nil {
+		l.overdue = map[uint64]time.Duration{}
 	}
-	return s.number == number-Size+1
+	for missing := before + Size; missing != number+1; missing += Size {
+		l.overdue[missing-1] = at
+	}
+	return true
+}
+
+// violations is how many turns were out of place, by now.
+func (l *Ledger) violations(at time.Duration) uint64 {
+	for number, since := range l.overdue {
+		if at-since > overdueAfter {
+			l.violation++
+			delete(l.overdue, number)
+		}
+	}
+	return l.violation
 }
 
 // adjacent says whether turn b is the one after turn a: the next backend in
@@ -231,7 +296,7 @@ func (l *Ledger) answer(at time.Duration, r *Reply) {
 	}
 	s := &l.ring[(number-1)%Size]
 	if s.number != number { // so long ago that the ring has forgotten it
-		*r.Pending = Pending{}
+		r.Pending.newest, r.Pending.fresh = 0, false
 		return
 	}
 	s.replied, s.exact = true, r.Pending.fresh
@@ -242,10 +307,48 @@ func (l *Ledger) answer(at time.Duration, r *Reply) {
 
 	b := &l.backends[r.Backend]
 	b.answered++
+	if s.silent {
+		b.silent--
+	}
+	if s.rtt >= l.answerTimeout {
+		b.late++
+	}
 	if s.exact {
 		b.rttLast = s.rtt
-		b.rttSum += s.rtt
-		b.rttCount++
+		b.rtt.add(s.rtt)
+	}
+}
+
+// forget counts a turn that is about to lose its place in the ring, if nobody
+// has counted it yet: it is silent, or it had not waited for long enough to
+// tell.
+func (l *Ledger) forget(at time.Duration, s *slot) {
+	if s.number == 0 || s.fate != Forwarded || s.replied || s.silent {
+		return
+	}
+	b := &l.backends[s.backend]
+	if at-s.at >= l.answerTimeout {
+		b.silent++
+	} else {
+		b.untold++
+	}
+}
+
+// settle counts the turns that have fallen silent. It looks at each turn once,
+// so it costs little however often it is called.
+func (l *Ledger) settle(at time.Duration) {
+	if l.last-l.first > Size {
+		l.settled = max(l.settled, l.last-Size)
+	}
+	for ; l.settled < l.last; l.settled++ {
+		s := &l.ring[l.settled%Size]
+		if s.number != l.settled+1 || at-s.at < l.answerTimeout {
+			return
+		}
+		if s.fate == Forwarded && !s.replied {
+			s.silent = true
+			l.backends[s.backend].silent++
+		}
 	}
 }
 

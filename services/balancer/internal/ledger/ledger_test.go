@@ -152,15 +152,46 @@ func TestATurnOutOfPlaceIsAViolation(t *testing.T) {
 	}
 }
 
-func TestATurnThatIsNeverRecordedIsAViolation(t *testing.T) {
+func TestATurnThatIsNeverRecordedIsAViolationInTheEnd(t *testing.T) {
 	b := newBook()
-	for n := range uint64(Size + 10) {
-		if n != 4 {
+	for n := range uint64(2*Size + 10) {
+		if n != 4 && n != 4+Size {
 			b.Received(start, []Arrival{{Client: client, Fate: Held, Turn: n, Backend: int(n % 3)}})
 		}
 	}
+	if got := b.Snapshot(start).OrderViolations; got != 0 {
+		t.Errorf("at once: %d violations, want 0", got)
+	}
+	for range 2 { // and counted once
+		if got := b.Snapshot(start.Add(overdueAfter + 1)).OrderViolations; got != 2 {
+			t.Errorf("in the end: %d violations, want 2", got)
+		}
+	}
+}
+
+func TestAWorkerThatWasHeldUpForMoreThanARingIsNoViolation(t *testing.T) {
+	b := newBook()
+	record := func(n uint64) {
+		b.Received(start, []Arrival{{Client: client, Fate: Held, Turn: n, Backend: int(n % 3)}})
+	}
+	for n := range uint64(3 * Size) { // turns 10 to 19 are with the worker that is held up
+		if n < 10 || n >= 20 {
+			record(n)
+		}
+	}
+	for n := uint64(10); n < 20; n++ {
+		record(n)
+	}
+	s := b.Snapshot(start.Add(overdueAfter + 1))
+	if s.OrderViolations != 0 || s.Received != 3*Size || s.Backends[0].Turns != Size {
+		t.Errorf("%d violations, received %d, server1's turns %d", s.OrderViolations, s.Received, s.Backends[0].Turns)
+	}
+	record(12)
 	if got := b.Snapshot(start).OrderViolations; got != 1 {
-		t.Errorf("%d violations, want 1", got)
+		t.Errorf("one of its turns given once more: %d violations, want 1", got)
+	}
+	if turns, missed := b.Since(start, 0, 1); missed != 2*Size || turns[0].Number != 2*Size {
+		t.Errorf("the ring begins at turn %d, %d missed", turns[0].Number, missed)
 	}
 }
 

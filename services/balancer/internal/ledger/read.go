@@ -27,6 +27,7 @@ type Turn struct {
 	Outcome Outcome
 	RTT     time.Duration // until the reply; 0 if none came
 	Exact   bool          // RTT is certain: see "Which reply answers which turn"
+	First   bool          // the first turn of a client address not seen before, or long ago
 	Reply   []byte        // the reply's first bytes, HeadSize at most
 	Size    int           // of the whole reply, in bytes
 }
@@ -70,7 +71,7 @@ func (l *Ledger) read(now time.Time, s *slot) Turn {
 	t := Turn{
 		Number: s.number - 1, At: l.started.Add(s.at), Client: s.client,
 		Backend: int(s.backend), Server: l.names[s.backend],
-		Bytes: int(s.bytes), Fate: s.fate,
+		Bytes: int(s.bytes), Fate: s.fate, First: s.first,
 	}
 	switch {
 	case s.fate != Forwarded:
@@ -84,6 +85,19 @@ func (l *Ledger) read(now time.Time, s *slot) Turn {
 		t.Outcome = Waiting
 	}
 	return t
+}
+
+// Turns copies these turns as they are now, leaving out those that the ring
+// has forgotten.
+func (l *Ledger) Turns(now time.Time, numbers []uint64) (turns []Turn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, number := range numbers {
+		if s := &l.ring[number%Size]; s.number == number+1 {
+			turns = append(turns, l.read(now, s))
+		}
+	}
+	return turns
 }
 
 // Last is the number of the turn that comes after the newest one recorded.
@@ -118,6 +132,9 @@ type Snapshot struct {
 	Sessions        uint64        // open now
 	SessionsOpened  uint64
 	SessionsClosed  [endings]uint64 // by Ending
+	Clients         uint64          // addresses seen for the first time, or not for long
+	Newest          netip.AddrPort  // the last of them
+	NewestTurn      uint64          // the number of its first turn
 	Backends        []Backend
 }
 
@@ -142,23 +159,29 @@ type Backend struct {
 	Replies   uint64 // that went out to clients
 	Lost      uint64 // replies that the kernel would not take for the client
 	Answered  uint64 // turns that a reply came to
+	Late      uint64 // of those, after the answer timeout
+	Silent    uint64 // turns that no reply has come to within the answer timeout
+	Waiting   uint64 // turns that may still be answered in time
+	Untold    uint64 // turns that the ring forgot before their outcome was known
 	BytesTo   uint64 // of payload, client to backend
 	BytesFrom uint64 // of payload, backend to client
 	WentUp    uint64
 	WentDown  uint64
 	RTTLast   time.Duration // of the last certain round trip; 0: none yet
-	RTTMean   time.Duration
-	LastSeen  time.Time // when its last reply came; zero: never
+	RTT       Latencies     // of all certain round trips
+	LastSeen  time.Time     // when its last reply came; zero: never
 }
 
 // Snapshot copies the counters.
 func (l *Ledger) Snapshot(now time.Time) Snapshot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.settle(now.Sub(l.started))
 	s := Snapshot{
 		At: now, Started: l.started, Received: l.received, Forwarded: l.fates[Forwarded],
-		Dropped: l.fates, Turns: l.last, OrderViolations: l.violation,
+		Dropped: l.fates, Turns: l.last, OrderViolations: l.violations(now.Sub(l.started)),
 		Sessions: l.sessions.open, SessionsOpened: l.sessions.opened, SessionsClosed: l.sessions.closed,
+		Clients: l.clients.met, Newest: l.clients.newest, NewestTurn: l.clients.newestTurn,
 	}
 	s.Dropped[Forwarded] = 0
 	for i := range l.backends {
@@ -167,10 +190,9 @@ func (l *Ledger) Snapshot(now time.Time) Snapshot {
 		out := Backend{
 			Name: l.names[i], Addr: b.addr, Up: b.up, Since: b.since, Reason: b.reason,
 			Turns: b.turns, Forwarded: b.forwarded, Replies: b.replies, Lost: b.repliesLost, Answered: b.answered,
-			BytesTo: b.bytesTo, BytesFrom: b.bytesFrom, WentUp: b.wentUp, WentDown: b.wentDown, RTTLast: b.rttLast,
-		}
-		if b.rttCount > 0 {
-			out.RTTMean = b.rttSum / time.Duration(b.rttCount)
+			Late: b.late, Silent: b.silent, Untold: b.untold, Waiting: b.forwarded - b.answered - b.silent - b.untold,
+			BytesTo: b.bytesTo, BytesFrom: b.bytesFrom, WentUp: b.wentUp, WentDown: b.wentDown,
+			RTTLast: b.rttLast, RTT: b.rtt,
 		}
 		if b.seen {
 			out.LastSeen = l.started.Add(b.lastSeen)

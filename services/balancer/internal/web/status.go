@@ -37,16 +37,21 @@ type BackendStatus struct {
 	Turns      uint64     `json:"turns"`
 	Forwarded  uint64     `json:"forwarded"`
 	Answered   uint64     `json:"answered"`
+	Late       uint64     `json:"late"`    // of those, after the answer timeout
+	Silent     uint64     `json:"silent"`  // no answer within the answer timeout
+	Waiting    uint64     `json:"waiting"` // for an answer in time
 	Replies    uint64     `json:"replies"`
 	BytesTo    uint64     `json:"bytes_to"`
 	BytesFrom  uint64     `json:"bytes_from"`
 	RTTLast    *float64   `json:"rtt_last_ms"`
 	RTTMean    *float64   `json:"rtt_mean_ms"`
+	RTTP50     *float64   `json:"rtt_p50_ms"`
+	RTTP95     *float64   `json:"rtt_p95_ms"`
 	LastSeen   *time.Time `json:"last_seen"`
 }
 
-func status(cfg Config) Status {
-	s := cfg.Ledger.Snapshot(time.Now())
+// newStatus is what a snapshot says.
+func newStatus(cfg Config, s ledger.Snapshot) Status {
 	out := Status{
 		Facts: cfg.Facts, At: s.At, Started: s.Started,
 		Received: s.Received, Forwarded: s.Forwarded, Replied: s.Replied,
@@ -63,8 +68,10 @@ func status(cfg Config) Status {
 		row := BackendStatus{
 			Name: b.Name, Configured: cfg.Facts.Servers[i], Up: b.Up, Since: b.Since, Reason: b.Reason,
 			Turns: b.Turns, Forwarded: b.Forwarded, Answered: b.Answered, Replies: b.Replies,
+			Late: b.Late, Silent: b.Silent, Waiting: b.Waiting,
 			BytesTo: b.BytesTo, BytesFrom: b.BytesFrom,
-			RTTLast: millis(b.RTTLast), RTTMean: millis(b.RTTMean),
+			RTTLast: millis(b.RTTLast), RTTMean: millis(b.RTT.Mean()),
+			RTTP50: millis(b.RTT.Quantile(0.50)), RTTP95: millis(b.RTT.Quantile(0.95)),
 		}
 		if b.Addr.IsValid() {
 			addr := b.Addr.String()
@@ -78,18 +85,9 @@ func status(cfg Config) Status {
 	return out
 }
 
-// millis is a duration in milliseconds; nil if there is none.
-func millis(d time.Duration) *float64 {
-	if d == 0 {
-		return nil
-	}
-	ms := float64(d.Microseconds()) / 1000
-	return &ms
-}
-
 func serveStatus(w http.ResponseWriter, cfg Config) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(status(cfg)) // fails only when the reader has gone
+	_ = encoder.Encode(newStatus(cfg, cfg.Ledger.Snapshot(time.Now()))) // fails only when the reader has gone
 }

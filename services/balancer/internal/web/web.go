@@ -1,7 +1,10 @@
 // Package web is how people and programs look at the balancer over HTTP:
 //
-//	/            the state as a table, readable without a script
+//	/            the page: what happens, as it happens; a table without a script
+//	/events      what the page is told, as server-sent events
 //	/api/status  the state as JSON
+//	/api/ledger  the last turns, a line of JSON each
+//	/metrics     the counters, for Prometheus
 //	/healthz     200 while the data path runs
 //	/readyz      200 while it runs and a server is up
 //
@@ -20,6 +23,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
@@ -33,15 +37,20 @@ type Config struct {
 	Alive    func() bool // whether the data path runs
 	Hosts    Hosts       // that a request may name
 	Facts    Facts
+	// KernelDrops is how many datagrams the kernel has dropped at the
+	// listener; nil: nobody knows.
+	KernelDrops func() uint64
 }
 
 // Facts are what does not change while the balancer runs.
 type Facts struct {
-	Version  string   `json:"version"`
-	Listen   string   `json:"listen"`
-	DataPath string   `json:"datapath"`
-	WhenDown string   `json:"when_down"`
-	Servers  []string `json:"-"` // where the servers are, as configured
+	Version  string `json:"version"`
+	Listen   string `json:"listen"`
+	DataPath string `json:"datapath"`
+	WhenDown string `json:"when_down"`
+	// AnswerTimeout is after how many milliseconds a turn is unanswered.
+	AnswerTimeout float64  `json:"answer_timeout_ms"`
+	Servers       []string `json:"-"` // where the servers are, as configured
 }
 
 // grace is how long a request that is under way at the stop may take.
@@ -50,6 +59,7 @@ const grace = 500 * time.Millisecond
 // Server answers on one listener.
 type Server struct {
 	http     *http.Server
+	feed     *feed
 	listener net.Listener
 }
 
@@ -61,8 +71,9 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 
 // New returns a server on a listener, which it closes in the end.
 func New(listener net.Listener, cfg Config) *Server {
-	return &Server{listener: listener, http: &http.Server{
-		Handler:           Handler(cfg),
+	feed := newFeed(cfg)
+	return &Server{listener: listener, feed: feed, http: &http.Server{
+		Handler:           handler(cfg, feed),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,
@@ -74,6 +85,11 @@ func New(listener net.Listener, cfg Config) *Server {
 // Serve answers until the context ends; then it gives what is under way
 // a moment to end, and returns nil.
 func (s *Server) Serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var feeding sync.WaitGroup
+	feeding.Go(func() { s.feed.run(ctx) })
+	defer feeding.Wait()
+	defer cancel()
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
@@ -91,8 +107,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	return <-stopped
 }
 
-// Handler is everything that is answered.
-func Handler(cfg Config) http.Handler {
+// handler is everything that is answered.
+func handler(cfg Config, feed *feed) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if !cfg.Alive() {
@@ -113,8 +129,11 @@ func Handler(cfg Config) http.Handler {
 		}
 	})
 	mux.HandleFunc("/api/status", func(w http.ResponseWriter, _ *http.Request) { serveStatus(w, cfg) })
-	mux.HandleFunc("/style.css", serveStyle)
-	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { servePage(w, cfg) })
+	mux.HandleFunc("/api/ledger", func(w http.ResponseWriter, r *http.Request) { serveLedger(w, r, cfg) })
+	mux.HandleFunc("/events", feed.serve)
+	mux.Handle("/metrics", metricsHandler(cfg))
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { feed.servePage(w) })
+	addFiles(mux)
 	return guard(cfg.Hosts, mux)
 }
 
@@ -128,12 +147,17 @@ func unavailable(w http.ResponseWriter, why string) {
 	http.Error(w, why, http.StatusServiceUnavailable)
 }
 
+// policy is what a browser may do with the page: load what the balancer itself
+// serves, and run no script that is not a file of it.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+
 // guard answers only requests that may look, and tells browsers to load
 // nothing from anywhere else.
 func guard(hosts Hosts, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")

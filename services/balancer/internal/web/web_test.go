@@ -34,6 +34,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // was answered, the second not, the third was dropped.
 type balancer struct {
 	Config
+	feed  *feed
 	alive atomic.Bool
 }
 
@@ -42,11 +43,12 @@ func newBalancer(names ...string) *balancer {
 	b := &balancer{}
 	b.alive.Store(true)
 	b.Config = Config{
-		Ledger:   ledger.New(names, time.Second, start),
-		Rotation: rotation.New(len(names), rotation.Skip),
-		Alive:    b.alive.Load,
-		Hosts:    Hosts{"localhost", "127.0.0.1", "[::1]", "balancer"},
-		Facts:    Facts{Version: "v1.2.3", Listen: "[::]:8888", DataPath: "portable", WhenDown: "skip"},
+		Ledger:      ledger.New(names, time.Second, start),
+		Rotation:    rotation.New(len(names), rotation.Skip),
+		Alive:       b.alive.Load,
+		Hosts:       Hosts{"localhost", "127.0.0.1", "[::1]", "balancer"},
+		Facts:       Facts{Version: "v1.2.3", Listen: "[::]:8888", DataPath: "portable", WhenDown: "skip", AnswerTimeout: 1000},
+		KernelDrops: func() uint64 { return 17 },
 	}
 	for i, name := range names {
 		b.Facts.Servers = append(b.Facts.Servers, name+".lab:2526")
@@ -68,8 +70,9 @@ func newBalancer(names ...string) *balancer {
 			Client: client, Bytes: 19, Fate: fate, Turn: turn.Number, Backend: turn.Backend, Pending: &pending[turn.Backend],
 		}})
 	}
-	b.Ledger.Replied(start.Add(time.Second+412*time.Microsecond), []ledger.Reply{{Backend: 0, Bytes: 27, Pending: &pending[0]}})
+	b.Ledger.Replied(start.Add(time.Second+412*time.Microsecond), []ledger.Reply{{Backend: 0, Bytes: 27, Head: []byte("PING 1 10:04:05.120 server1"), Pending: &pending[0]}})
 	b.Ledger.Dropped(ledger.NoBackend, 4)
+	b.feed = newFeed(b.Config)
 	return b
 }
 
@@ -83,7 +86,7 @@ func (b *balancer) ask(method, host, path string) *httptest.ResponseRecorder {
 	request := httptest.NewRequest(method, path, nil)
 	request.Host = host
 	answer := httptest.NewRecorder()
-	Handler(b.Config).ServeHTTP(answer, request)
+	handler(b.Config, b.feed).ServeHTTP(answer, request)
 	return answer
 }
 
@@ -167,6 +170,10 @@ func TestPathsAndMethods(t *testing.T) {
 		code         int
 	}{
 		{"GET", "/", 200}, {"HEAD", "/", 200}, {"GET", "/style.css", 200}, {"HEAD", "/healthz", 200}, {"HEAD", "/api/status", 200},
+		{"GET", "/main.js", 200}, {"GET", "/icon.svg", 200}, {"GET", "/api/ledger", 200}, {"GET", "/metrics", 200},
+		{"HEAD", "/api/ledger", 200}, {"HEAD", "/metrics", 200}, {"HEAD", "/events", 200},
+		{"GET", "/page.html", 404}, {"GET", "/page/main.js", 404}, {"GET", "/events/", 404},
+		{"POST", "/events", 405}, {"POST", "/metrics", 405}, {"DELETE", "/api/ledger", 405},
 		{"GET", "/nothing", 404}, {"GET", "/api/", 404}, {"GET", "/healthz/", 404}, {"GET", "/../page.html", 404}, {"HEAD", "/favicon.ico", 404},
 		{"POST", "/", 405}, {"PUT", "/api/status", 405}, {"DELETE", "/nothing", 405}, {"OPTIONS", "/healthz", 405}, {"TRACE", "/", 405},
 	}
@@ -254,13 +261,15 @@ func TestHostsAreNamesWithoutPorts(t *testing.T) {
 func TestEveryAnswerTellsTheBrowserToBeStrict(t *testing.T) {
 	b := newBalancer("server1")
 	want := map[string]string{
-		"Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-		"X-Content-Type-Options":  "nosniff",
-		"Referrer-Policy":         "no-referrer",
-		"Cache-Control":           "no-store",
+		"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+			"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+		"X-Content-Type-Options": "nosniff",
+		"Referrer-Policy":        "no-referrer",
+		"Cache-Control":          "no-store",
 	}
 	for _, answer := range []*httptest.ResponseRecorder{
 		b.ask("GET", "localhost", "/"), b.ask("GET", "localhost", "/style.css"), b.ask("GET", "localhost", "/api/status"),
+		b.ask("GET", "localhost", "/main.js"), b.ask("GET", "localhost", "/metrics"), b.ask("HEAD", "localhost", "/events"),
 		b.ask("GET", "localhost", "/healthz"), b.ask("GET", "localhost", "/nothing"), b.ask("POST", "localhost", "/"), b.ask("GET", "evil", "/"),
 	} {
 		for name, value := range want {
@@ -278,6 +287,7 @@ func readPage(t *testing.T, page string) string {
 	decoder := xml.NewDecoder(strings.NewReader(page))
 	decoder.Entity = xml.HTMLEntity
 	var text strings.Builder
+	inScript := false
 	for {
 		token, err := decoder.Token()
 		if errors.Is(err, io.EOF) {
@@ -288,8 +298,9 @@ func readPage(t *testing.T, page string) string {
 		}
 		switch token := token.(type) {
 		case xml.StartElement:
-			if token.Name.Local == "script" {
-				t.Error("there is a script")
+			inScript = token.Name.Local == "script"
+			if inScript && !slices.ContainsFunc(token.Attr, func(a xml.Attr) bool { return a.Name.Local == "src" }) {
+				t.Error("there is a script that is no file, which the policy forbids")
 			}
 			for _, a := range token.Attr {
 				if strings.HasPrefix(a.Name.Local, "on") || a.Name.Local == "style" || strings.Contains(a.Value, "//") {
@@ -297,8 +308,12 @@ func readPage(t *testing.T, page string) string {
 				}
 			}
 		case xml.CharData:
+			if inScript {
+				t.Errorf("a script in the page: %s", token)
+			}
 			text.Write(token)
 		case xml.EndElement:
+			inScript = false
 			if name := token.Name.Local; name == "td" || name == "th" {
 				text.WriteString("|")
 			}
@@ -306,7 +321,7 @@ func readPage(t *testing.T, page string) string {
 	}
 }
 
-func TestThePageIsATableWithoutAScript(t *testing.T) {
+func TestThePageIsATableWithoutItsScripts(t *testing.T) {
 	b := newBalancer("server1", "server2", "server3")
 	b.down(1, "connection refused")
 	answer := b.ask("GET", "localhost", "/")
@@ -316,26 +331,30 @@ func TestThePageIsATableWithoutAScript(t *testing.T) {
 	text := readPage(t, answer.Body.String())
 	since := b.Ledger.Snapshot(time.Now()).Backends
 	for _, part := range []string{
-		"The next turn is server1’s.",
-		"\n▶ server1|up|" + since[0].Since.Format("15:04:05") + "|1|1|0.412 ms|127.0.0.1:2526|\n",
-		"\nserver2|down: connection refused|" + since[1].Since.Format("15:04:05") + "|1|0|–|server2.lab:2526|\n",
-		"\nserver3|up|",
+		"Next turn 1 server1\n",
+		"\n✖ server2 is down since " + clock(since[1].Since) + ": connection refused\n",
+		"\nnew client: 1\n2✗\n3⊘\nnext: 1next\n",
+		"\n1 server1|up since " + clock(since[0].Since) + "|1|33.3 %|1|0.0 %|0.40 / 0.41 ms|" + clock(since[0].LastSeen) + "|127.0.0.1:2526|\n",
+		"\n2 server2|✖ down since " + clock(since[1].Since) + "|1|33.3 %|0|100.0 %|– / –|never|server2.lab:2526|\n",
+		"\n3 server3|up since",
 		"received7", "forwarded2", "dropped5", "replied1", "order violations0",
 	} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the page does not say %q:\n%s", part, text)
 		}
 	}
-	if !strings.Contains(answer.Body.String(), `<meta http-equiv="refresh" content="2" />`) {
-		t.Error("the page does not renew itself")
+	if !strings.Contains(answer.Body.String(), `<noscript><meta http-equiv="refresh" content="2" /></noscript>`) {
+		t.Error("the page does not renew itself without its scripts")
 	}
 }
+
+func clock(t time.Time) string { return t.Format(time.TimeOnly) }
 
 func TestThePageSaysThatNoServerIsUp(t *testing.T) {
 	b := newBalancer("server1")
 	b.down(0, "connection refused")
 	text := readPage(t, b.ask("GET", "localhost", "/").Body.String())
-	if !strings.Contains(text, "\nNo server is up.\n") || strings.Contains(text, "▶") {
+	if !strings.Contains(text, "\nNo server is up\n") || strings.Contains(text, "Next turn") {
 		t.Error(text)
 	}
 }
@@ -346,20 +365,43 @@ func TestThePageShowsOddNamesAsTheyAre(t *testing.T) {
 	b.down(1, `<b onclick="x">`)
 	b.Rotation.Resume(0, 0)
 	text := readPage(t, b.ask("GET", "localhost", "/").Body.String())
-	for _, part := range []string{"The next turn is " + odd + "’s.", "▶ " + odd + "|", `down: <b onclick="x">|`} {
+	for _, part := range []string{"Next turn 1 " + odd + "\n", "1 " + odd + "|", `: <b onclick="x">` + "\n"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the page does not say %q:\n%s", part, text)
 		}
 	}
 }
 
-func TestTheStyleIsServedWithItsType(t *testing.T) {
-	answer := newBalancer("server1").ask("GET", "localhost", "/style.css")
-	if answer.Header().Get("Content-Type") != "text/css; charset=utf-8" || !strings.Contains(answer.Body.String(), "prefers-color-scheme: dark") {
-		t.Errorf("%v\n%s", answer.Header(), answer.Body)
+func TestThePagesFilesAreServedWithTheirTypes(t *testing.T) {
+	b := newBalancer("server1")
+	for name, kind := range map[string]string{
+		"/style.css": "text/css; charset=utf-8", "/main.js": "text/javascript; charset=utf-8", "/icon.svg": "image/svg+xml",
+	} {
+		answer := b.ask("GET", "localhost", name)
+		if answer.Code != http.StatusOK || answer.Header().Get("Content-Type") != kind || answer.Body.Len() == 0 {
+			t.Errorf("%s: %d %v", name, answer.Code, answer.Header())
+		}
 	}
-	if strings.Contains(answer.Body.String(), "url(") || strings.Contains(answer.Body.String(), "@import") {
-		t.Error("the style loads something else, which the policy forbids")
+}
+
+// The page works where there is no other network, and its policy forbids
+// anything from elsewhere.
+func TestThePagesFilesLoadNothingFromElsewhere(t *testing.T) {
+	entries, err := pageFiles.ReadDir("page")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		content, err := pageFiles.ReadFile("page/" + entry.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(string(content), "http://www.w3.org/2000/svg", "")
+		for _, bad := range []string{"http:", "https:", "url(", "@import", "@font-face", "innerHTML", "eval("} {
+			if strings.Contains(text, bad) {
+				t.Errorf("%s has %s", entry.Name(), bad)
+			}
+		}
 	}
 }
 

@@ -1,0 +1,364 @@
+package browser
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/accessibility"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+
+	"udplab/integration/stack"
+)
+
+// What the page shows, as JavaScript that reads it.
+const (
+	tape    = `[...document.querySelectorAll("#tape li:not(.ghost) b")].map((b) => b.textContent).join("")`
+	marks   = `[...document.querySelectorAll("#tape li:not(.ghost)")].map((li) => li.querySelector("i").textContent || li.querySelector("b").textContent).join("")`
+	runs    = `[...document.querySelectorAll("#tape li:not(.ghost)")].map((li) => (li.matches(".run") ? "|" : "") + li.querySelector("b").textContent).join("")`
+	next    = `document.querySelector("#tape .ghost b")?.textContent`
+	marked  = `[...document.querySelectorAll("#servers > li")].map((li) => li.matches(".next-one") ? "next" : "-").join(" ")`
+	states  = `[...document.querySelectorAll('[data-cell="state"]')].map((td) => td.textContent.replace(/ since \d\d:\d\d:\d\d/, "")).join(", ")`
+	answers = `[...document.querySelectorAll('[data-cell="answered"]')].map((td) => td.textContent).join(" ")`
+)
+
+func openPage(t *testing.T, lab *stack.Stack) *tab {
+	t.Helper()
+	b := openTab(t)
+	b.resize(1024, 768)
+	b.open(lab.URL())
+	b.expectText("#stream", "live")
+	return b
+}
+
+func TestThePageShowsWhoseTurnIsNextAndThatTheOrderContinues(t *testing.T) {
+	findBrowser(t)
+	lab := startLab(t, stack.Config{})
+	b := openPage(t, lab)
+	b.expectText("#next", "server1")
+	b.expectText("#clients", "No client yet")
+
+	ping(t, lab, 4)
+	b.expect("the tape", runs, "|1231")
+	b.expect("the place after the tape", next, "2")
+	b.expect("the mark in the picture", marked, "- next -")
+	b.expectText("#next", "server2")
+	b.expect("what was answered", answers, "2 1 1")
+	b.expect("the title", "document.title", "server2 is next – udplab balancer")
+
+	ping(t, lab, 3)
+	b.expect("the tape of two clients", runs, "|1231|231")
+	b.expectText("#story", "began at turn #5 with server2: the order went on after #4, server1.")
+	b.expectText("#news", "began at turn #5 with server2")
+	b.expectNoProblems()
+}
+
+func TestThePageShowsWhichServerIsDownAndSinceWhen(t *testing.T) {
+	findBrowser(t)
+	lab := startLab(t, stack.Config{})
+	b := openPage(t, lab)
+	ping(t, lab, 3)
+	if _, err := lab.StopServer(t.Context(), "server2"); err != nil {
+		t.Fatal(err)
+	}
+	ping(t, lab, 5)
+	b.expect("the states", states, "up, ✖ down, up")
+	b.wait("the banner", `document.getElementById("downs").textContent`, regexp.MustCompile(
+		`^\s*✖ server2 is down since \d\d:\d\d:\d\d: .*refused.*\. Its turns go to the next server\.`).MatchString, "server2 is down since …")
+	b.expectText("#servers", "✖ down since")
+	b.expectText("#news", "server2 is down: ")
+	b.expectText("#announcement", "server2 is down: ")
+	b.expect("the tape", marks, "1231✗313") // the turn that found out
+	if err := lab.StartServer(t.Context(), "server2"); err != nil {
+		t.Fatal(err)
+	}
+	b.wait("the states after its return", states, func(got string) bool {
+		ping(t, lab, 1) // whose turn tries it
+		return got == "up, up, up"
+	}, "up, up, up")
+	b.expect("the banner", `document.getElementById("downs").children.length`, "0")
+	b.expectNoProblems()
+}
+
+func TestFreezeHoldsThePageAndLetsItGoOn(t *testing.T) {
+	findBrowser(t)
+	lab := startLab(t, stack.Config{})
+	b := openPage(t, lab)
+	ping(t, lab, 4)
+	b.expect("the tape", tape, "1231")
+	b.press("#freeze")
+	b.expect("the button", `document.getElementById("freeze").ariaPressed`, "true")
+	ping(t, lab, 2)
+	b.wait("the chip", `document.getElementById("stream").textContent`, regexp.MustCompile(`^frozen at \d\d:\d\d:\d\d, 2 turns since$`).MatchString, "frozen …")
+	b.expect("the frozen tape", tape, "1231")
+	b.expect("the frozen place after the tape", next, "2")
+	b.press("#freeze")
+	b.expect("the tape", tape, "123123")
+	b.expectText("#stream", "live")
+	b.expectNoProblems()
+}
+
+func TestThePageReconnectsAndSaysHowManyTurnsItMissed(t *testing.T) {
+	findBrowser(t)
+	lab := startLab(t, stack.Config{})
+	wire := newWire(t, strings.TrimPrefix(lab.URL(), "http://"))
+	b := openTab(t)
+	b.open("http://" + wire.addr())
+	b.expectText("#stream", "live")
+	ping(t, lab, 4)
+	b.expect("the tape", tape, "1231")
+
+	wire.cut()
+	b.expectText("#stream", "trying again")
+	ping(t, lab, 2)
+	wire.mend()
+	b.expectText("#stream", "live")
+	b.expect("the tape after a short break", tape, "123123")
+
+	wire.cut()
+	b.expectText("#stream", "trying again")
+	ping(t, lab, 70)
+	wire.mend()
+	b.expectText("#stream", "live")
+	b.expectText("#story", "10 turns went by unseen")
+	b.expect("the length of the tape", tape+".length", "60")
+	b.expectNoProblems("ERR_") // that the connection was lost
+}
+
+func TestAboveThirtyASecondThePageShowsASampleAndSaysSo(t *testing.T) {
+	findBrowser(t)
+	lab := startLab(t, stack.Config{})
+	b := openPage(t, lab)
+	conn, err := net.Dial("udp", lab.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	showing := regexp.MustCompile(`^showing (\d+) of ([\d,]+) a second$`)
+	b.wait("the rate", `document.getElementById("rate").textContent`, func(got string) bool {
+		for range 20 {
+			if _, err := conn.Write([]byte("PING")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		found := showing.FindStringSubmatch(got)
+		if found == nil {
+			return false
+		}
+		shown, _ := strconv.Atoi(found[1])
+		all, _ := strconv.Atoi(strings.ReplaceAll(found[2], ",", ""))
+		if shown > 30 {
+			t.Errorf("%s", got)
+		}
+		return all > 200
+	}, "showing 30 of some hundred a second")
+	b.wait("the dots", `document.querySelectorAll("#ways .dot").length`, func(got string) bool { return got != "0" }, "some")
+	b.expectNoProblems()
+}
+
+func TestDotsStandStillForThoseWhoPreferThat(t *testing.T) {
+	findBrowser(t)
+	lab := startLab(t, stack.Config{})
+	b := openPage(t, lab)
+	// Notes every place where a dot is seen.
+	b.eval(`(window.places = [], new MutationObserver((changes) => changes.forEach((c) =>
+		c.attributeName === "transform" && !places.includes(c.target.getAttribute("transform")) && places.push(c.target.getAttribute("transform")))
+		).observe(document.getElementById("ways"), { subtree: true, attributes: true }))`)
+	gone := `places.length > 0 && document.querySelectorAll("#ways .dot").length`
+	ping(t, lab, 1)
+	b.expect("the dots", gone, "0")
+	if n, _ := strconv.Atoi(b.eval("places.length")); n < 5 {
+		t.Errorf("a dot was seen at %d places: it does not move", n)
+	}
+	b.prefer("prefers-reduced-motion", "reduce")
+	b.eval("(places.length = 0, 0)")
+	ping(t, lab, 1)
+	b.expect("the dots", gone, "0")
+	if got := b.eval("places.length"); got != "1" {
+		t.Errorf("a dot was seen at %s places: it moves", got)
+	}
+	b.expectNoProblems()
+}
+
+func TestThePageIsReadableWithoutItsScripts(t *testing.T) {
+	findBrowser(t)
+	lab := startLab(t, stack.Config{})
+	ping(t, lab, 4)
+	b := openTab(t)
+	must(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	b.open(lab.URL())
+	tree := accessibilityTree(b)
+	for _, want := range []string{"StaticText server2", "rowheader 1 server1", "cell State up since", "columnheader Round trip p50 / p95"} {
+		if !strings.Contains(tree, want) {
+			t.Errorf("no %q in\n%s", want, tree)
+		}
+	}
+	if strings.Contains(tree, "button ") {
+		t.Error("there are buttons that do nothing")
+	}
+}
+
+// accessibilityTree is what a screen reader is told: a line with role and name
+// for each thing.
+func accessibilityTree(b *tab) string {
+	b.t.Helper()
+	must(b, accessibility.Enable, cdp.Empty{})
+	text := func(v *accessibility.Value) string {
+		if v == nil {
+			return ""
+		}
+		unquoted, err := strconv.Unquote(string(v.Value))
+		if err != nil {
+			return string(v.Value)
+		}
+		return unquoted
+	}
+	lines := ""
+	for _, node := range must(b, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{}).Nodes {
+		if !node.Ignored {
+			lines += text(node.Role) + " " + text(node.Name)
+			for _, p := range node.Properties {
+				if name := string(p.Name); name == "live" || name == "pressed" {
+					lines += " " + name + "=" + text(p.Value)
+				}
+			}
+			lines += "\n"
+		}
+	}
+	return lines
+}
+
+func TestAScreenReaderIsToldWhatIsThere(t *testing.T) {
+	findBrowser(t)
+	lab := startLab(t, stack.Config{})
+	b := openPage(t, lab)
+	ping(t, lab, 4)
+	b.expect("the tape", tape, "1231")
+	b.press("#big")
+	tree := accessibilityTree(b)
+	for _, want := range []string{
+		"heading udplab balancer",
+		"button Freeze pressed=false", "button Big pressed=true",
+		"status  live=polite",
+		"region The way of the datagrams", "list Clients", "list Servers in turn order",
+		"region The last turns", "StaticText new client:", "StaticText next:",
+		"table Servers in turn order", "columnheader No answer", "rowheader 2 server2",
+		"region Round trips of the last minute", "image Round trips of the last minute. server1: ",
+		"region What happened", "list What happened",
+	} {
+		if !strings.Contains(tree, want) {
+			t.Errorf("no %q in\n%s", want, tree)
+		}
+	}
+	if n := strings.Count(tree, "live="); n != strings.Count(tree, "live=polite") || !strings.Contains(tree, "status") {
+		t.Errorf("more than one place speaks up by itself:\n%s", tree)
+	}
+	b.expectNoProblems()
+}
+
+// audit returns the text whose contrast with what is behind it is too low, by
+// the rule of WCAG 2, 1.4.3: 4.5 to 1, or 3 to 1 for large letters.
+const audit = `(() => {
+	const rgba = (c) => { const m = c.match(/[\d.]+/g).map(Number); return m.length < 4 ? [...m, 1] : m };
+	const light = ([r, g, b]) => [r, g, b].map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+		.reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+	const behind = (e) => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] === 1) return c } return [255, 255, 255, 1] };
+	const bad = [];
+	let seen = 0;
+	for (const e of document.body.querySelectorAll("*")) {
+		if (e.closest("svg, .unseen, noscript") || e.getClientRects().length === 0) continue;
+		if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+		seen++;
+		const style = getComputedStyle(e), size = parseFloat(style.fontSize);
+		const [a, b] = [light(rgba(style.color)), light(behind(e))].sort((x, y) => y - x);
+		const ratio = (a + 0.05) / (b + 0.05);
+		if (ratio < (size >= 24 || size >= 18.66 && style.fontWeight >= 700 ? 3 : 4.5)) bad.push(e.className + " " + e.textContent.trim() + " " + ratio.toFixed(2));
+	}
+	return seen < 50 ? "only " + seen + " texts were found" : bad.join("; ");
+})()`
+
+// smallest is the size of the smallest letters on the page, in CSS pixels.
+const smallest = `Math.min(...[...document.body.querySelectorAll("*")].filter((e) => e.getClientRects().length > 0 && !e.closest(".unseen, noscript")
+	&& [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())).map((e) => parseFloat(getComputedStyle(e).fontSize)))`
+
+// beyond lists what is wider than the page.
+const beyond = `document.documentElement.scrollWidth > innerWidth ? [...document.querySelectorAll("body *")].filter((e) =>
+	e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.tagName + "." + e.className).slice(0, 5).join(", ") || "something" : ""`
+
+func TestThePageFitsAndCanBeReadAtEverySize(t *testing.T) {
+	findBrowser(t)
+	lab := startLab(t, stack.Config{Server: stack.Env{"PINGSERVER_LOSS": "0.15", "PINGSERVER_SEED": "7", "PINGSERVER_JITTER": "8ms"}})
+	b := openPage(t, lab)
+	ping(t, lab, 10)
+	ping(t, lab, 7)
+	if _, err := lab.StopServer(t.Context(), "server3"); err != nil {
+		t.Fatal(err)
+	}
+	ping(t, lab, 10)
+	b.expect("the states", states, "up, up, ✖ down")
+	sizes := []struct{ width, height int64 }{{1024, 768}, {390, 844}, {1920, 1080}}
+	for _, big := range []bool{false, true} {
+		if big {
+			b.press("#big")
+			b.expect("Big", `document.documentElement.className`, "big")
+		}
+		for _, scheme := range []string{"light", "dark"} {
+			b.prefer("prefers-color-scheme", scheme)
+			for _, size := range sizes {
+				name := fmt.Sprintf("page-%s-%dx%d", scheme, size.width, size.height)
+				if big {
+					name = strings.Replace(name, "page", "big", 1)
+				}
+				b.resize(size.width, size.height)
+				b.eval("(dispatchEvent(new Event('resize')), scrollTo(0, 0), 0)")
+				if got := b.eval(beyond); got != "" {
+					t.Errorf("%s: must be scrolled sideways: %s", name, got)
+				}
+				if got := b.eval(audit); got != "" {
+					t.Errorf("%s: not enough contrast: %s", name, got)
+				}
+				least := 13.0
+				if big {
+					least = 28
+				}
+				if got, _ := strconv.ParseFloat(b.eval(smallest), 64); got < least {
+					t.Errorf("%s: letters of %v px, want %v at least", name, got, least)
+				}
+				b.shoot(name)
+			}
+		}
+	}
+	b.expectNoProblems()
+}
+
+// A picture of a real run: two clients, one after the other, and a server that
+// stops in between.
+func TestAPictureForTheReadme(t *testing.T) {
+	if os.Getenv("UDPLAB_SCREENSHOTS") == "" {
+		t.Skip("UDPLAB_SCREENSHOTS is not set: nobody wants a picture")
+	}
+	findBrowser(t)
+	lab := startLab(t, stack.Config{Server: stack.Env{"PINGSERVER_DELAY": "2ms", "PINGSERVER_JITTER": "30ms"}})
+	b := openPage(t, lab)
+	b.resize(1280, 1180)
+	ping(t, lab, 10, "-i", "200ms")
+	ping(t, lab, 10, "-i", "200ms")
+	if _, err := lab.StopServer(t.Context(), "server3"); err != nil {
+		t.Fatal(err)
+	}
+	last := lab.ClientCommand(t.Context(), "-c", "10", "-i", "350ms", "-q")
+	if err := last.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.expect("the tape", tape+".length", "27")
+	b.wait("the dots", `document.querySelectorAll("#ways .dot").length`, func(got string) bool { n, _ := strconv.Atoi(got); return n >= 3 }, "three")
+	b.shoot("page")
+	if err := last.Wait(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,82 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// writeTimeout is how long a reader of /events may take for one event.
+const writeTimeout = 5 * time.Second
+
+// resumePoint is the last turn that a reader of /events says it knows of: in
+// the header that a browser sends when it connects again, or in the query as
+// after=N. nil: none.
+func resumePoint(r *http.Request) (*uint64, error) {
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		n, err := turnNumber(id)
+		if err != nil {
+			return nil, fmt.Errorf("Last-Event-ID: %w", err)
+		}
+		return &n, nil
+	}
+	if r.URL.RawQuery == "" {
+		return nil, nil
+	}
+	n, err := ledgerQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, err
+	}
+	return &n, nil
+}
+
+// serve sends server-sent events to one reader until it goes, falls behind or
+// the balancer stops.
+func (f *feed) serve(w http.ResponseWriter, r *http.Request) {
+	after, err := resumePoint(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	h := w.Header()
+	if r.Method == http.MethodHead {
+		h.Set("Content-Type", "text/event-stream")
+		return
+	}
+	reader, first, err := f.join(time.Now(), after)
+	if err != nil {
+		h.Set("Retry-After", "5")
+		unavailable(w, err.Error())
+		return
+	}
+	defer f.leave(reader)
+	h.Set("Content-Type", "text/event-stream")
+	// A request has to be read, and an answer written, within the server's
+	// timeouts. This one has no end; instead, each event has a time of its own.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{}) // fails only under tests' recorders
+	write := func(event []byte) bool {
+		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+		_, err := w.Write(event)
+		return err == nil && control.Flush() == nil
+	}
+	if !write(first) {
+		return
+	}
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case frame, ok := <-reader.frames:
+			if !ok {
+				write(event("bye", nil, struct {
+					Why string `json:"why"`
+				}{reader.why}))
+				return
+			}
+			if !write(frame) {
+				return
+			}
+		}
+	}
+}
