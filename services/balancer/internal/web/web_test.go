@@ -405,9 +405,9 @@ func TestThePagesFilesLoadNothingFromElsewhere(t *testing.T) {
 	}
 }
 
-// serve runs a server on loopback until stop is called, which returns what
-// Serve returned and how long that took.
-func serve(t *testing.T, change func(s *Server)) (address string, stop func() (error, time.Duration)) {
+// serve runs a server on loopback until stop is called, which returns how long
+// that took and what Serve returned.
+func serve(t *testing.T, change func(s *Server)) (address string, stop func() (time.Duration, error)) {
 	t.Helper()
 	listener, err := Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
@@ -419,10 +419,11 @@ func serve(t *testing.T, change func(s *Server)) (address string, stop func() (e
 	result := make(chan error, 1)
 	go func() { result <- server.Serve(ctx) }()
 	t.Cleanup(cancel)
-	return listener.Addr().String(), func() (error, time.Duration) {
+	return listener.Addr().String(), func() (time.Duration, error) {
 		began := time.Now()
 		cancel()
-		return <-result, time.Since(began)
+		err := <-result
+		return time.Since(began), err
 	}
 }
 
@@ -464,7 +465,7 @@ func TestTheServerStopsWhileConnectionsAreOpen(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err, took := stop(); err != nil || took > time.Second {
+			if took, err := stop(); err != nil || took > time.Second {
 				t.Errorf("returned %v after %v", err, took)
 			}
 			if _, err := net.Dial("tcp", address); err == nil {
