@@ -50,7 +50,7 @@ func TestEventsAreAStream(t *testing.T) {
 	if first := read(t, stream); first.name != "hello" || first.id != "3" || len(first.Turns) != 3 {
 		t.Errorf("%+v", first)
 	}
-	if err, took := stop(); err != nil || took > time.Second {
+	if took, err := stop(); err != nil || took > time.Second {
 		t.Errorf("returned %v after %v with a stream open", err, took)
 	}
 	for last := read(t, stream); last.name != "bye"; last = read(t, stream) {
