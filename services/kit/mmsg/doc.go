@@ -19,12 +19,15 @@
 //	EINTR         the call is made again
 //	EAGAIN        receiving: there is nothing (more). Sending: the socket's
 //	              buffer is full; this datagram and the rest of the batch fail
-//	ECONNREFUSED, EHOSTUNREACH, ENETUNREACH and their kin
+//	ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EMSGSIZE and their kin
 //	              usually news of an earlier datagram, which the kernel reports
 //	              by failing the next call. So the call is made once more, and
 //	              only a second error in a row is about the datagram itself
 //	EIO, EINVAL, EMSGSIZE, EOPNOTSUPP on a run
-//	              the way out cannot segment: the run is sent datagram by
-//	              datagram, and the socket makes no runs from then on
+//	              the way out may not segment: the run is sent datagram by
+//	              datagram, and if that works where size cannot be the reason,
+//	              the socket makes no runs from then on
+//	EINVAL, EADDRNOTAVAIL on a datagram with a source
+//	              it is no address to send from: the kernel chooses one
 //	any other     this datagram fails, and the batch goes on with the next
 package mmsg

@@ -137,7 +137,7 @@ func destination(control []byte) netip.Addr {
 	var ip netip.Addr
 	switch {
 	case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
-		ip = netip.AddrFrom4([4]byte(data[8:12])) // ipi_addr, the header's destination
+		ip = netip.AddrFrom4([4]byte(data[4:8])) // ipi_spec_dst: ours, also if the datagram was broadcast
 	case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
 		ip = netip.AddrFrom16([16]byte(data[:16])).Unmap()
 		if i := binary.NativeEndian.Uint32(data[16:20]); ip.IsLinkLocalUnicast() && ip.Is6() {

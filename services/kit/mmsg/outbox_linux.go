@@ -15,6 +15,9 @@ const (
 	maxRun = 64
 	// maxRunBytes is how long a run may be altogether.
 	maxRunBytes = MaxPayload
+	// narrowest is a payload that every way takes whole: the smallest MTU of
+	// IPv6 (1,280, RFC 8200) less the headers of IPv6 and UDP.
+	narrowest = 1232
 )
 
 // Outbox collects datagrams and sends them in as few messages as it can. The
@@ -126,8 +129,17 @@ func (o *Outbox) Send() (failed int) {
 			}
 			return failed
 		case r.n > 1 && cannotSegment(errno):
-			o.socket.runs = false
-			failed += o.sendSingly(k)
+			// Only if the run was at fault, and not one of its datagrams or the
+			// width of the way, is the socket to make no more of them.
+			lost := o.sendSingly(k, false)
+			if lost == 0 && r.size <= narrowest {
+				o.socket.runs = false
+			}
+			failed += lost
+		case o.msgs[k].hdr.Control != nil && (errno == unix.EINVAL || errno == unix.EADDRNOTAVAIL):
+			// Its source is no address of ours (any more), or a broadcast's:
+			// the kernel's choice is better than no datagram.
+			failed += o.sendSingly(k, true)
 		default:
 			failed += o.fail(r, errno)
 		}
@@ -180,13 +192,16 @@ func (o *Outbox) send(k int) (int, unix.Errno) {
 	return sendmmsg(o.socket.fd, o.msgs[k:o.used])
 }
 
-// sendSingly sends the datagrams of one run one by one and returns how many
-// the kernel did not take.
-func (o *Outbox) sendSingly(k int) (failed int) {
+// sendSingly sends the datagrams of one run one by one, from a source of the
+// kernel's choice if anySource, and returns how many the kernel did not take.
+func (o *Outbox) sendSingly(k int, anySource bool) (failed int) {
 	r, m := o.runs[k], &o.msgs[k]
 	h := &m.hdr
-	h.SetControllen(withoutSegment(int(h.Controllen)))
-	if h.Controllen == 0 {
+	if r.n > 1 {
+		h.SetControllen(withoutSegment(int(h.Controllen)))
+	}
+	if h.Controllen == 0 || anySource {
+		h.SetControllen(0)
 		h.Control = nil
 	}
 	h.SetIovlen(1)
@@ -233,7 +248,7 @@ func cannotSegment(errno unix.Errno) bool {
 func isNews(errno unix.Errno) bool {
 	switch errno {
 	case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENONET,
-		unix.ENOPROTOOPT, unix.EPROTO, unix.EACCES:
+		unix.ENOPROTOOPT, unix.EPROTO, unix.EACCES, unix.EMSGSIZE, unix.EOPNOTSUPP:
 		return true
 	}
 	return false

@@ -12,6 +12,12 @@ import (
 // MaxPayload is the longest payload of a UDP datagram over IPv4, in bytes.
 const MaxPayload = 65_507
 
+// sendBuffer is what a socket asks for to send from, in bytes: more than a
+// neighbour that does not answer can hold up (net.ipv4.neigh unres_qlen_bytes,
+// 212,992), also where the limit net.core.wmem_max is the same, since the kernel
+// doubles what it grants.
+const sendBuffer = 212_992
+
 // Socket is a nonblocking UDP socket. It belongs to one goroutine.
 type Socket struct {
 	fd     int
@@ -89,6 +95,9 @@ func Dial(v6 bool) (*Socket, error) {
 		s.Close()
 		return nil, os.NewSyscallError("IP_RECVERR", err)
 	}
+	// While a neighbour does not answer, the kernel keeps as much for it as the
+	// default send buffer holds, and nothing to anybody else would leave.
+	s.SetSendBuffer(sendBuffer)
 	return s, nil
 }
 

@@ -26,6 +26,10 @@ import (
 // 65,535 less the headers of IPv4 (20) and UDP (8). RFC 768 and RFC 791.
 const MaxPayload = 65_507
 
+// SendBuffer is what a socket needs at least to send any datagram, in bytes.
+// Some systems have less by default (macOS: 9,216).
+const SendBuffer = 1 << 18
+
 // MaxDatagram is more than any UDP datagram can carry, also over IPv6: its
 // length field has 16 bits. A buffer of so many bytes cuts nothing.
 const MaxDatagram = 1 << 16
@@ -57,6 +61,7 @@ func Listen(ctx context.Context, address string) (*Socket, error) {
 		return nil, err
 	}
 	s := &Socket{conn: conn.(*net.UDPConn), oob: make([]byte, 128)}
+	_ = s.conn.SetWriteBuffer(SendBuffer) // what is granted will have to do
 	if local := s.Addr(); local.Addr().IsUnspecified() {
 		s.askForDestinations(local.Addr().Is6())
 	}

@@ -385,6 +385,8 @@ func TestLists(t *testing.T) {
 		{"a name with a space", "a b=x:1", "want a server's name"},
 		{"a name with an escape sequence", "a\x1b[31m=x:1", "want a server's name"},
 		{"a name that is no text", "a\xff=x:1", "want a server's name"},
+		{"every address", "a=0.0.0.0:1", "want the address of one server"},
+		{"a group of servers", "a=[ff02::1]:1", "want the address of one server"},
 		{"the same name twice", "a=x:1,a=x:2", `"a=x:2": want each name and address once; a=x:1 has it already`},
 		{"the same address twice", "a=x:1,b=X:1", "a=x:1 has it already"},
 	} {

@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -64,6 +65,9 @@ func parse(entry string, place int) (Server, error) {
 		return Server{}, app.Problem{Value: entry, Want: "a server's name without spaces or control characters before the ="}
 	case err != nil || host == "" || strings.ContainsFunc(host, awkward) || app.Port(port) != nil:
 		return Server{}, app.Problem{Value: entry, Want: "name=host:port with a port from 1 to 65535"}
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && (ip.IsUnspecified() || ip.IsMulticast()) {
+		return Server{}, app.Problem{Value: entry, Want: "the address of one server"}
 	}
 	return Server{Name: name, Host: host, Port: port}, nil
 }

@@ -24,8 +24,12 @@ func (s *Set) probeAll(ctx context.Context, i int) {
 	tick := time.NewTicker(s.Probe.Interval)
 	defer tick.Stop()
 	var tally streak
+	up := true
 	for {
 		addr := s.Addr(i)
+		if now := s.Up(i); now != up {
+			up, tally = now, streak{} // by other evidence: the count begins anew
+		}
 		if addr.IsValid() {
 			err := s.Probe.ask(ctx, addr)
 			if ctx.Err() != nil {

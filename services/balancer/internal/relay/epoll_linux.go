@@ -137,14 +137,22 @@ func (e *epoll) Run(ctx context.Context) error {
 	failed := make([]error, len(e.workers))
 	var wg sync.WaitGroup
 	for i, w := range e.workers {
-		defer context.AfterFunc(ctx, w.poller.Wake)()
 		wg.Go(func() {
 			if failed[i] = w.run(ctx); failed[i] != nil {
 				cancel(failed[i])
 			}
 		})
 	}
+	var waker sync.WaitGroup // of its own: it must be done before anything is closed
+	waker.Go(func() {
+		<-ctx.Done()
+		for _, w := range e.workers {
+			w.poller.Wake()
+		}
+	})
 	wg.Wait()
+	cancel(nil)
+	waker.Wait()
 	return errors.Join(append(failed, e.Close())...)
 }
 
@@ -280,6 +288,7 @@ func (w *worker) run(ctx context.Context) error {
 			if err := w.poller.Remove(w.listener); err != nil {
 				return err
 			}
+			w.refuseTheRest()
 		}
 		switch {
 		case !stop.IsZero():
@@ -294,6 +303,23 @@ func (w *worker) run(ctx context.Context) error {
 		w.expire()
 	}
 }
+
+// refuseTheRest counts what clients had sent before the stop and nobody has
+// taken: no more than the receive buffer can hold, or a flood would go on.
+func (w *worker) refuseTheRest() {
+	for total := 0; total < receiveBuffer/smallest; {
+		n, err := w.in.Receive(w.listener, 0, w.in.Len())
+		if n == 0 || err != nil {
+			return
+		}
+		w.Ledger.Dropped(ledger.Shutdown, n)
+		total += n
+	}
+}
+
+// smallest is what a datagram takes of a receive buffer at least, in bytes, by
+// the kernel's way of counting.
+const smallest = 512
 
 // patience is how long there is nothing to do unless something comes.
 func (w *worker) patience(stop time.Time) time.Duration {
@@ -352,7 +378,6 @@ func (w *worker) receiveFrom(e *entry[flow], socket *mmsg.Socket) {
 		return
 	}
 	w.filled += n
-	w.sessions.renew(e, w.now)
 	for i := first; i < first+n; i++ {
 		from := w.in.From(i)
 		backend, _, known := w.Backends.Owner(from)
@@ -360,6 +385,7 @@ func (w *worker) receiveFrom(e *entry[flow], socket *mmsg.Socket) {
 			w.Ledger.Dropped(ledger.Stranger, 1)
 			continue
 		}
+		w.sessions.renew(e, w.now)
 		w.Backends.Answered(backend, from)
 		payload := w.in.Payload(i)
 		w.out.Add(payload, e.client, e.session.asked)
@@ -505,11 +531,13 @@ func (w *worker) forward(e *entry[flow]) {
 // stage puts arrivals of one session that go to one backend into the outbox.
 func (w *worker) stage(e *entry[flow], backend int, lane chain) {
 	addr := w.Backends.Addr(backend)
+	if !addr.IsValid() { // its name has gone since it had the turn
+		w.drop(lane, ledger.SendFailed)
+		return
+	}
 	socket, err := w.socketTo(e, addr)
 	if err != nil {
-		for i := lane.first; i != none; i = w.next[i] {
-			w.arrivals[i].Fate = ledger.NoSocket
-		}
+		w.drop(lane, ledger.NoSocket)
 		return
 	}
 	if w.through != socket {
@@ -520,6 +548,13 @@ func (w *worker) stage(e *entry[flow], backend int, lane chain) {
 	for i := lane.first; i != none; i = w.next[i] {
 		w.sent[w.out.Len()] = i
 		w.out.Add(w.in.Payload(i), addr, netip.Addr{})
+	}
+}
+
+// drop gives all arrivals of a chain one fate.
+func (w *worker) drop(lane chain, fate ledger.Fate) {
+	for i := lane.first; i != none; i = w.next[i] {
+		w.arrivals[i].Fate = fate
 	}
 }
 

@@ -178,6 +178,9 @@ func (p *portable) admit(now time.Time, client netip.AddrPort) *entry[session] {
 // send hands one datagram to the kernel for a backend and says what became of
 // it.
 func (p *portable) send(e *entry[session], backend int, payload []byte) ledger.Fate {
+	if !p.Backends.Addr(backend).IsValid() { // its name has gone since it had the turn
+		return ledger.SendFailed
+	}
 	l, err := p.leg(e, backend)
 	if err != nil {
 		if udp.IsRefusal(err) { // no route to it
@@ -213,6 +216,7 @@ func (p *portable) leg(e *entry[session], backend int) (*leg, error) {
 	if err != nil {
 		return nil, err
 	}
+	_ = conn.SetWriteBuffer(udp.SendBuffer) // what is granted will have to do
 	l := &leg{backend, addr, conn}
 	s.legs[backend] = l
 	p.legs.Go(func() { p.carry(e, l) })
