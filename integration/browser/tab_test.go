@@ -28,8 +28,9 @@ type tab struct {
 	t   *testing.T
 	ctx context.Context
 
-	mu       sync.Mutex
-	problems []string
+	mu        sync.Mutex
+	problems  []string
+	disturbed bool // the networks of the machine changed
 }
 
 // findBrowser returns Chromium's path, or skips the test and says why.
@@ -105,6 +106,12 @@ func (b *tab) hear(event any) {
 			note("console: %s%s", e.Type, args)
 		}
 	case *log.EventEntryAdded:
+		if strings.Contains(e.Entry.Text, "ERR_NETWORK_CHANGED") {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.disturbed = true
+			return
+		}
 		if e.Entry.Level == "error" || e.Entry.Level == "warning" {
 			note("log: %s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}
@@ -136,10 +143,23 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// open loads a page.
+// open loads a page, again if the machine's networks changed meanwhile: the
+// browser then gives up what it is loading, also from loopback, and other tests
+// start containers with networks of their own.
 func (b *tab) open(url string) {
 	b.t.Helper()
-	b.do(chromedp.Navigate(url))
+	for range 10 {
+		b.mu.Lock()
+		b.disturbed = false
+		b.mu.Unlock()
+		b.do(chromedp.Navigate(url))
+		b.mu.Lock()
+		disturbed := b.disturbed
+		b.mu.Unlock()
+		if !disturbed {
+			return
+		}
+	}
 }
 
 // press presses a button as a mouse would.

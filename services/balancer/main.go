@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,6 +104,10 @@ func open(ctx context.Context, cfg *config, log *slog.Logger) (_ *balancer, err 
 	if err != nil {
 		return nil, app.Problem{Name: "BALANCER_LISTEN", Value: string(cfg.Listen), Want: fmt.Sprintf("an address that is free here (%v)", err)}
 	}
+	if err := b.refuseItself(); err != nil {
+		b.relay.Close()
+		return nil, err
+	}
 	if cfg.HTTP != "" {
 		b.page, err = web.Listen(ctx, string(cfg.HTTP))
 		if err != nil {
@@ -114,6 +119,27 @@ func open(ctx context.Context, cfg *config, log *slog.Logger) (_ *balancer, err 
 		b.resume()
 	}
 	return b, nil
+}
+
+// refuseItself finds a backend that is the balancer's own listener: one
+// datagram would go round in circles through ever new sessions.
+func (b *balancer) refuseItself() error {
+	listen := b.relay.Addr()
+	local, _ := net.InterfaceAddrs() // without them only the plain cases are found
+	for i, server := range b.cfg.Backends {
+		addr := b.backends.Addr(i)
+		itself := addr.Addr() == listen.Addr()
+		if listen.Addr().IsUnspecified() {
+			itself = addr.Addr().IsLoopback() || slices.ContainsFunc(local, func(a net.Addr) bool {
+				own, ok := a.(*net.IPNet)
+				return ok && own.IP.Equal(addr.Addr().AsSlice())
+			})
+		}
+		if itself && addr.Port() == listen.Port() {
+			return app.Problem{Name: "BALANCER_BACKENDS", Value: server.String(), Want: "another address than the balancer's own, BALANCER_LISTEN"}
+		}
+	}
+	return nil
 }
 
 // resume goes on where the state file says.
@@ -219,8 +245,13 @@ func (b *balancer) sumUp() {
 	if i, ok := b.rotation.Next(); ok {
 		next = b.cfg.Backends[i].Name + "'s"
 	}
-	b.log.Info(fmt.Sprintf("stopped: %d received, %d forwarded, %d replied, %d dropped%s; the next turn is %s",
-		s.Received, s.Forwarded, s.Replied, s.DroppedTotal(), drops, next), attrs...)
+	kernel := ""
+	if n := b.relay.KernelDrops(); n > 0 {
+		kernel = fmt.Sprintf(" (the kernel dropped %d more before we saw them)", n)
+		attrs = append(attrs, "kernel_drops", n)
+	}
+	b.log.Info(fmt.Sprintf("stopped: %d received%s, %d forwarded, %d replied, %d dropped%s; the next turn is %s",
+		s.Received, kernel, s.Forwarded, s.Replied, s.DroppedTotal(), drops, next), attrs...)
 }
 
 func (b *balancer) facts() web.Facts {

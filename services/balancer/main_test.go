@@ -380,6 +380,19 @@ func freePorts(t *testing.T) (udp, tcp string) {
 	return u.LocalAddr().String(), l.Addr().String()
 }
 
+func TestABackendThatIsTheBalancerItselfIsRefused(t *testing.T) {
+	udp, _ := freePorts(t)
+	_, port, _ := net.SplitHostPort(udp)
+	for _, listen := range []string{udp, ":" + port} {
+		var out bytes.Buffer
+		err := run(briefly(t), nil, []string{"BALANCER_LISTEN=" + listen, "BALANCER_HTTP=", "BALANCER_BACKENDS=a=127.0.0.1:9,b=" + udp}, &out)
+		want := `BALANCER_BACKENDS="b=` + udp + `": want another address`
+		if err == nil || app.ExitCode(err) != 2 || !strings.HasPrefix(err.Error(), want) || out.Len() > 0 {
+			t.Errorf("listening on %s: error %v, stdout %s", listen, err, &out)
+		}
+	}
+}
+
 func TestAPortInUseStopsTheStartAndLeavesNothingOpen(t *testing.T) {
 	tests := []struct {
 		name, variable string
