@@ -223,6 +223,9 @@ func (b *balancer) announce() {
 	b.log.Info(fmt.Sprintf("balancer listens on %v, page %s", b.relay.Addr(), page),
 		"event", "listening", "addr", b.relay.Addr().String(), "http", page,
 		"receive_buffer_asked", asked, "receive_buffer_granted", granted)
+	if granted < asked {
+		b.log.Info(fmt.Sprintf("receive buffer: %d KiB granted of %d KiB asked for; the system's limit is net.core.rmem_max", granted>>10, asked>>10))
+	}
 	for i, s := range b.cfg.Backends {
 		b.log.Info(fmt.Sprintf("turn %d: %s at %v", i+1, s.Name, b.backends.Addr(i)), "server", s.Name, "addr", b.backends.Addr(i).String())
 	}

@@ -156,7 +156,7 @@ func (s *Set) look(ctx context.Context, i int, had netip.AddrPort) (netip.AddrPo
 	port, _ := strconv.ParseUint(server.Port, 10, 16) // the list has checked it
 	at := func(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a.Unmap(), uint16(port)) }
 	if addr, err := netip.ParseAddr(server.Host); err == nil {
-		return at(addr), nil
+		return at(numberedZone(addr)), nil
 	}
 	addrs, err := s.Lookup(ctx, server.Host)
 	if err != nil {
@@ -177,6 +177,15 @@ func (s *Set) look(ctx context.Context, i int, had netip.AddrPort) (netip.AddrPo
 		}
 	}
 	return best, nil
+}
+
+// numberedZone writes the zone of an IPv6 address as the kernel does, by the
+// number of its interface, so that replies from there compare equal.
+func numberedZone(addr netip.Addr) netip.Addr {
+	if i, err := net.InterfaceByName(addr.Zone()); err == nil {
+		return addr.WithZone(strconv.Itoa(i.Index))
+	}
+	return addr
 }
 
 // gone says whether the resolver knows that there is no such name, as opposed

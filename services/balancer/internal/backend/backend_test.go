@@ -349,6 +349,22 @@ BALANCER_BACKENDS="c=nowhere:1": want a name that resolves (lookup nowhere: no s
 	}
 }
 
+func TestTheZoneOfAnAddressIsTheNumberOfItsInterface(t *testing.T) {
+	interfaces, err := net.Interfaces()
+	if err != nil || len(interfaces) == 0 {
+		t.Skip("no network interface is known here")
+	}
+	i := interfaces[0]
+	if got, want := numberedZone(netip.MustParseAddr("fe80::1").WithZone(i.Name)).Zone(), fmt.Sprint(i.Index); got != want {
+		t.Errorf("zone %s became %s, want %s", i.Name, got, want)
+	}
+	for _, same := range []string{"fe80::1%7", "fe80::1", "127.0.0.1"} {
+		if got := numberedZone(netip.MustParseAddr(same)).String(); got != same {
+			t.Errorf("%s became %s", same, got)
+		}
+	}
+}
+
 func TestTheStartWaitsForAResolverThatIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &names{table: map[string]string{"one": ""}}
