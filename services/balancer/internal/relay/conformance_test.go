@@ -58,7 +58,10 @@ func TestConformance(t *testing.T) {
 				{"a stranger's datagram reaches no client", testStranger},
 				{"a backend that moved answers from both places", testMoved},
 				{"a second reply reaches the client", testSecondReply},
+				{"what one client sends arrives in order at each backend", testInOrder},
+				{"a client may ask at one address and then at another", testAskedInTurn},
 				{"replies are still carried while it stops", testDrain},
+				{"it does not wait for a silent backend longer than it may", testDrainEnds},
 				{"what the kernel drops is counted", testKernelDrops},
 				{"it stops under no traffic", testStopIdle},
 				{"it stops one datagram later", testStopAfterOne},
@@ -327,6 +330,9 @@ func testStranger(t *testing.T, open opener) {
 		}
 	}
 	r.replied(3)
+	if _, connected := r.relay.(*portable); !connected && r.snapshot().Dropped[ledger.Stranger] != 3 {
+		t.Errorf("%d strangers' datagrams counted, want 3", r.snapshot().Dropped[ledger.Stranger])
+	}
 }
 
 func testMoved(t *testing.T, open opener) {
@@ -364,6 +370,68 @@ func testSecondReply(t *testing.T, open opener) {
 	r.replied(2)
 	if s := r.snapshot(); s.Backends[0].Answered != 1 {
 		t.Errorf("answered %d", s.Backends[0].Answered)
+	}
+}
+
+func testInOrder(t *testing.T, open opener) {
+	const n = 300
+	heard := make([][]string, 3)
+	var mu sync.Mutex
+	r := open.start(t, setup{prepare: func(servers []*server) {
+		for i := range servers {
+			servers[i].answer = func(_ *server, payload []byte, _ netip.AddrPort) {
+				mu.Lock()
+				defer mu.Unlock()
+				heard[i] = append(heard[i], string(payload))
+			}
+		}
+	}})
+	c := r.client()
+	for i := range n { // all at once, so that they come in batches
+		c.send(fmt.Appendf(nil, "%d", i))
+	}
+	eventually(t, "every datagram has arrived", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(heard[0])+len(heard[1])+len(heard[2]) == n
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	for i := range heard {
+		for k, payload := range heard[i] {
+			if want := fmt.Sprint(3*k + i); payload != want {
+				t.Fatalf("server%d: datagram %d is number %s, want %s", i+1, k+1, payload, want)
+			}
+		}
+	}
+}
+
+func testAskedInTurn(t *testing.T, open opener) {
+	r := open.start(t, setup{listen: ":0"})
+	conn, err := net.ListenUDP("udp4", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(patience))
+	for _, host := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.1"} {
+		asked := netip.AddrPortFrom(netip.MustParseAddr(host), r.relay.Addr().Port())
+		if _, err := conn.WriteToUDPAddrPort([]byte("where are you"), asked); err != nil {
+			t.Skipf("no way to %v here: %v", asked, err)
+		}
+		_, from, err := conn.ReadFromUDPAddrPort(make([]byte, 100))
+		if err != nil || from != asked {
+			t.Errorf("asked %v, answered from %v: %v", asked, from, err)
+		}
+	}
+}
+
+func testDrainEnds(t *testing.T, open opener) {
+	r := open.start(t, setup{prepare: func(servers []*server) { servers[0].answer = (*server).silent }})
+	r.client().send([]byte("to server1, which never answers"))
+	eventually(t, "server1 was asked", func() bool { return r.servers[0].asked.Load() == 1 })
+	if err := r.stop(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -203,7 +203,7 @@ type opener func(context.Context, Config) (Relay, error)
 func (open opener) start(t *testing.T, s setup) *rig {
 	t.Helper()
 	r := &rig{t: t, rotation: rotation.New(3, s.whenDown)}
-	r.ledger = ledger.New([]string{"server1", "server2", "server3"}, time.Second, time.Now())
+	r.ledger = ledger.New([]string{"server1", "server2", "server3"}, time.Minute, time.Now()) // turns wait for longer than any test
 	r.backends = &directory{rotation: r.rotation, ledger: r.ledger, down: make([]bool, 3), old: map[netip.AddrPort]int{}}
 	for i := range 3 {
 		server := startServer(t, fmt.Sprintf("server%d", i+1), or(s.servers, "127.0.0.1:0"))
