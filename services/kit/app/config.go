@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caarlos0/env/v11"
 	"github.com/spf13/pflag"
@@ -69,6 +70,9 @@ type Source struct {
 	Args []string
 	// Environ is the environment as os.Environ gives it.
 	Environ []string
+	// Refused says of flags that do not go with what the program is asked to do
+	// what would be right instead. By their long names.
+	Refused map[string]string
 	// Arguments turns what is left after the flags into values of variables.
 	// nil: no argument is taken.
 	Arguments func(args []string) (map[string]string, error)
@@ -104,6 +108,7 @@ func Load(cfg any, from Source) (warnings []string, err error) {
 	if err != nil {
 		problems = append(problems, err)
 	}
+	problems = append(problems, refused(fields, given, from.Refused)...)
 	switch {
 	case from.Arguments != nil && err == nil:
 		values, err := from.Arguments(arguments)
@@ -208,6 +213,19 @@ func parseFlags(fields []field, args []string, given map[string]Problem) ([]stri
 		}
 	}
 	return set.Args(), nil
+}
+
+// refused takes out of given, and returns, the flags that want says something
+// about. An empty value is as good as no flag.
+func refused(fields []field, given map[string]Problem, want map[string]string) (problems Problems) {
+	for _, f := range fields {
+		p := given[f.variable]
+		if p.Want = want[f.long]; p.Want != "" && p.Name == "--"+f.long && p.Value != "" {
+			problems = append(problems, p)
+			delete(given, f.variable)
+		}
+	}
+	return problems
 }
 
 // flagProblem says in our words what pflag did not like.
@@ -391,11 +409,9 @@ type Address string
 // UnmarshalText refuses what is not host:port.
 func (a *Address) UnmarshalText(text []byte) error {
 	const want = "[host]:port with a port from 0 to 65535"
-	_, port, err := net.SplitHostPort(string(text))
-	if err != nil {
-		return Problem{Value: string(text), Want: want}
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+	host, port, err := net.SplitHostPort(string(text))
+	awkward := func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }
+	if err != nil || port != "0" && Port(port) != nil || strings.ContainsFunc(host, awkward) {
 		return Problem{Value: string(text), Want: want}
 	}
 	*a = Address(text)

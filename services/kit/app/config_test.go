@@ -3,10 +3,13 @@ package app
 import (
 	"bytes"
 	"errors"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 )
 
 type sample struct {
@@ -82,6 +85,8 @@ func TestEveryProblemIsOneLineThatNamesThingValueAndCure(t *testing.T) {
 		{"a negative duration", nil, []string{"--wait=-1s"}, []string{`--wait="-1s": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 1ms up`}},
 		{"an unknown format", []string{"LOG_FORMAT=xml"}, nil, []string{`LOG_FORMAT="xml": want pretty, text or json`}},
 		{"an address without a port", []string{"X_LISTEN=here"}, nil, []string{`X_LISTEN="here": want [host]:port with a port from 0 to 65535`}},
+		{"an address whose port has a zero too many", []string{"X_LISTEN=:08"}, nil, []string{`X_LISTEN=":08": want [host]:port with a port from 0 to 65535`}},
+		{"an address that moves the cursor", []string{"X_LISTEN=\x1b[2J:8"}, nil, []string{`X_LISTEN="\x1b[2J:8": want [host]:port with a port from 0 to 65535`}},
 		{"an unknown flag", nil, []string{"--fast"}, []string{`flag="--fast": want one of those that -h lists`}},
 		{"an unknown short flag", nil, []string{"-f"}, []string{`flag="-f": want one of those that -h lists`}},
 		{"a flag without its value", nil, []string{"--wait"}, []string{`--wait="": want a value`}},
@@ -104,6 +109,34 @@ func TestEveryProblemIsOneLineThatNamesThingValueAndCure(t *testing.T) {
 			}
 			if code := ExitCode(err); code != 2 {
 				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+}
+
+func TestAFlagThatDoesNotGoWithTheRestIsRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		args    []string
+		want    string
+	}{
+		{"by its long name", nil, []string{"--wait", "2s"}, `--wait="2s": want --patience`},
+		{"by its short name", nil, []string{"-W2s"}, `--wait="2s": want --patience`},
+		{"also if its value is no good", nil, []string{"-W", "soon"}, `--wait="soon": want --patience`},
+		{"but not its variable", []string{"X_WAIT=2s"}, nil, ""},
+		{"nor a flag without a value", []string{"X_WAIT=2s"}, []string{"--wait="}, ""},
+		{"nor another flag", nil, []string{"--json"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var s sample
+			_, err := Load(&s, Source{Args: tt.args, Environ: tt.environ, Refused: map[string]string{"wait": "--patience"}})
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("said %q, want %q", got, tt.want)
 			}
 		})
 	}
@@ -159,4 +192,76 @@ func TestAnEmptyValueIsRefusedWhereTheTagSaysSo(t *testing.T) {
 	if _, err := Load(&cfg, Source{}); err != nil || len(cfg.Servers) != 2 {
 		t.Errorf("%+v, error %v", cfg, err)
 	}
+}
+
+// What is taken for an address can be listened on as far as its form goes, and
+// is found on this machine under the same port.
+func FuzzAddress(f *testing.F) {
+	for _, s := range []string{":8888", "localhost:0", "[::1]:65535", "0.0.0.0:1", "[::]:80", "a:b:c", ":65536", "[fe80::1%eth0]:7", ":+1", "[]:1", ":"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var a Address
+		if a.UnmarshalText([]byte(s)) != nil {
+			return
+		}
+		_, port, err := net.SplitHostPort(string(a))
+		if string(a) != s || err != nil || port != "0" && Port(port) != nil {
+			t.Fatalf("%q was taken for %q", s, a)
+		}
+		host, there, err := net.SplitHostPort(Loopback(s))
+		if err != nil || there != port || host == "" {
+			t.Errorf("%q is found at %q", s, Loopback(s))
+		}
+	})
+}
+
+// What is shown of a payload is one line that can be read back.
+func FuzzQuote(f *testing.F) {
+	for _, s := range []string{"PING 1", "", "\x1b[2J\r\n", "\xff\u202e\"", strings.Repeat("é", 40)} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		quoted := Quote(payload, len(payload))
+		hidden := func(r rune) bool { return !unicode.IsPrint(r) }
+		shown, cut := strings.CutSuffix(quoted, "…")
+		back, err := strconv.Unquote(shown)
+		switch {
+		case strings.ContainsFunc(quoted, hidden):
+			t.Errorf("%q shows more than can be seen", quoted)
+		case err != nil || !bytes.HasPrefix(payload, []byte(back)) || cut != (len(back) < len(payload)):
+			t.Errorf("%q is shown as %s, which is %q (%v)", payload, quoted, back, err)
+		case len(back) > Quoted:
+			t.Errorf("%d bytes are shown", len(back))
+		}
+	})
+}
+
+// Whatever the command line and a variable say, it is taken or refused in
+// lines without control characters.
+func FuzzLoad(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"", ""}, {"2526", "0.2"}, {"-W 5ms --json", "1h"}, {"--wait=-1s", "-1"}, {"-W", "NaN"}, {"--json=maybe", "1e999"},
+		{"-- 1", "9223372036854775807ns"}, {"-f\x1b[2J", "\n"}, {"--wait= --wait=2s", ""},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, args, wait string) {
+		var s sample
+		_, err := Load(&s, Source{Prefix: "X_", Args: strings.Fields(args), Environ: []string{"X_WAIT=" + wait}, Arguments: port})
+		if errors.Is(err, ErrHelp) {
+			return
+		}
+		if err == nil {
+			if s.Wait < time.Millisecond || s.Workers != 1 {
+				t.Errorf("%+v", s)
+			}
+			return
+		}
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			if strings.ContainsFunc(line, unicode.IsControl) || !strings.Contains(line, ": want ") {
+				t.Errorf("%q", line)
+			}
+		}
+	})
 }
