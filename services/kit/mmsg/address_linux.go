@@ -45,11 +45,7 @@ func getAddr(sa *sockaddr) netip.AddrPort {
 		in4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
 		return netip.AddrPortFrom(netip.AddrFrom4(in4.Addr), getPort(&in4.Port))
 	case unix.AF_INET6:
-		ip := netip.AddrFrom16(sa.Addr).Unmap()
-		if sa.Scope_id != 0 && ip.Is6() {
-			ip = ip.WithZone(strconv.FormatUint(uint64(sa.Scope_id), 10))
-		}
-		return netip.AddrPortFrom(ip, getPort(&sa.Port))
+		return netip.AddrPortFrom(inZone(netip.AddrFrom16(sa.Addr).Unmap(), sa.Scope_id), getPort(&sa.Port))
 	}
 	return netip.AddrPort{}
 }
@@ -63,8 +59,19 @@ func getPort(field *uint16) uint16 {
 	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(field))[:])
 }
 
+// inZone adds the zone that the kernel gave the number i; IPv4 has none.
+func inZone(ip netip.Addr, i uint32) netip.Addr {
+	if i == 0 || !ip.Is6() {
+		return ip
+	}
+	return ip.WithZone(zoneName(i))
+}
+
+// zoneName is how the zone of a number is written here.
+func zoneName(i uint32) string { return strconv.FormatUint(uint64(i), 10) }
+
 // zone is the number of an IPv6 zone: zones are numbers on everything that
-// getAddr returned, and names of interfaces where people wrote them.
+// came from the kernel, and names of interfaces where people wrote them.
 func zone(name string) uint32 {
 	if name == "" {
 		return 0

@@ -14,7 +14,7 @@
 //
 // # Errors
 //
-// Nothing here waits but Poller.Wait. What each error of the kernel means:
+// Nothing here waits but Poller.Wait and WaitExactly. What each error of the kernel means:
 //
 //	EINTR         the call is made again
 //	EAGAIN        receiving: there is nothing (more). Sending: the socket's
@@ -22,12 +22,13 @@
 //	ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EMSGSIZE and their kin
 //	              usually news of an earlier datagram, which the kernel reports
 //	              by failing the next call. So the call is made once more, and
-//	              only a second error in a row is about the datagram itself
+//	              then for as long as the socket's error queue has news; an
+//	              error without any is about the datagram itself
 //	EIO, EINVAL, EMSGSIZE, EOPNOTSUPP on a run
 //	              the way out may not segment: the run is sent datagram by
 //	              datagram, and if that works where size cannot be the reason,
 //	              the socket makes no runs from then on
-//	EINVAL, EADDRNOTAVAIL on a datagram with a source
-//	              it is no address to send from: the kernel chooses one
+//	EINVAL, EADDRNOTAVAIL, ENETUNREACH on a datagram with a source
+//	              it may be no address to send from: the kernel chooses one
 //	any other     this datagram fails, and the batch goes on with the next
 package mmsg

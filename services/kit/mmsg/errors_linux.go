@@ -10,8 +10,9 @@ import (
 // Errors calls told for every ICMP error that has come in about datagrams this
 // socket sent: where the datagram was sent to, and what is wrong there
 // (ECONNREFUSED for port unreachable and so on, icmp(7)). It empties the
-// socket's error queue (recvmsg(2), MSG_ERRQUEUE).
-func (s *Socket) Errors(told func(to netip.AddrPort, err error)) {
+// socket's error queue (recvmsg(2), MSG_ERRQUEUE) and returns how many errors
+// there were.
+func (s *Socket) Errors(told func(to netip.AddrPort, err error)) (n int) {
 	var addr sockaddr
 	var control [256]byte
 	var byteOfPayload byte
@@ -27,16 +28,19 @@ func (s *Socket) Errors(told func(to netip.AddrPort, err error)) {
 		case unix.EINTR:
 			continue
 		default:
-			return
+			return n
 		}
 		if errno := extendedError(control[:min(int(h.Controllen), len(control))]); errno != 0 {
 			told(getAddr(&addr), errno)
+			n++
 		}
 	}
+	return n
 }
 
 // extendedError finds the error in a control message (IP_RECVERR, ip(7)); 0 if
-// there is none that came by ICMP.
+// there is none that came by ICMP. What the machine itself says about a datagram
+// (SO_EE_ORIGIN_LOCAL) its send has returned already.
 func extendedError(control []byte) unix.Errno {
 	for len(control) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
@@ -48,7 +52,7 @@ func extendedError(control []byte) unix.Errno {
 		v6 := h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_RECVERR
 		if (v4 || v6) && len(data) >= int(unsafe.Sizeof(unix.SockExtendedErr{})) {
 			e := (*unix.SockExtendedErr)(unsafe.Pointer(&data[0]))
-			if e.Origin == unix.SO_EE_ORIGIN_ICMP || e.Origin == unix.SO_EE_ORIGIN_ICMP6 || e.Origin == unix.SO_EE_ORIGIN_LOCAL {
+			if e.Origin == unix.SO_EE_ORIGIN_ICMP || e.Origin == unix.SO_EE_ORIGIN_ICMP6 {
 				return unix.Errno(e.Errno)
 			}
 		}

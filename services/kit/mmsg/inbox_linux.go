@@ -140,8 +140,8 @@ func destination(control []byte) netip.Addr {
 		ip = netip.AddrFrom4([4]byte(data[4:8])) // ipi_spec_dst: ours, also if the datagram was broadcast
 	case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
 		ip = netip.AddrFrom16([16]byte(data[:16])).Unmap()
-		if i := binary.NativeEndian.Uint32(data[16:20]); ip.IsLinkLocalUnicast() && ip.Is6() {
-			ip = ip.WithZone(zoneName(i))
+		if ip.IsLinkLocalUnicast() { // a zone on any other address would be a lie
+			ip = inZone(ip, binary.NativeEndian.Uint32(data[16:20]))
 		}
 	}
 	if ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {

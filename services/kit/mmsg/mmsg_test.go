@@ -394,50 +394,6 @@ func TestPollerReportsSocketsWakesAndTime(t *testing.T) {
 	}
 }
 
-func FuzzAddress(f *testing.F) {
-	f.Add([]byte{127, 0, 0, 1}, uint16(8888), uint32(0))
-	f.Add(netip.IPv6Loopback().AsSlice(), uint16(1), uint32(0))
-	f.Add(netip.MustParseAddr("fe80::1").AsSlice(), uint16(65535), uint32(2))
-	f.Add(netip.MustParseAddr("::ffff:192.0.2.1").AsSlice(), uint16(0), uint32(3))
-	f.Fuzz(func(t *testing.T, ip []byte, port uint16, zone uint32) {
-		addr, ok := netip.AddrFromSlice(ip)
-		if !ok {
-			return
-		}
-		want := addr.Unmap()
-		if want.Is6() && zone != 0 {
-			want = want.WithZone(zoneName(zone))
-			addr = want
-		}
-		var sa sockaddr
-		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-			length := putAddr(&sa, netip.AddrPortFrom(addr, port), family)
-			if length == 0 {
-				if family == unix.AF_INET6 || want.Is4() {
-					t.Errorf("%v has no form of family %d", addr, family)
-				}
-				continue
-			}
-			if got := getAddr(&sa); got != netip.AddrPortFrom(want, port) {
-				t.Errorf("%v port %d came back as %v", addr, port, got)
-			}
-		}
-	})
-}
-
-func FuzzControl(f *testing.F) {
-	var room [controlRoom]byte
-	n := putSource(room[:], netip.MustParseAddr("192.0.2.1"), unix.AF_INET)
-	f.Add(bytes.Clone(room[:n]))
-	n = putSource(room[:], netip.MustParseAddr("2001:db8::1"), unix.AF_INET6)
-	f.Add(bytes.Clone(room[:n]))
-	f.Add([]byte{})
-	f.Fuzz(func(_ *testing.T, control []byte) { // neither may read beyond its end
-		destination(control)
-		extendedError(control)
-	})
-}
-
 func BenchmarkSendReceive(b *testing.B) {
 	for _, size := range []int{1, 8, 64} {
 		for _, runs := range []bool{true, false} {

@@ -3,7 +3,6 @@ package mmsg
 import (
 	"encoding/binary"
 	"net/netip"
-	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +22,11 @@ const (
 // Outbox collects datagrams and sends them in as few messages as it can. The
 // payloads are not copied: they must stay as they are until Send returns.
 type Outbox struct {
+	// Told, if there is one, is called by Send for the ICMP errors that it
+	// comes across, as by Socket.Errors. Without it, two of them in a row cost
+	// a datagram that has nothing to do with them.
+	Told func(to netip.AddrPort, err error)
+
 	msgs     []mmsghdr
 	runs     []run // what msgs are made from
 	addrs    []sockaddr
@@ -38,10 +42,11 @@ type Outbox struct {
 
 // run is the datagrams of one message.
 type run struct {
-	first, n int // datagrams
-	size     int // of each but the last, in bytes
-	bytes    int // of all
-	open     bool
+	first, n int  // datagrams
+	size     int  // of each but the last, in bytes
+	bytes    int  // of all
+	open     bool // for more datagrams
+	sourced  bool // it is to leave from an address of ours
 }
 
 // NewOutbox makes room for n datagrams.
@@ -102,7 +107,7 @@ func (o *Outbox) startRun(i, size int, to netip.AddrPort, from netip.Addr) {
 	k := o.used
 	o.used++
 	o.last, o.lastFrom = to, from
-	o.runs[k] = run{first: i, n: 1, size: size, bytes: size, open: size > 0}
+	o.runs[k] = run{first: i, n: 1, size: size, bytes: size, open: size > 0, sourced: from.IsValid()}
 	h := &o.msgs[k].hdr
 	h.Namelen = putAddr(&o.addrs[k], to, o.socket.family)
 	h.Control = &o.controls[k][0]
@@ -131,15 +136,13 @@ func (o *Outbox) Send() (failed int) {
 		case r.n > 1 && cannotSegment(errno):
 			// Only if the run was at fault, and not one of its datagrams or the
 			// width of the way, is the socket to make no more of them.
-			lost := o.sendSingly(k, false)
+			lost := o.sendSingly(k)
 			if lost == 0 && r.size <= narrowest {
 				o.socket.runs = false
 			}
 			failed += lost
-		case o.msgs[k].hdr.Control != nil && (errno == unix.EINVAL || errno == unix.EADDRNOTAVAIL):
-			// Its source is no address of ours (any more), or a broadcast's:
-			// the kernel's choice is better than no datagram.
-			failed += o.sendSingly(k, true)
+		case r.sourced && refusesSource(errno):
+			failed += o.sendSingly(k)
 		default:
 			failed += o.fail(r, errno)
 		}
@@ -166,20 +169,45 @@ func (o *Outbox) seal(k int) {
 // took, and the error that stopped it at the next, 0 if there is none.
 func (o *Outbox) sendFrom(k int) (sent int, errno unix.Errno) {
 	first := k
-	again := -1 // the message that has been tried a second time
+	again := again{at: -1}
 	for k < o.used {
 		n, errno := o.send(k)
 		switch {
 		case errno == 0:
 			k += n
-		case errno == unix.EINTR:
-		case isNews(errno) && again != k:
-			again = k
+		case again.may(o, k, errno):
 		default:
 			return k - first, errno
 		}
 	}
 	return k - first, 0
+}
+
+// again decides whether a call that failed is to be made again.
+type again struct {
+	at    int // the message or datagram that has been tried a second time
+	tries int
+}
+
+// mostNews is how much news one Send listens to: whoever floods us with ICMP
+// shall not keep us.
+const mostNews = 100
+
+// may says whether number k is to be tried again after an error. What may be
+// news of an earlier datagram is tried a second time, and after that for as
+// long as there is news to tell.
+func (a *again) may(o *Outbox, k int, errno unix.Errno) bool {
+	switch {
+	case errno == unix.EINTR:
+		return true
+	case !isNews(errno) || a.tries == mostNews:
+		return false
+	case a.at == k && (o.Told == nil || o.socket.Errors(o.Told) == 0):
+		return false
+	}
+	a.at = k
+	a.tries++
+	return true
 }
 
 // send makes one system call for the messages from number k on: the plainest
@@ -192,28 +220,33 @@ func (o *Outbox) send(k int) (int, unix.Errno) {
 	return sendmmsg(o.socket.fd, o.msgs[k:o.used])
 }
 
-// sendSingly sends the datagrams of one run one by one, from a source of the
-// kernel's choice if anySource, and returns how many the kernel did not take.
-func (o *Outbox) sendSingly(k int, anySource bool) (failed int) {
-	r, m := o.runs[k], &o.msgs[k]
-	h := &m.hdr
+// sendSingly sends the datagrams of one run one by one, and returns how many
+// the kernel did not take. One that cannot leave from where it is to leave from
+// (the address is gone, or was a broadcast's) leaves from an address of the
+// kernel's choice: that is better than no datagram.
+func (o *Outbox) sendSingly(k int) (failed int) {
+	r, h := &o.runs[k], &o.msgs[k].hdr
 	if r.n > 1 {
 		h.SetControllen(withoutSegment(int(h.Controllen)))
 	}
-	if h.Controllen == 0 || anySource {
-		h.SetControllen(0)
-		h.Control = nil
-	}
 	h.SetIovlen(1)
-	for i := r.first; i < r.first+r.n; i++ {
+	again := again{at: -1}
+	for i := r.first; i < r.first+r.n; {
 		h.Iov = &o.iovs[i]
-		errno := unix.EINTR
-		for tries := 0; errno == unix.EINTR || isNews(errno) && tries < 2; tries++ {
-			_, errno = sendmmsg(o.socket.fd, o.msgs[k:k+1])
+		if h.Controllen == 0 {
+			h.Control = nil
 		}
-		if errno != 0 {
+		_, errno := sendmmsg(o.socket.fd, o.msgs[k:k+1])
+		switch {
+		case errno == 0:
+			i++
+		case again.may(o, i, errno):
+		case r.sourced && h.Control != nil && refusesSource(errno):
+			h.SetControllen(0)
+		default:
 			o.failed[i] = errno
 			failed++
+			i++
 		}
 	}
 	return failed
@@ -238,6 +271,16 @@ func (o *Outbox) Failed(i int) error {
 func cannotSegment(errno unix.Errno) bool {
 	switch errno {
 	case unix.EIO, unix.EINVAL, unix.EMSGSIZE, unix.EOPNOTSUPP:
+		return true
+	}
+	return false
+}
+
+// refusesSource says whether the error of a datagram may be due to the address
+// that it is to leave from. ENETUNREACH: on an IPv6 socket, for one of IPv4.
+func refusesSource(errno unix.Errno) bool {
+	switch errno {
+	case unix.EINVAL, unix.EADDRNOTAVAIL, unix.ENETUNREACH:
 		return true
 	}
 	return false
@@ -295,6 +338,3 @@ func putHeader(control []byte, level, kind int32, size int) []byte {
 	clear(data)
 	return data[:size]
 }
-
-// zoneName is the name of an IPv6 zone as getAddr writes it.
-func zoneName(i uint32) string { return strconv.FormatUint(uint64(i), 10) }

@@ -78,8 +78,8 @@ func (s *Socket) reportDestinations() error {
 	return os.NewSyscallError("IPV6_RECVPKTINFO", unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1))
 }
 
-// Dial opens an unconnected socket for sending to addresses of one family,
-// which hears ICMP errors about what it sent (IP_RECVERR, ip(7)).
+// Dial opens an unconnected socket for sending to addresses of one family, on a
+// free port, which hears ICMP errors about what it sent (IP_RECVERR, ip(7)).
 func Dial(v6 bool) (*Socket, error) {
 	ip := netip.IPv4Unspecified()
 	level, option := unix.IPPROTO_IP, unix.IP_RECVERR
@@ -94,6 +94,11 @@ func Dial(v6 bool) (*Socket, error) {
 	if err := unix.SetsockoptInt(s.fd, level, option, 1); err != nil {
 		s.Close()
 		return nil, os.NewSyscallError("IP_RECVERR", err)
+	}
+	// The first send would do it, but then nobody could know the port before.
+	if err := bind(s.fd, netip.AddrPortFrom(ip, 0), s.family); err != nil {
+		s.Close()
+		return nil, os.NewSyscallError("bind", err)
 	}
 	// While a neighbour does not answer, the kernel keeps as much for it as the
 	// default send buffer holds, and nothing to anybody else would leave.
@@ -116,7 +121,7 @@ func open(ip netip.Addr) (*Socket, error) {
 // Close closes the socket. What it had not received is lost.
 func (s *Socket) Close() error { return unix.Close(s.fd) }
 
-// Addr is the address the socket is bound to.
+// Addr is the address the socket is bound to; a zone is a number.
 func (s *Socket) Addr() netip.AddrPort {
 	sa, err := unix.Getsockname(s.fd)
 	if err != nil {
@@ -126,7 +131,7 @@ func (s *Socket) Addr() netip.AddrPort {
 	case *unix.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
 	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+		return netip.AddrPortFrom(inZone(netip.AddrFrom16(sa.Addr).Unmap(), sa.ZoneId), uint16(sa.Port))
 	}
 	return netip.AddrPort{}
 }

@@ -16,7 +16,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"sync"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
@@ -47,10 +46,16 @@ type Peer struct {
 // several goroutines; Read by one at a time.
 type Socket struct {
 	conn    *net.UDPConn
+	sender  sender
 	control func(oob []byte) []byte // received to sent control message; nil: none
 	oob     []byte
-	answers sync.Map // received control message to the one that answers it
+	answers map[string]string // received control message to the one that answers it
 }
+
+// mostAnswers is how many control messages a socket remembers. There are as
+// many as the machine has addresses: few, but for those who write to all of
+// 127.0.0.0/8.
+const mostAnswers = 1024
 
 // Listen opens a socket on address, "[host]:port", with port 0 for a free one.
 // An empty host is every address of the machine, IPv4 and IPv6.
@@ -60,7 +65,10 @@ func Listen(ctx context.Context, address string) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{conn: conn.(*net.UDPConn), oob: make([]byte, 128)}
+	s := &Socket{conn: conn.(*net.UDPConn), oob: make([]byte, 128), answers: map[string]string{}}
+	if s.sender, err = newSender(s.conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	_ = s.conn.SetWriteBuffer(SendBuffer) // what is granted will have to do
 	if local := s.Addr(); local.Addr().IsUnspecified() {
 		s.askForDestinations(local.Addr().Is6())
@@ -123,30 +131,31 @@ func (s *Socket) Read(buf []byte) (int, Peer, error) {
 	return n, peer, err
 }
 
-// answerTo looks up the control message that answers the received one. There
-// are as many as the machine has addresses.
+// answerTo looks up the control message that answers the received one.
 func (s *Socket) answerTo(oob []byte) string {
-	if answer, ok := s.answers.Load(string(oob)); ok {
-		return answer.(string)
+	if answer, ok := s.answers[string(oob)]; ok {
+		return answer
+	}
+	if len(s.answers) == mostAnswers {
+		clear(s.answers)
 	}
 	answer := string(s.control(oob))
-	s.answers.Store(string(oob), answer)
+	s.answers[string(oob)] = answer
 	return answer
 }
 
-// Write sends a datagram to the peer from the address that the peer wrote to.
+// Write sends a datagram to the peer from the address that the peer wrote to. It
+// does not wait for room in a full send buffer, but returns an error.
 func (s *Socket) Write(payload []byte, to Peer) error {
 	if to.asked != "" {
-		_, _, err := s.conn.WriteMsgUDPAddrPort(payload, []byte(to.asked), to.Addr)
-		var refused *net.OpError
-		if err == nil || !errors.As(err, &refused) || refused.Timeout() {
+		err := s.sender.send(payload, []byte(to.asked), to.Addr)
+		if err == nil || isFull(err) || errors.Is(err, net.ErrClosed) {
 			return err
 		}
 		// The address may be gone since, or the system may not know the
 		// option: the kernel's choice is better than no answer.
 	}
-	_, err := s.conn.WriteToUDPAddrPort(payload, to.Addr)
-	return err
+	return s.sender.send(payload, nil, to.Addr)
 }
 
 // Unmap turns an IPv4 address in its IPv6 form (::ffff:127.0.0.1) into plain

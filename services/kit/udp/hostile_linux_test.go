@@ -1,0 +1,69 @@
+package udp
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+
+	"udplab/services/kit/ownnet"
+)
+
+// A neighbour that does not say where it is makes the kernel keep what is for
+// it, which counts against the send buffer.
+func TestAFullSendBufferIsAnErrorAndNoWait(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		ownnet.Link(t, "one", "other")
+		ownnet.Give(t, "one", netip.MustParsePrefix("192.0.2.1/24"))
+		silent := netip.MustParseAddrPort("192.0.2.2:9")
+		s, err := Listen(t.Context(), "192.0.2.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		c, err := Dial(silent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for name, socket := range map[string]struct {
+			*net.UDPConn
+			send func() error
+		}{
+			"listening": {s.Conn(), func() error { return s.Write([]byte("anybody?"), Peer{Addr: silent}) }},
+			"connected": {c.UDPConn, func() error { return c.Send([]byte("anybody?")) }},
+		} {
+			if err := socket.SetWriteBuffer(1); err != nil { // the kernel makes it a few KiB
+				t.Fatal(err)
+			}
+			for range 1000 {
+				if err = socket.send(); err != nil {
+					break
+				}
+			}
+			if !errors.Is(err, syscall.EAGAIN) {
+				t.Errorf("%s: after 1000 datagrams: %v", name, err)
+			}
+		}
+	})
+}
+
+func TestAfterItsEndASocketSendsNothing(t *testing.T) {
+	s, err := Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Dial(s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	c.Close()
+	if err := s.Write(nil, Peer{Addr: s.Addr()}); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("listening: %v", err)
+	}
+	if err := c.Send(nil); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("connected: %v", err)
+	}
+}

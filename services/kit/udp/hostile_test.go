@@ -1,0 +1,102 @@
+package udp
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+func TestWhoAsksAtEveryAddressOfTheMachineDoesNotFillTheMemory(t *testing.T) {
+	s, err := Listen(t.Context(), ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	client, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	deadline := time.Now().Add(time.Minute)
+	client.SetDeadline(deadline)
+	s.Conn().SetDeadline(deadline)
+	buf := make([]byte, 100)
+	for i := range mostAnswers + 100 {
+		asked := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}), s.Addr().Port())
+		if _, err := client.WriteToUDPAddrPort([]byte("who is there"), asked); err != nil {
+			t.Skipf("no way to %v here: %v", asked, err)
+		}
+		n, peer, err := s.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Write(buf[:n], peer); err != nil {
+			t.Fatal(err)
+		}
+		if _, from, err := client.ReadFromUDPAddrPort(buf); err != nil || from != asked {
+			t.Fatalf("asked %v, answered from %v: %v", asked, from, err)
+		}
+		if len(s.answers) > mostAnswers {
+			t.Fatalf("%d control messages are remembered", len(s.answers))
+		}
+	}
+}
+
+func TestWhoAsksABroadcastAddressIsAnsweredFromAnother(t *testing.T) {
+	for _, address := range []string{":0", "0.0.0.0:0"} {
+		t.Run(address, func(t *testing.T) {
+			s, err := Listen(t.Context(), address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			client, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			everybody := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 255, 255, 255}), s.Addr().Port())
+			if _, err := client.WriteToUDPAddrPort([]byte("everybody?"), everybody); err != nil {
+				t.Skipf("no broadcast here: %v", err)
+			}
+			deadline := time.Now().Add(10 * time.Second)
+			client.SetDeadline(deadline)
+			s.Conn().SetDeadline(deadline)
+			buf := make([]byte, 100)
+			n, peer, err := s.Read(buf)
+			if err != nil {
+				t.Skipf("no broadcast arrives here: %v", err)
+			}
+			if err := s.Write(buf[:n], peer); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := client.ReadFromUDPAddrPort(buf); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// Whatever the system says beside a datagram, the answer's control message
+// either names one address or is none.
+func FuzzAnswer(f *testing.F) {
+	for _, ip := range []string{"192.0.2.1", "127.255.255.255", "224.0.0.1", "255.255.255.255"} {
+		f.Add((&ipv4.ControlMessage{Src: net.ParseIP(ip)}).Marshal())
+	}
+	for _, ip := range []string{"2001:db8::1", "fe80::1", "ff02::1"} {
+		f.Add((&ipv6.ControlMessage{Src: net.ParseIP(ip), IfIndex: 2}).Marshal())
+	}
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, oob []byte) {
+		if answer := answerV4(oob); answer != nil && len(answer) != len((&ipv4.ControlMessage{Src: net.IPv4(1, 2, 3, 4)}).Marshal()) {
+			t.Errorf("over IPv4: %x", answer)
+		}
+		if answer := answerV6(oob); answer != nil && len(answer) != len((&ipv6.ControlMessage{Src: net.IPv6loopback}).Marshal()) {
+			t.Errorf("over IPv6: %x", answer)
+		}
+	})
+}

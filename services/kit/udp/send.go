@@ -1,0 +1,38 @@
+package udp
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+)
+
+// Conn is a UDP socket that is connected to one peer and hears nobody else. Its
+// methods may be called by several goroutines.
+type Conn struct {
+	*net.UDPConn
+	sender sender
+}
+
+// Dial opens a socket that is connected to an address.
+func Dial(to netip.AddrPort) (*Conn, error) {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{UDPConn: conn}
+	if c.sender, err = newSender(conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	_ = conn.SetWriteBuffer(SendBuffer) // what is granted will have to do
+	return c, nil
+}
+
+// Send sends a datagram to the peer. It does not wait for room in a full send
+// buffer, but returns an error.
+func (c *Conn) Send(payload []byte) error { return c.sender.send(payload, nil, netip.AddrPort{}) }
+
+// isFull says whether a datagram was not sent for want of room.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOBUFS)
+}
