@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"udplab/services/kit/app"
 )
@@ -123,6 +124,30 @@ func FuzzServerName(f *testing.F) {
 		words := strings.Fields(string(answer))
 		if words[len(words)-1] != given {
 			t.Errorf("%q is not the last word of %q", given, answer)
+		}
+	})
+}
+
+// Whatever a variable is set to, it is either refused in one line that names
+// it or something that a server can run with.
+func FuzzConfiguration(f *testing.F) {
+	variables := []string{"LISTEN", "NAME", "LOSS", "SEED", "DELAY", "JITTER"}
+	for i := range variables {
+		for _, value := range []string{"", "0", "-1", "1.5", "1h", "server1", ":2526", "NaN", "0x1p-2", "\x1b[2J\n", "18446744073709551616"} {
+			f.Add(uint8(i), value)
+		}
+	}
+	f.Fuzz(func(t *testing.T, which uint8, value string) {
+		variable := "PINGSERVER_" + variables[int(which)%len(variables)]
+		c, warnings, err := load(nil, []string{variable + "=" + value}, hostname)
+		if err != nil {
+			if text := err.Error(); app.ExitCode(err) != 2 || !strings.HasPrefix(text, variable+"=") || strings.ContainsFunc(text, unicode.IsControl) {
+				t.Errorf("%s=%q is refused with %q", variable, value, text)
+			}
+			return
+		}
+		if len(warnings) > 0 || c.Name == "" || !(c.Loss >= 0 && c.Loss <= 1) || min(c.Delay, c.Jitter) < 0 || max(c.Delay, c.Jitter) > time.Hour {
+			t.Errorf("%s=%q is %+v, warnings %q", variable, value, c, warnings)
 		}
 	})
 }
