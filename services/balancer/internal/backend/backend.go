@@ -2,28 +2,26 @@
 //
 // Names are resolved at the start, then again and again; a server that moves
 // keeps its place in the rotation. Evidence that a server is down is a refusal
-// (connection refused, host or network unreachable), its name being gone, or
+// (connection refused, host or network unreachable), having no address, or
 // probes that fail. A lost reply is no evidence: the servers of the lab lose
 // replies on purpose. A server is up again when it replies or a probe of it is
 // answered. Where probes are off, a server that is down is given one turn every
 // two seconds to try it.
+//
+// A server has no address while its name leads nowhere, to the balancer itself
+// or to where another server has gone since (names.go).
 package backend
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
 	"udplab/services/balancer/internal/rotation"
-	"udplab/services/kit/app"
 	"udplab/services/kit/udp"
 )
 
@@ -31,12 +29,11 @@ const (
 	// trialAfter is how long a server that is down is left alone before it is
 	// given a turn to try it.
 	trialAfter = 2 * time.Second
-	// oldAddresses is how long replies are still taken from an address that a
-	// server moved away from.
-	oldAddresses = time.Minute
-	// startPatience is how long a resolver may fail at the start before the
-	// balancer gives up.
-	startPatience = 5 * time.Second
+	// oldFor is how long replies are still taken from an address that a
+	// server moved away from: as long as a session lives without a datagram.
+	oldFor = time.Minute
+	// oldMax is how many such addresses are kept for each server.
+	oldMax = 8
 )
 
 // Config is what a Set is made of.
@@ -46,6 +43,9 @@ type Config struct {
 	Probe           Probe
 	Rotation        *rotation.Rotation
 	Ledger          *ledger.Ledger
+	// Itself says whether an address is the balancer's own, so that datagrams
+	// sent there would go round in circles; nil: none is.
+	Itself func(addr netip.AddrPort) bool
 	// Lookup resolves a host's name; nil: the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 }
@@ -56,17 +56,26 @@ type Set struct {
 	Config
 	directory atomic.Pointer[directory]
 	up        []atomic.Bool
-	lookNow   chan struct{}
+	watchers  []watcher
 
 	mu      sync.Mutex // guards the next two, and every change of the above
 	members []member
 	closed  bool
 }
 
+// watcher is how the goroutines that watch one backend are told not to wait
+// for their next time.
+type watcher struct {
+	resolve chan struct{} // it may have moved
+	probe   chan struct{} // it has moved
+}
+
 // member is what is kept of one backend.
 type member struct {
-	trial *time.Timer // gives it a turn to try it; nil while it is up
-	old   []oldAddress
+	claim netip.AddrPort // where its name leads, though that may be another's; invalid: nowhere
+	found bool           // it has had an address
+	trial *time.Timer    // gives it a turn to try it; nil while it is up
+	old   []oldAddress   // the newest last
 }
 
 type oldAddress struct {
@@ -76,7 +85,7 @@ type oldAddress struct {
 
 // directory is an unchanging picture of who is where.
 type directory struct {
-	addrs  []netip.AddrPort // by backend; invalid: its name is gone
+	addrs  []netip.AddrPort // by backend; invalid: it has none
 	owners map[netip.AddrPort]owner
 }
 
@@ -85,138 +94,40 @@ type owner struct {
 	current bool
 }
 
-// Resolve looks up every server once and returns the set, all up. If one does
-// not resolve, or two are at one address, it returns app.Problems about
-// BALANCER_BACKENDS.
-func Resolve(ctx context.Context, cfg Config) (*Set, error) {
+// New returns the set of these backends, none of which has an address before
+// Resolve.
+func New(cfg Config) *Set {
+	n := len(cfg.Servers)
 	if cfg.Lookup == nil {
 		cfg.Lookup = systemLookup
 	}
-	s := &Set{
-		Config: cfg, up: make([]atomic.Bool, len(cfg.Servers)),
-		lookNow: make(chan struct{}, 1), members: make([]member, len(cfg.Servers)),
+	if cfg.Itself == nil {
+		cfg.Itself = func(netip.AddrPort) bool { return false }
 	}
-	addrs := make([]netip.AddrPort, len(cfg.Servers))
-	failed := make([]error, len(cfg.Servers))
-	var wg sync.WaitGroup
-	for i := range cfg.Servers {
+	if cfg.Probe.ask == nil {
+		cfg.Probe.ask = cfg.Probe.send
+	}
+	s := &Set{Config: cfg, up: make([]atomic.Bool, n), watchers: make([]watcher, n), members: make([]member, n)}
+	for i := range n {
 		s.up[i].Store(true)
-		wg.Go(func() { addrs[i], failed[i] = s.lookPatiently(ctx, i) })
+		s.watchers[i] = watcher{make(chan struct{}, 1), make(chan struct{}, 1)}
 	}
-	wg.Wait()
-	var problems app.Problems
-	for i, server := range cfg.Servers {
-		problem := app.Problem{Name: "BALANCER_BACKENDS", Value: server.String()}
-		if failed[i] != nil {
-			problem.Want = fmt.Sprintf("a name that resolves (%v)", failed[i])
-			problems = append(problems, problem)
-		} else if j := slices.Index(addrs[:i], addrs[i]); j >= 0 {
-			problem.Want = fmt.Sprintf("an address of its own; %s is at %v too", cfg.Servers[j], addrs[i])
-			problems = append(problems, problem)
-		}
-	}
-	if len(problems) > 0 {
-		return nil, problems
-	}
-	s.publish(addrs)
-	for i, addr := range addrs {
-		s.Ledger.BackendAt(time.Now(), i, addr)
-	}
-	return s, nil
-}
-
-// systemLookup asks the system's resolver for IPv4 and IPv6 addresses.
-func systemLookup(ctx context.Context, host string) ([]netip.Addr, error) {
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-}
-
-// lookPatiently resolves a server's name, again and again for a while if the
-// resolver fails without saying that there is no such name.
-func (s *Set) lookPatiently(ctx context.Context, i int) (netip.AddrPort, error) {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	for {
-		addr, err := s.look(ctx, i, netip.AddrPort{})
-		if err == nil || gone(err) {
-			return addr, err
-		}
-		select {
-		case <-ctx.Done():
-			return netip.AddrPort{}, err
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-}
-
-// look resolves a server's name once. Of several addresses it prefers the one
-// it had, then the first of IPv4, as the servers of the assignment listen
-// there.
-func (s *Set) look(ctx context.Context, i int, had netip.AddrPort) (netip.AddrPort, error) {
-	server := s.Servers[i]
-	port, _ := strconv.ParseUint(server.Port, 10, 16) // the list has checked it
-	at := func(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a.Unmap(), uint16(port)) }
-	if addr, err := netip.ParseAddr(server.Host); err == nil {
-		return at(numberedZone(addr)), nil
-	}
-	addrs, err := s.Lookup(ctx, server.Host)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	if len(addrs) == 0 {
-		return netip.AddrPort{}, &net.DNSError{Err: "no address", Name: server.Host, IsNotFound: true}
-	}
-	best := at(addrs[0])
-	for _, a := range slices.Backward(addrs) {
-		if at(a).Addr().Is4() {
-			best = at(a)
-		}
-	}
-	for _, a := range addrs {
-		if at(a) == had {
-			best = had
-		}
-	}
-	return best, nil
-}
-
-// numberedZone writes the zone of an IPv6 address as the kernel does, by the
-// number of its interface, so that replies from there compare equal.
-func numberedZone(addr netip.Addr) netip.Addr {
-	if i, err := net.InterfaceByName(addr.Zone()); err == nil {
-		return addr.WithZone(strconv.Itoa(i.Index))
-	}
-	return addr
-}
-
-// gone says whether the resolver knows that there is no such name, as opposed
-// to not knowing anything.
-func gone(err error) bool {
-	var dns *net.DNSError
-	return errors.As(err, &dns) && dns.IsNotFound
+	s.directory.Store(&directory{addrs: make([]netip.AddrPort, n)})
+	return s
 }
 
 // Run watches over the backends until the context ends: it resolves their
 // names and probes them.
 func (s *Set) Run(ctx context.Context) {
-	defer s.close()
 	var wg sync.WaitGroup
-	defer wg.Wait()
-	if s.Probe.Payload != "" {
-		for i := range s.Servers {
+	for i := range s.Servers {
+		wg.Go(func() { s.watchName(ctx, i) })
+		if s.Probe.Payload != "" {
 			wg.Go(func() { s.probeAll(ctx, i) })
 		}
 	}
-	tick := time.NewTicker(s.ResolveInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-s.lookNow:
-		}
-		s.lookAll(ctx)
-	}
+	wg.Wait()
+	s.close()
 }
 
 func (s *Set) close() {
@@ -228,83 +139,10 @@ func (s *Set) close() {
 	}
 }
 
-// lookAll resolves every name once more and obeys what it finds.
-func (s *Set) lookAll(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, s.ResolveInterval)
-	defer cancel()
-	before := s.directory.Load().addrs
-	addrs := slices.Clone(before)
-	var wg sync.WaitGroup
-	for i := range s.Servers {
-		wg.Go(func() {
-			addr, err := s.look(ctx, i, before[i])
-			if err == nil || gone(err) {
-				addrs[i] = addr
-			} // else the resolver itself is at fault: the last address is the best guess
-		})
-	}
-	wg.Wait()
-	s.moved(before, addrs)
-}
-
-// moved publishes new addresses and draws the conclusions.
-func (s *Set) moved(before, addrs []netip.AddrPort) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return
-	}
-	now := time.Now()
-	expired := false
-	for i := range s.members {
-		m := &s.members[i]
-		n := len(m.old)
-		m.old = slices.DeleteFunc(m.old, func(o oldAddress) bool { return now.Sub(o.left) > oldAddresses })
-		expired = expired || len(m.old) != n
-		if before[i] != addrs[i] && before[i].IsValid() {
-			m.old = append(m.old, oldAddress{before[i], now})
-		}
-	}
-	if !expired && slices.Equal(before, addrs) {
-		return
-	}
-	s.publish(addrs)
-	for i, addr := range addrs {
-		if addr == before[i] {
-			continue
-		}
-		s.Ledger.BackendAt(now, i, addr)
-		switch {
-		case !addr.IsValid():
-			s.down(now, i, "its name is gone")
-			s.stopTrial(i)
-			s.Rotation.Set(i, rotation.Down)
-		case !s.up[i].Load() && s.Probe.Payload == "":
-			s.tryIn(i, 0) // at a new place it may live
-		}
-	}
-}
-
-// publish shows the data path a new directory.
-func (s *Set) publish(addrs []netip.AddrPort) {
-	d := &directory{addrs: addrs, owners: map[netip.AddrPort]owner{}}
-	for i := range s.members {
-		for _, o := range s.members[i].old {
-			d.owners[o.addr] = owner{i, false}
-		}
-	}
-	for i, addr := range addrs { // who is there now has precedence
-		if addr.IsValid() {
-			d.owners[addr] = owner{i, true}
-		}
-	}
-	s.directory.Store(d)
-}
-
 // Len is how many backends there are.
 func (s *Set) Len() int { return len(s.Servers) }
 
-// Addr is where backend i is now; it is not valid while its name is gone.
+// Addr is where backend i is now; it is not valid while it has no address.
 func (s *Set) Addr(i int) netip.AddrPort { return s.directory.Load().addrs[i] }
 
 // Owner says whose address this is. Current is false for one that the backend
@@ -322,17 +160,18 @@ func (s *Set) Up(i int) bool { return s.up[i].Load() }
 func (s *Set) Refused(i int, addr netip.AddrPort, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || addr != s.Addr(i) || !s.up[i].Load() {
+	if s.closed || addr != s.Addr(i) {
 		return
 	}
+	wasUp := s.up[i].Load()
 	s.down(time.Now(), i, udp.Reason(err))
+	if !wasUp {
+		return
+	}
 	if s.Probe.Payload == "" {
 		s.tryIn(i, trialAfter)
 	}
-	select { // it may have moved
-	case s.lookNow <- struct{}{}:
-	default:
-	}
+	wake(s.watchers[i].resolve)
 }
 
 // Answered is evidence that backend i lives: a reply came from addr.
@@ -342,13 +181,10 @@ func (s *Set) Answered(i int, addr netip.AddrPort) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || addr != s.Addr(i) || s.up[i].Load() {
+	if s.closed || addr != s.Addr(i) {
 		return
 	}
-	s.stopTrial(i)
-	s.up[i].Store(true)
-	s.Rotation.Set(i, rotation.Up)
-	s.Ledger.BackendUp(time.Now(), i)
+	s.raise(time.Now(), i)
 }
 
 // Tried says that backend i was given the turn to try it. If it does not
@@ -361,14 +197,103 @@ func (s *Set) Tried(i int) {
 	}
 }
 
-// down marks a backend that is up as down.
-func (s *Set) down(now time.Time, i int, why string) {
-	if !s.up[i].Load() {
+// place puts backend i at addr, or nowhere if that is not valid, which is why
+// it is down then.
+func (s *Set) place(now time.Time, i int, addr netip.AddrPort, why string) {
+	m := &s.members[i]
+	before := s.Addr(i)
+	if before != addr {
+		m.remember(before, now)
+		for j := range s.members { // replies from there are this one's from now on
+			s.members[j].disown(addr)
+		}
+		s.publish(i, addr)
+	}
+	if !addr.IsValid() {
+		s.stopTrial(i)
+		s.Rotation.Set(i, rotation.Down) // it may have been about to be tried
+		s.down(now, i, why)
 		return
 	}
-	s.up[i].Store(false)
-	s.Rotation.Set(i, rotation.Down)
+	if before == addr {
+		return
+	}
+	s.Ledger.BackendAt(now, i, addr)
+	wake(s.watchers[i].probe)
+	first := !m.found
+	m.found = true
+	switch {
+	case s.up[i].Load(): // it may live there just as well
+	case s.Probe.Payload != "":
+		s.down(now, i, notHeardOf)
+	case first: // as at the start, nothing speaks against it
+		s.raise(now, i)
+	default:
+		s.down(now, i, notHeardOf)
+		s.tryIn(i, 0)
+	}
+}
+
+// notHeardOf is why a backend that was down is still down where it is now.
+const notHeardOf = "it has not answered from its new address yet"
+
+// publish shows the data path backend i at another address.
+func (s *Set) publish(i int, addr netip.AddrPort) {
+	d := &directory{addrs: slices.Clone(s.directory.Load().addrs), owners: map[netip.AddrPort]owner{}}
+	d.addrs[i] = addr
+	for j, a := range d.addrs {
+		for _, o := range s.members[j].old {
+			d.owners[o.addr] = owner{j, false}
+		}
+		if a.IsValid() {
+			d.owners[a] = owner{j, true}
+		}
+	}
+	s.directory.Store(d)
+}
+
+// remember keeps an address that the backend has left.
+func (m *member) remember(addr netip.AddrPort, now time.Time) {
+	if !addr.IsValid() {
+		return
+	}
+	if len(m.old) == oldMax {
+		m.old = slices.Delete(m.old, 0, 1)
+	}
+	m.old = append(m.old, oldAddress{addr, now})
+}
+
+// disown drops an address that is somebody's again.
+func (m *member) disown(addr netip.AddrPort) {
+	m.old = slices.DeleteFunc(m.old, func(o oldAddress) bool { return o.addr == addr })
+}
+
+// forget drops the addresses that backend i left too long ago.
+func (s *Set) forget(now time.Time, i int) {
+	m := &s.members[i]
+	n := len(m.old)
+	m.old = slices.DeleteFunc(m.old, func(o oldAddress) bool { return now.Sub(o.left) >= oldFor })
+	if len(m.old) != n {
+		s.publish(i, s.Addr(i))
+	}
+}
+
+// down marks a backend as down, or says anew why it is.
+func (s *Set) down(now time.Time, i int, why string) {
+	if s.up[i].Swap(false) {
+		s.Rotation.Set(i, rotation.Down)
+	}
 	s.Ledger.BackendDown(now, i, why)
+}
+
+// raise marks a backend that may be down as up.
+func (s *Set) raise(now time.Time, i int) {
+	if s.up[i].Swap(true) {
+		return
+	}
+	s.stopTrial(i)
+	s.Rotation.Set(i, rotation.Up)
+	s.Ledger.BackendUp(now, i)
 }
 
 // tryIn gives a backend that is down one turn, in a while.
@@ -387,5 +312,13 @@ func (s *Set) stopTrial(i int) {
 	if t := s.members[i].trial; t != nil {
 		t.Stop()
 		s.members[i].trial = nil
+	}
+}
+
+// wake ends a wait, the one under way or else the next.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }

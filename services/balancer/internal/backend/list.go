@@ -63,13 +63,33 @@ func parse(entry string, place int) (Server, error) {
 		return Server{}, app.Problem{Want: wantList}
 	case name == "" || !utf8.ValidString(name) || strings.ContainsFunc(name, awkward):
 		return Server{}, app.Problem{Value: entry, Want: "a server's name without spaces or control characters before the ="}
-	case err != nil || host == "" || strings.ContainsFunc(host, awkward) || app.Port(port) != nil:
+	case err != nil || host == "" || app.Port(port) != nil:
 		return Server{}, app.Problem{Value: entry, Want: "name=host:port with a port from 1 to 65535"}
 	}
-	if ip, err := netip.ParseAddr(host); err == nil && (ip.IsUnspecified() || ip.IsMulticast()) {
+	switch ip, err := netip.ParseAddr(host); {
+	case err == nil && isNobody(ip):
 		return Server{}, app.Problem{Value: entry, Want: "the address of one server"}
+	case strings.ContainsFunc(host, awkward) || err != nil && !canResolve(host):
+		return Server{}, app.Problem{Value: entry, Want: "an address, or a name of letters, digits, hyphens and dots, as the host"}
 	}
 	return Server{Name: name, Host: host, Port: port}, nil
+}
+
+// canResolve says whether a name could ever be in DNS: labels of 1 to 63 bytes,
+// 253 in all (RFC 1035 section 2.3.4), letters, digits and hyphens, and the
+// underscore that container names have. Digits and dots alone are an address
+// that was mistyped.
+func canResolve(name string) bool {
+	name = strings.TrimSuffix(name, ".")
+	for label := range strings.SplitSeq(name, ".") {
+		if len(label) == 0 || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+	}
+	other := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+	}
+	return len(name) <= 253 && !strings.ContainsFunc(name, other) && strings.Trim(name, "0123456789.") != ""
 }
 
 // awkward are characters that no name can have if it is to be shown in a log

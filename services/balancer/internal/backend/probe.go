@@ -2,9 +2,11 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"udplab/services/kit/udp"
@@ -17,57 +19,77 @@ type Probe struct {
 	Timeout  time.Duration // how long an answer may take
 	Rise     int           // so many answers in a row: it is up
 	Fall     int           // so many failures in a row: it is down
+
+	// ask sends one probe and waits for its answer; nil: over a socket.
+	ask func(ctx context.Context, addr netip.AddrPort) error
 }
 
-// probeAll probes one backend until the context ends.
+// probeAll probes one backend until the context ends: at regular times, and at
+// once where it has come to another address.
 func (s *Set) probeAll(ctx context.Context, i int) {
 	tick := time.NewTicker(s.Probe.Interval)
 	defer tick.Stop()
+	moved := s.watchers[i].probe
 	var tally streak
-	up := true
 	for {
-		addr := s.Addr(i)
-		if now := s.Up(i); now != up {
-			up, tally = now, streak{} // by other evidence: the count begins anew
-		}
-		if addr.IsValid() {
-			err := s.Probe.ask(ctx, addr)
-			if ctx.Err() != nil {
-				return
-			}
-			s.judge(i, addr, &tally, err)
-		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			select {
+			case <-moved: // at the same time: one probe will do
+			default:
+			}
+		case <-moved:
+			tick.Reset(s.Probe.Interval)
 		}
+		addr, up := s.Addr(i), s.Up(i)
+		if addr != tally.addr || up != tally.up { // what was counted is of another place, or has been overruled
+			tally = streak{addr: addr, up: up}
+		}
+		if !addr.IsValid() {
+			continue
+		}
+		err := s.Probe.ask(ctx, addr)
+		if ctx.Err() != nil {
+			return
+		}
+		s.judge(i, &tally, err)
 	}
 }
 
-// streak counts answers or failures in a row; one of the two is 0.
-type streak struct{ answers, failures int }
+// streak counts the probes in a row that a backend answered, or failed to
+// answer; one of the two is 0.
+type streak struct {
+	addr              netip.AddrPort
+	up                bool // as it was taken to be
+	answers, failures int
+}
 
 // judge draws the conclusion from a probe that err ended, nil for an answer.
-func (s *Set) judge(i int, addr netip.AddrPort, t *streak, err error) {
-	if err == nil {
-		*t = streak{answers: t.answers + 1}
-		if t.answers >= s.Probe.Rise {
-			s.Answered(i, addr)
-		}
-		return
-	}
-	*t = streak{failures: t.failures + 1}
+func (s *Set) judge(i int, t *streak, err error) {
 	switch {
+	case err == nil:
+		t.answers, t.failures = t.answers+1, 0
+		if t.answers >= s.Probe.Rise {
+			s.Answered(i, t.addr)
+		}
 	case udp.IsRefusal(err):
-		s.Refused(i, addr, err)
-	case t.failures >= s.Probe.Fall:
-		s.Refused(i, addr, fmt.Errorf("%d probes unanswered", t.failures))
+		t.answers, t.failures = 0, t.failures+1
+		s.Refused(i, t.addr, err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		t.answers, t.failures = 0, t.failures+1
+		if t.failures >= s.Probe.Fall {
+			s.Refused(i, t.addr, fmt.Errorf("%d probes in a row unanswered", s.Probe.Fall))
+		}
 	}
+	// Any other error is trouble of our own, such as no file descriptor being
+	// left, and says nothing about the backend.
 }
 
-// ask sends one probe from a socket of its own and waits for any answer.
-func (p Probe) ask(ctx context.Context, addr netip.AddrPort) error {
+// send sends one probe from a socket of its own, so that its answer is not
+// taken for another's, and waits for any answer.
+func (p Probe) send(ctx context.Context, addr netip.AddrPort) error {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr))
 	if err != nil {
 		return err

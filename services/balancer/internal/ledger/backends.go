@@ -63,7 +63,7 @@ type Event struct {
 	Kind    EventKind
 	Backend string
 	Reason  string         // why it went down
-	Addr    netip.AddrPort // where it is now; not valid if its name is gone
+	Addr    netip.AddrPort // where it is now or was last; not valid if it was nowhere yet
 }
 
 // eventsKept is how many events the ledger remembers.
@@ -98,35 +98,34 @@ func (l *Ledger) BackendUp(now time.Time, i int) {
 	l.happened(Event{At: now, Kind: WentUp, Backend: l.names[i], Addr: b.addr})
 }
 
-// BackendDown records that a backend is down and why, if it was not.
+// BackendDown records that a backend is down and why. That one is down for
+// another reason than before is no event.
 func (l *Ledger) BackendDown(now time.Time, i int, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := &l.backends[i]
+	b.reason = reason
 	if !b.up {
 		return
 	}
-	b.up, b.since, b.reason = false, now, reason
+	b.up, b.since = false, now
 	b.wentDown++
 	l.happened(Event{At: now, Kind: WentDown, Backend: l.names[i], Reason: reason, Addr: b.addr})
 }
 
-// BackendAt records a backend's address; an invalid one means that its name
-// is gone. The first address is no event.
+// BackendAt records a backend's address. The first one is no event.
 func (l *Ledger) BackendAt(now time.Time, i int, addr netip.AddrPort) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := &l.backends[i]
-	moved := b.addr.IsValid() && addr.IsValid() && b.addr != addr
-	if addr.IsValid() {
-		b.addr = addr
-	}
+	moved := b.addr.IsValid() && b.addr != addr
+	b.addr = addr
 	if moved {
 		l.happened(Event{At: now, Kind: Moved, Backend: l.names[i], Addr: addr})
 	}
 }
 
-// Addr is where a backend is, or was when its name was last seen.
+// Addr is where a backend is, or was last; not valid if it was nowhere yet.
 func (l *Ledger) Addr(i int) netip.AddrPort {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -42,7 +42,9 @@ const (
 	// Dropped without taking a turn:
 	NoBackend    // no backend is up
 	SessionLimit // its client is new, and there is no room for another session
-	Loop         // it came from a backend's own address
+	ClientRate   // its client sends more than it may
+	PortZero     // its source port is 0, so that nobody can be answered
+	Loop         // it came from a backend's own address, or from the balancer's
 	Shutdown     // the balancer is stopping
 	Stranger     // it came to a session's socket from an address that is no backend's
 
@@ -50,7 +52,7 @@ const (
 )
 
 var fateNames = [Fates]string{"forwarded", "held", "no_socket", "send_failed",
-	"no_backend", "session_limit", "loop", "shutdown", "stranger"}
+	"no_backend", "session_limit", "client_rate", "port_zero", "loop", "shutdown", "stranger"}
 
 // String is the fate's name in logs and metrics.
 func (f Fate) String() string { return fateNames[f] }

@@ -241,7 +241,7 @@ func TestEveryFateHasANameAndSaysWhetherItTakesATurn(t *testing.T) {
 		}
 		seen[f.String()] = true
 	}
-	for _, f := range []Fate{NoBackend, SessionLimit, Loop, Shutdown, Stranger} {
+	for _, f := range []Fate{NoBackend, SessionLimit, ClientRate, PortZero, Loop, Shutdown, Stranger} {
 		if f.TakesTurn() {
 			t.Errorf("%s takes a turn", f)
 		}
@@ -314,9 +314,8 @@ func TestWhatHappensToBackends(t *testing.T) {
 	first, second := netip.MustParseAddrPort("192.0.2.1:2526"), netip.MustParseAddrPort("192.0.2.9:2526")
 	l.BackendAt(ms(0), 0, first) // the first address is no event
 	l.BackendDown(ms(10), 0, "connection refused")
-	l.BackendDown(ms(20), 0, "its name is gone") // down already
-	l.BackendAt(ms(30), 0, netip.AddrPort{})
-	if b := l.Snapshot(ms(30)).Backends[0]; b.Up || b.Reason != "connection refused" || b.Since != ms(10) || b.Addr != first {
+	l.BackendDown(ms(20), 0, "its name is gone") // down already: another reason, no event
+	if b := l.Snapshot(ms(30)).Backends[0]; b.Up || b.Reason != "its name is gone" || b.Since != ms(10) || b.Addr != first || b.WentDown != 1 {
 		t.Errorf("got %+v", b)
 	}
 	l.BackendAt(ms(40), 0, second)

@@ -150,7 +150,7 @@ func (s Snapshot) DroppedTotal() (sum uint64) {
 // Backend is what is known of one backend.
 type Backend struct {
 	Name      string
-	Addr      netip.AddrPort // where it is, or was when its name was last seen
+	Addr      netip.AddrPort // where it is, or was last; not valid if it was nowhere yet
 	Up        bool
 	Since     time.Time // when it went up or down
 	Reason    string    // why it is down
