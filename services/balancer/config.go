@@ -28,6 +28,7 @@ type config struct {
 	DataPath        relay.DataPath    `env:"BALANCER_DATAPATH" envDefault:"auto" help:"how datagrams are carried: epoll (Linux), portable, or auto: the best there is"`
 	SessionIdle     time.Duration     `env:"BALANCER_SESSION_IDLE" envDefault:"60s" range:"1ms.." help:"a client without a datagram either way for so long is forgotten"`
 	MaxSessions     int               `env:"BALANCER_MAX_SESSIONS" envDefault:"10000" range:"1..1000000" help:"clients at once"`
+	ClientRate      int               `env:"BALANCER_CLIENT_RATE" envDefault:"0" range:"0..1000000" help:"datagrams a second from one client, its address and port; 0: no limit"`
 	AnswerTimeout   time.Duration     `env:"BALANCER_ANSWER_TIMEOUT" envDefault:"1s" range:"1ms.." help:"after so long a turn shows as unanswered"`
 	ResolveInterval time.Duration     `env:"BALANCER_RESOLVE_INTERVAL" envDefault:"2s" range:"10ms.." help:"how often the servers' names are resolved again"`
 	Probe           string            `env:"BALANCER_PROBE" empty:"off" help:"payload that servers are probed with"`

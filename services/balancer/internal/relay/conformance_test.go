@@ -55,8 +55,21 @@ func TestConformance(t *testing.T) {
 				{"without a backend no turn is taken", testNoBackend},
 				{"a trial turn is reported", testTrial},
 				{"a datagram from a backend's own address is dropped", testLoop},
+				{"a backend that is the balancer itself makes no circle", testItself},
+				{"two balancers that point at each other keep their limits", testCircle},
 				{"a stranger's datagram reaches no client", testStranger},
+				{"strangers keep no session", testStrangersKeepNothing},
+				{"a flood of new clients takes nothing from those who were there", testFlood},
+				{"a client may send so many a second and no more", testClientRate},
+				{"a client that sends more than it may keeps its session", testClientRateKeeps},
+				{"a datagram that is too long for its way is lost, and no other", testTooLong},
+				{"a reply that the system does not take is lost, and no other", testReplyNotTaken},
+				{"a turn whose backend has just lost its name is lost, and no other", testNameGone},
+				{"a client that refuses its replies harms nobody", testRefusingClient},
+				{"who asks a broadcast address is answered", testBroadcast},
 				{"a backend that moved answers from both places", testMoved},
+				{"a backend that moves to and fro costs no sockets", testToAndFro},
+				{"replies renew a session", testRepliesRenew},
 				{"a second reply reaches the client", testSecondReply},
 				{"what one client sends arrives in order at each backend", testInOrder},
 				{"a client may ask at one address and then at another", testAskedInTurn},
@@ -65,7 +78,8 @@ func TestConformance(t *testing.T) {
 				{"what the kernel drops is counted", testKernelDrops},
 				{"it stops under no traffic", testStopIdle},
 				{"it stops one datagram later", testStopAfterOne},
-				{"it stops under flood", testStopUnderFlood},
+				{"it stops under flood in time", testStopUnderFlood},
+				{"what was sent before the stop is counted", testShutdown},
 			} {
 				t.Run(tt.name, func(t *testing.T) { tt.test(t, open) })
 			}
@@ -209,7 +223,7 @@ func testSessionLimit(t *testing.T, open opener) {
 }
 
 func testIdleExpiry(t *testing.T, open opener) {
-	r := open.start(t, setup{idle: 30 * time.Millisecond})
+	r := open.start(t, setup{idle: 400 * time.Millisecond})
 	before := openFiles(t)
 	c := r.client()
 	if got := c.who(3); got != "123" {
@@ -506,7 +520,8 @@ func testStopAfterOne(t *testing.T, open opener) {
 }
 
 func testStopUnderFlood(t *testing.T, open opener) {
-	r := open.start(t, setup{})
+	const drain = time.Second
+	r := open.start(t, setup{drain: drain})
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 4 {
@@ -523,13 +538,42 @@ func testStopUnderFlood(t *testing.T, open opener) {
 		})
 	}
 	eventually(t, "the flood has begun", func() bool { return r.snapshot().Received > 1000 })
+	began := time.Now()
 	if err := r.stop(); err != nil {
 		t.Error(err)
 	}
+	took := time.Since(began)
 	close(done)
 	wg.Wait()
-	if s := r.snapshot(); s.Sessions != 0 {
+	t.Logf("stopped in %v", took)
+	if took > drain+time.Second {
+		t.Errorf("it took %v to stop, with %v to drain", took, drain)
+	}
+	s := r.snapshot()
+	if s.Sessions != 0 {
 		t.Errorf("%d sessions are left", s.Sessions)
+	}
+	if s.Dropped[ledger.Shutdown] == 0 {
+		t.Error("nothing of the flood is counted as dropped by the stop")
+	}
+}
+
+// Nobody reads before the relay runs, and when it does it is to stop.
+func testShutdown(t *testing.T, open opener) {
+	const each, clients = 200, 5
+	r := open.start(t, setup{stopped: true, beforeRun: func(r *rig) {
+		for range clients { // several, for the kernel spreads them over the workers
+			c := r.client()
+			for range each {
+				c.send([]byte("too late"))
+			}
+		}
+	}})
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if s := r.snapshot(); s.Dropped[ledger.Shutdown] != each*clients || s.Received != each*clients || s.Turns != 0 {
+		t.Errorf("%d dropped by the stop of %d received, want %d; %d turns", s.Dropped[ledger.Shutdown], s.Received, each*clients, s.Turns)
 	}
 }
 
@@ -548,50 +592,5 @@ func TestAPortThatIsInUseIsNamed(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
-	}
-}
-
-func TestTableKeepsSessionsByHowLongTheyHaveBeenIdle(t *testing.T) {
-	at := func(seconds int) time.Time { return time.Unix(int64(seconds), 0) }
-	addr := func(n int) netip.AddrPort { return netip.AddrPortFrom(netip.IPv6Loopback(), uint16(n)) }
-	end := func(table *table[int]) func(*entry[int]) { return func(e *entry[int]) { table.remove(e) } }
-	shared := newPlaces(3)
-	table := newTable[int](shared)
-	if table.longestIdle() != nil {
-		t.Error("an empty table has a longest idle session")
-	}
-	admit := func(n, seconds int) *entry[int] { return table.admit(addr(n), at(seconds), end(table)) }
-	a, b, c := admit(1, 0), admit(2, 1), admit(3, 2)
-	if table.longestIdle() != a || table.find(addr(2)) != b || table.find(addr(4)) != nil {
-		t.Error("after three were admitted")
-	}
-	table.renew(a, at(3))
-	if table.longestIdle() != b {
-		t.Error("a renewed session is still the longest idle")
-	}
-	if admit(4, 2) != nil {
-		t.Error("one idle for exactly a second made room")
-	}
-	d := admit(4, 3)
-	if d == nil || table.find(addr(2)) != nil || table.find(addr(4)) != d {
-		t.Error("one idle for longer than a second did not make room")
-	}
-	table.remove(b)
-	table.renew(b, at(9)) // its last reply came just after it was ended
-	if table.longestIdle() != c || shared.free.Load() != 0 {
-		t.Error("ending a session twice did something")
-	}
-	other := newTable[int](shared)
-	if other.admit(addr(5), at(9), end(other)) != nil {
-		t.Error("a table that shares the places found one where there is none")
-	}
-	table.remove(c)
-	if other.admit(addr(5), at(9), end(other)) == nil {
-		t.Error("a place that one table gave was not there for another")
-	}
-	table.remove(a)
-	table.remove(d)
-	if table.longestIdle() != nil || len(table.byClient) != 0 || shared.free.Load() != 2 {
-		t.Error("not empty after all were removed")
 	}
 }

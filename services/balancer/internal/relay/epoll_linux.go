@@ -24,6 +24,7 @@ import (
 type epoll struct {
 	Config
 	workers []*worker
+	own     *own
 	granted int         // receive buffer of each listener, in bytes
 	crowded atomic.Bool // a worker wants an idle session of another's ended
 }
@@ -61,7 +62,7 @@ func openEpoll(ctx context.Context, cfg Config) (Relay, error) {
 			return nil, err
 		}
 	}
-	e := &epoll{Config: cfg}
+	e := &epoll{Config: cfg, own: newOwn()}
 	shared := newPlaces(cfg.MaxSessions)
 	for range n {
 		w, err := newWorker(e, addr, n > 1, shared)
@@ -72,6 +73,7 @@ func openEpoll(ctx context.Context, cfg Config) (Relay, error) {
 		e.granted = w.listener.SetReceiveBuffer(receiveBuffer)
 		w.listener.SetSendBuffer(receiveBuffer)
 	}
+	e.own.add(e.Addr())
 	return e, nil
 }
 
@@ -199,12 +201,13 @@ type taker struct {
 
 // flow is what a worker keeps of a session.
 type flow struct {
-	place    int             // in byPlace
-	asked    netip.Addr      // where the client's last datagram was sent to, on a wildcard
-	sockets  [2]*mmsg.Socket // for backends at IPv4 and at IPv6 addresses; nil before the first
-	pending  []ledger.Pending
-	waiting  int   // forwarded less replied: so many replies may come at once
-	forwards chain // of the batch at hand
+	place     int // in byPlace
+	allowance allowance
+	asked     netip.Addr      // where the client's last datagram was sent to, on a wildcard
+	sockets   [2]*mmsg.Socket // for backends at IPv4 and at IPv6 addresses; nil before the first
+	pending   []ledger.Pending
+	waiting   int   // forwarded less replied: so many replies may come at once
+	forwards  chain // of the batch at hand
 }
 
 // chain strings arrivals together in their order, by number.
@@ -247,6 +250,7 @@ func newWorker(e *epoll, addr netip.AddrPort, share bool, shared *places) (w *wo
 	if err = w.poller.Add(w.listener, listenerToken); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
+	w.out.Told = w.unreachable
 	return w, nil
 }
 
@@ -307,7 +311,7 @@ func (w *worker) run(ctx context.Context) error {
 // refuseTheRest counts what clients had sent before the stop and nobody has
 // taken: no more than the receive buffer can hold, or a flood would go on.
 func (w *worker) refuseTheRest() {
-	for total := 0; total < receiveBuffer/smallest; {
+	for total := 0; total < mostUnread; {
 		n, err := w.in.Receive(w.listener, 0, w.in.Len())
 		if n == 0 || err != nil {
 			return
@@ -317,21 +321,18 @@ func (w *worker) refuseTheRest() {
 	}
 }
 
-// smallest is what a datagram takes of a receive buffer at least, in bytes, by
-// the kernel's way of counting.
-const smallest = 512
-
 // patience is how long there is nothing to do unless something comes.
 func (w *worker) patience(stop time.Time) time.Duration {
 	if !stop.IsZero() {
 		return 5 * time.Millisecond
 	}
 	if longest := w.sessions.longestIdle(); longest != nil {
-		limit := w.SessionIdle
+		wait := max(w.SessionIdle-w.now.Sub(longest.used), 0)
 		if w.crowded.Load() {
-			limit = min(limit, evictAfter)
+			_, until := w.sessions.givesWay(w.now)
+			wait = min(wait, until)
 		}
-		return max(limit-w.now.Sub(longest.used), 0) + time.Millisecond
+		return wait + time.Millisecond
 	}
 	return -1
 }
@@ -440,18 +441,25 @@ func (w *worker) receiveArrivals() error {
 // dropped without taking a turn.
 func (w *worker) admit(i int) {
 	a := &w.arrivals[i]
-	if _, current, _ := w.Backends.Owner(a.Client); current {
+	if a.Client.Port() == 0 {
+		a.Fate = ledger.PortZero
+		return
+	}
+	if _, current, _ := w.Backends.Owner(a.Client); current || w.own.sends(a.Client) {
 		a.Fate = ledger.Loop
 		return
 	}
 	e := w.sessions.find(a.Client)
-	if e == nil {
-		if e = w.open(a.Client); e == nil {
-			a.Fate = ledger.SessionLimit
-			return
-		}
+	if e != nil {
+		w.sessions.heard(e, w.now)
+	} else if e = w.open(a.Client); e == nil {
+		a.Fate = ledger.SessionLimit
+		return
 	}
-	w.sessions.renew(e, w.now)
+	if !e.session.allowance.take(w.now, w.ClientRate) {
+		a.Fate = ledger.ClientRate
+		return
+	}
 	e.session.asked = w.in.To(i)
 	w.takers = append(w.takers, taker{i, e})
 }
@@ -597,6 +605,7 @@ func (w *worker) socketTo(e *entry[flow], addr netip.AddrPort) (*mmsg.Socket, er
 	if err := w.poller.Add(s, uint64(2*e.session.place+family)); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	w.own.add(s.Addr())
 	e.session.sockets[family] = s
 	return s, nil
 }
@@ -616,7 +625,7 @@ func (w *worker) expire() {
 		w.end(e, ledger.Idle)
 	}
 	if w.crowded.Load() {
-		if e := w.sessions.longestIdle(); e != nil && w.now.Sub(e.used) > evictAfter && w.crowded.Swap(false) {
+		if e, wait := w.sessions.givesWay(w.now); e != nil && wait == 0 && w.crowded.Swap(false) {
 			w.evict(e)
 		}
 	}
@@ -633,13 +642,14 @@ func (w *worker) evict(e *entry[flow]) { w.end(e, ledger.Evicted) }
 
 // end closes a session's sockets and forgets it.
 func (w *worker) end(e *entry[flow], why ledger.Ending) {
-	w.sessions.remove(e)
 	for _, socket := range e.session.sockets {
 		if socket != nil {
+			w.own.remove(socket.Addr())
 			_ = socket.Close() // nothing of it is needed any more
 		}
 	}
 	w.byPlace[e.session.place] = nil
 	w.freePlaces = append(w.freePlaces, e.session.place)
 	w.Ledger.SessionClosed(why)
+	w.sessions.remove(e) // the last thing: another worker may take the place at once
 }

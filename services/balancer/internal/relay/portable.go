@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 type portable struct {
 	Config
 	socket *udp.Socket
+	own    *own
 	legs   sync.WaitGroup // one for every goroutine that reads replies
 	drops  atomic.Uint64  // at the listener, as far as anybody has asked
 
@@ -33,18 +35,24 @@ type portable struct {
 
 // session is one client's sockets, a leg to each backend it had a turn at.
 type session struct {
-	mu      sync.Mutex // guards the rest; the ledger hears of a turn before its reply
-	peer    udp.Peer
-	pending []ledger.Pending // by backend
-	legs    []*leg           // by backend; nil before the first turn there
-	left    []*leg           // to addresses that a backend moved away from
+	mu        sync.Mutex // guards the rest; the ledger hears of a turn before its reply
+	peer      udp.Peer
+	allowance allowance
+	pending   []ledger.Pending // by backend
+	legs      []*leg           // by backend; nil before the first turn there
+	left      []*leg           // by backend: to where it was before it moved
 }
 
 // leg is a session's connected socket to one backend.
 type leg struct {
 	backend int
 	addr    netip.AddrPort
-	conn    *net.UDPConn
+	conn    *udp.Conn
+}
+
+// own is the leg's own address.
+func (l *leg) own() netip.AddrPort {
+	return udp.Unmap(l.conn.LocalAddr().(*net.UDPAddr).AddrPort())
 }
 
 // openPortable opens the listener; nothing is read before Run.
@@ -55,7 +63,10 @@ func openPortable(ctx context.Context, cfg Config) (Relay, error) {
 	}
 	// A smaller buffer than asked for is no reason not to start.
 	_ = udp.SetReceiveBuffer(socket.Conn(), receiveBuffer)
-	return &portable{Config: cfg, socket: socket, sessions: newTable[session](newPlaces(cfg.MaxSessions))}, nil
+	_ = socket.Conn().SetWriteBuffer(receiveBuffer)
+	p := &portable{Config: cfg, socket: socket, own: newOwn(), sessions: newTable[session](newPlaces(cfg.MaxSessions))}
+	p.own.add(socket.Addr())
+	return p, nil
 }
 
 func (p *portable) Addr() netip.AddrPort { return p.socket.Addr() }
@@ -99,11 +110,11 @@ func (p *portable) receive(ctx context.Context) error {
 		n, peer, err := p.socket.Read(buf)
 		var errno syscall.Errno
 		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				p.Ledger.Dropped(ledger.Shutdown, 1)
-			}
+		case errors.Is(err, os.ErrDeadlineExceeded): // the context has ended
+			p.refuseTheRest(buf)
 			return nil
+		case err == nil && ctx.Err() != nil:
+			p.Ledger.Dropped(ledger.Shutdown, 1)
 		case errors.As(err, &errno):
 			// What the system says about one datagram, such as a client that
 			// refused a reply (Windows), is no reason to stop.
@@ -115,10 +126,31 @@ func (p *portable) receive(ctx context.Context) error {
 	}
 }
 
+// refuseTheRest counts what clients had sent before the stop and nobody has
+// taken: no more than the receive buffer can hold, or a flood would go on.
+func (p *portable) refuseTheRest(buf []byte) {
+	for range mostUnread {
+		// What is there is read at once, and nothing is waited for; but after a
+		// deadline that has passed already nothing is read at all.
+		p.socket.Conn().SetReadDeadline(time.Now().Add(time.Millisecond))
+		var errno syscall.Errno
+		switch _, _, err := p.socket.Read(buf); {
+		case err == nil:
+			p.Ledger.Dropped(ledger.Shutdown, 1)
+		case !errors.As(err, &errno):
+			return
+		}
+	}
+}
+
 // forward gives one datagram its turn.
 func (p *portable) forward(now time.Time, peer udp.Peer, payload []byte) {
 	arrival := ledger.Arrival{Client: peer.Addr, Bytes: len(payload)}
-	if _, current, _ := p.Backends.Owner(peer.Addr); current {
+	if peer.Addr.Port() == 0 {
+		p.record(now, arrival, ledger.PortZero)
+		return
+	}
+	if _, current, _ := p.Backends.Owner(peer.Addr); current || p.own.sends(peer.Addr) {
 		p.record(now, arrival, ledger.Loop)
 		return
 	}
@@ -129,6 +161,10 @@ func (p *portable) forward(now time.Time, peer udp.Peer, payload []byte) {
 	}
 	s := &e.session
 	defer s.mu.Unlock()
+	if !s.allowance.take(now, p.ClientRate) {
+		p.record(now, arrival, ledger.ClientRate)
+		return
+	}
 	s.peer = peer
 	var turn [1]rotation.Turn
 	if p.Rotation.Take(turn[:]) == 0 {
@@ -160,7 +196,7 @@ func (p *portable) admit(now time.Time, client netip.AddrPort) *entry[session] {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e := p.sessions.find(client); e != nil {
-		p.sessions.renew(e, now)
+		p.sessions.heard(e, now)
 		e.session.mu.Lock()
 		return e
 	}
@@ -170,6 +206,7 @@ func (p *portable) admit(now time.Time, client netip.AddrPort) *entry[session] {
 	}
 	e.session.pending = make([]ledger.Pending, p.Backends.Len())
 	e.session.legs = make([]*leg, p.Backends.Len())
+	e.session.left = make([]*leg, p.Backends.Len())
 	p.Ledger.SessionOpened()
 	e.session.mu.Lock()
 	return e
@@ -189,14 +226,15 @@ func (p *portable) send(e *entry[session], backend int, payload []byte) ledger.F
 		}
 		return ledger.NoSocket
 	}
-	_, err = l.conn.Write(payload)
-	if udp.IsRefusal(err) {
-		// That is the news of an earlier datagram. This one has not been sent
-		// yet, and its turn is this backend's.
-		p.Backends.Refused(backend, l.addr, err)
-		_, err = l.conn.Write(payload)
+	if err = l.conn.Send(payload); err == nil {
+		return ledger.Forwarded
 	}
-	if err != nil {
+	// That is usually the news of an earlier datagram. This one has not been
+	// sent yet, and its turn is this backend's.
+	if udp.IsRefusal(err) {
+		p.Backends.Refused(backend, l.addr, err)
+	}
+	if err = l.conn.Send(payload); err != nil {
 		return ledger.SendFailed
 	}
 	return ledger.Forwarded
@@ -205,19 +243,26 @@ func (p *portable) send(e *entry[session], backend int, payload []byte) ledger.F
 // leg returns the session's socket to where the backend is now.
 func (p *portable) leg(e *entry[session], backend int) (*leg, error) {
 	s, addr := &e.session, p.Backends.Addr(backend)
-	if l := s.legs[backend]; l != nil {
-		if l.addr == addr {
-			return l, nil
-		}
-		s.left = append(s.left, l) // its last replies may still come
-		s.legs[backend] = nil
+	was, before := s.legs[backend], s.left[backend]
+	if was != nil && was.addr == addr {
+		return was, nil
 	}
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr))
+	if before != nil && before.addr == addr { // it is back
+		s.legs[backend], s.left[backend] = before, was
+		return before, nil
+	}
+	conn, err := udp.Dial(addr)
 	if err != nil {
 		return nil, err
 	}
-	_ = conn.SetWriteBuffer(udp.SendBuffer) // what is granted will have to do
 	l := &leg{backend, addr, conn}
+	p.own.add(l.own())
+	if was != nil { // its last replies from there may still come
+		s.left[backend] = was
+		if before != nil {
+			p.close(before)
+		}
+	}
 	s.legs[backend] = l
 	p.legs.Go(func() { p.carry(e, l) })
 	return l, nil
@@ -301,16 +346,22 @@ func (p *portable) endAll() {
 	}
 }
 
-// end closes a session; its legs' goroutines see that and return.
+// close closes a leg; its goroutine sees that and returns.
+func (p *portable) close(l *leg) {
+	p.own.remove(l.own())
+	l.conn.Close()
+}
+
+// end closes a session and all its legs.
 func (p *portable) end(e *entry[session], why ledger.Ending) {
-	p.sessions.remove(e)
 	s := &e.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range slices.Concat(s.legs, s.left) {
 		if l != nil {
-			l.conn.Close()
+			p.close(l)
 		}
 	}
 	p.Ledger.SessionClosed(why)
+	p.sessions.remove(e)
 }

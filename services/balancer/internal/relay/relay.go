@@ -30,6 +30,7 @@ type Config struct {
 	Listen      string        // "[host]:port" that clients send to
 	SessionIdle time.Duration // a session without a datagram for so long is closed
 	MaxSessions int           // clients at once
+	ClientRate  int           // datagrams a second from each client; 0: as many as it likes
 	Drain       time.Duration // how long replies are still carried after the stop
 	DataPath    DataPath
 	Workers     int // epoll only: listeners and loops; 0: one for each processor
@@ -119,3 +120,7 @@ func Open(ctx context.Context, cfg Config) (Relay, error) {
 // receiveBuffer is what a listener asks the kernel for, in bytes: some 5,000
 // small datagrams by the kernel's way of counting, a burst's worth.
 const receiveBuffer = 4 << 20
+
+// mostUnread is how many datagrams there can be in a receive buffer, each of
+// which takes 512 bytes at least by the kernel's way of counting.
+const mostUnread = receiveBuffer / 512

@@ -69,7 +69,7 @@ func startServer(t *testing.T, name, address string) *server {
 func (s *server) serve() *server {
 	go func() {
 		defer close(s.done)
-		buf := make([]byte, udp.MaxPayload)
+		buf := make([]byte, udp.MaxDatagram)
 		for {
 			n, from, err := s.conn.ReadFromUDPAddrPort(buf)
 			if errors.Is(err, net.ErrClosed) {
@@ -191,7 +191,9 @@ type setup struct {
 	whenDown rotation.WhenDown
 	idle     time.Duration // default a minute
 	sessions int           // default 10,000
+	rate     int           // of each client; default no limit
 	drain    time.Duration // default 50 ms
+	stopped  bool          // before it runs
 	prepare  func(servers []*server)
 	// beforeRun is called when the relay is open and does not run yet.
 	beforeRun func(*rig)
@@ -218,7 +220,7 @@ func (open opener) start(t *testing.T, s setup) *rig {
 	}
 	relay, err := open(t.Context(), Config{
 		Listen: or(s.listen, "127.0.0.1:0"), SessionIdle: or(s.idle, time.Minute), MaxSessions: or(s.sessions, 10_000),
-		Drain: or(s.drain, 50*time.Millisecond), Rotation: r.rotation, Ledger: r.ledger, Backends: r.backends,
+		ClientRate: s.rate, Drain: or(s.drain, 50*time.Millisecond), Rotation: r.rotation, Ledger: r.ledger, Backends: r.backends,
 	})
 	if err != nil && strings.Contains(s.listen, "::") {
 		t.Skipf("no relay on %s here: %v", s.listen, err)
@@ -231,6 +233,9 @@ func (open opener) start(t *testing.T, s setup) *rig {
 		s.beforeRun(r)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	if s.stopped {
+		cancel()
+	}
 	ran := make(chan error, 1)
 	go func() { ran <- relay.Run(ctx) }()
 	r.stop = sync.OnceValue(func() error {
@@ -317,7 +322,7 @@ func (c *client) send(payload []byte) {
 func (c *client) hear(wait time.Duration) (string, bool) {
 	c.t.Helper()
 	c.conn.SetReadDeadline(time.Now().Add(wait))
-	buf := make([]byte, udp.MaxPayload)
+	buf := make([]byte, udp.MaxDatagram)
 	n, err := c.conn.Read(buf)
 	return string(buf[:n]), err == nil
 }
