@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -79,41 +80,27 @@ type balancer struct {
 }
 
 // open opens everything and starts nothing, or opens nothing.
-func open(ctx context.Context, cfg *config, log *slog.Logger) (_ *balancer, err error) {
+func open(ctx context.Context, cfg *config, log *slog.Logger) (*balancer, error) {
 	b := &balancer{
 		cfg: cfg, log: log,
 		rotation: rotation.New(len(cfg.Backends), cfg.WhenDown),
 		ledger:   ledger.New(cfg.names(), cfg.AnswerTimeout, time.Now()),
 	}
-	b.backends, err = backend.Resolve(ctx, backend.Config{
+	b.backends = backend.New(backend.Config{
 		Servers: cfg.Backends, ResolveInterval: cfg.ResolveInterval,
 		Probe: backend.Probe{
 			Payload: cfg.Probe, Interval: cfg.ProbeInterval, Timeout: cfg.ProbeTimeout,
 			Rise: cfg.ProbeRise, Fall: cfg.ProbeFall,
 		},
-		Rotation: b.rotation, Ledger: b.ledger,
+		Rotation: b.rotation, Ledger: b.ledger, Itself: b.isItself,
 	})
-	if err != nil {
+	if err := b.listen(ctx); err != nil {
+		b.close()
 		return nil, err
 	}
-	b.relay, err = relay.Open(ctx, relay.Config{
-		Listen: string(cfg.Listen), SessionIdle: cfg.SessionIdle, MaxSessions: cfg.MaxSessions, Drain: cfg.Drain,
-		DataPath: cfg.DataPath, Workers: cfg.Workers,
-		Rotation: b.rotation, Ledger: b.ledger, Backends: b.backends,
-	})
-	if err != nil {
-		return nil, app.Problem{Name: "BALANCER_LISTEN", Value: string(cfg.Listen), Want: fmt.Sprintf("an address that is free here (%v)", err)}
-	}
-	if err := b.refuseItself(); err != nil {
-		b.relay.Close()
+	if err := b.backends.Resolve(ctx); err != nil {
+		b.close()
 		return nil, err
-	}
-	if cfg.HTTP != "" {
-		b.page, err = web.Listen(ctx, string(cfg.HTTP))
-		if err != nil {
-			b.relay.Close()
-			return nil, app.Problem{Name: "BALANCER_HTTP", Value: string(cfg.HTTP), Want: fmt.Sprintf("an address that is free here, or empty for no page (%v)", err)}
-		}
 	}
 	if cfg.StateFile != "" {
 		b.resume()
@@ -121,39 +108,55 @@ func open(ctx context.Context, cfg *config, log *slog.Logger) (_ *balancer, err 
 	return b, nil
 }
 
-// refuseItself finds a backend that is the balancer's own listener: one
-// datagram would go round in circles through ever new sessions.
-func (b *balancer) refuseItself() error {
-	listen := b.relay.Addr()
-	local, _ := net.InterfaceAddrs() // without them only the plain cases are found
-	for i, server := range b.cfg.Backends {
-		addr := b.backends.Addr(i)
-		itself := addr.Addr() == listen.Addr()
-		if listen.Addr().IsUnspecified() {
-			itself = addr.Addr().IsLoopback() || slices.ContainsFunc(local, func(a net.Addr) bool {
-				own, ok := a.(*net.IPNet)
-				return ok && own.IP.Equal(addr.Addr().AsSlice())
-			})
+// listen opens the clients' port and the page's.
+func (b *balancer) listen(ctx context.Context) error {
+	var problems app.Problems
+	var err error
+	b.relay, err = relay.Open(ctx, relay.Config{
+		Listen: string(b.cfg.Listen), SessionIdle: b.cfg.SessionIdle, MaxSessions: b.cfg.MaxSessions, ClientRate: b.cfg.ClientRate, Drain: b.cfg.Drain,
+		DataPath: b.cfg.DataPath, Workers: b.cfg.Workers,
+		Rotation: b.rotation, Ledger: b.ledger, Backends: b.backends,
+	})
+	if err != nil {
+		problems = append(problems, app.Problem{Name: "BALANCER_LISTEN", Value: string(b.cfg.Listen), Want: fmt.Sprintf("an address that is free here (%v)", err)})
+	}
+	if b.cfg.HTTP != "" {
+		b.page, err = web.Listen(ctx, string(b.cfg.HTTP))
+		if err != nil {
+			problems = append(problems, app.Problem{Name: "BALANCER_HTTP", Value: string(b.cfg.HTTP), Want: fmt.Sprintf("an address that is free here, or empty for no page (%v)", err)})
 		}
-		if itself && addr.Port() == listen.Port() {
-			return app.Problem{Name: "BALANCER_BACKENDS", Value: server.String(), Want: "another address than the balancer's own, BALANCER_LISTEN"}
-		}
+	}
+	if len(problems) > 0 {
+		return problems
 	}
 	return nil
 }
 
-// resume goes on where the state file says.
-func (b *balancer) resume() {
-	store, cursor, err := state.Open(b.cfg.StateFile, b.cfg.names())
-	if err != nil {
-		b.log.Warn(err.Error())
+// close closes what open has opened, for a balancer that is not going to serve.
+func (b *balancer) close() {
+	if b.relay != nil {
+		b.relay.Close()
 	}
-	b.state = store
-	b.rotation.Resume(cursor.Number, cursor.Next)
-	b.ledger.Resume(cursor.Number)
-	if cursor.Number > 0 {
-		b.log.Info(fmt.Sprintf("going on after turn %d of an earlier run: the next is %s's", cursor.Number, b.cfg.names()[cursor.Next]))
+	if b.page != nil {
+		b.page.Close()
 	}
+}
+
+// isItself says whether an address is the balancer's own listener's: one
+// datagram would go round in circles from there through ever new sessions.
+func (b *balancer) isItself(addr netip.AddrPort) bool {
+	listen := b.relay.Addr()
+	if addr.Port() != listen.Port() {
+		return false
+	}
+	if !listen.Addr().IsUnspecified() {
+		return addr.Addr() == listen.Addr()
+	}
+	local, _ := net.InterfaceAddrs() // without them only the plain cases are found
+	return addr.Addr().IsLoopback() || slices.ContainsFunc(local, func(a net.Addr) bool {
+		own, ok := a.(*net.IPNet)
+		return ok && own.IP.Equal(addr.Addr().AsSlice())
+	})
 }
 
 // serve runs until the context ends or the data path dies.
@@ -192,26 +195,6 @@ func (b *balancer) serve(ctx context.Context) error {
 	return err
 }
 
-// keepState saves the rotation's place once a second and at the end.
-func (b *balancer) keepState(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	failed := false
-	for done := false; !done; {
-		select {
-		case <-ctx.Done():
-			done = true
-		case <-tick.C:
-		}
-		number, next := b.rotation.Cursor()
-		err := b.state.Save(state.Cursor{Number: number, Next: next})
-		if err != nil && !failed {
-			b.log.Warn(err.Error())
-		}
-		failed = err != nil
-	}
-}
-
 // announce says where everything is. Programs that start a balancer on free
 // ports read the attributes.
 func (b *balancer) announce() {
@@ -227,7 +210,11 @@ func (b *balancer) announce() {
 		b.log.Info(fmt.Sprintf("receive buffer: %d KiB granted of %d KiB asked for; the system's limit is net.core.rmem_max", granted>>10, asked>>10))
 	}
 	for i, s := range b.cfg.Backends {
-		b.log.Info(fmt.Sprintf("turn %d: %s at %v", i+1, s.Name, b.backends.Addr(i)), "server", s.Name, "addr", b.backends.Addr(i).String())
+		if addr := b.backends.Addr(i); addr.IsValid() {
+			b.log.Info(fmt.Sprintf("turn %d: %s at %v", i+1, s.Name, addr), "server", s.Name, "addr", addr.String())
+		} else {
+			b.log.Info(fmt.Sprintf("turn %d: %s, once %s resolves", i+1, s.Name, s.Host), "server", s.Name)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -26,37 +27,56 @@ import (
 	"udplab/services/kit/app"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// roles is what a test may start this program again as, by the name that
+// roleVariable then has.
+var roles = map[string]func(){}
+
+const roleVariable = "UDPLAB_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	if play := roles[os.Getenv(roleVariable)]; play != nil {
+		play()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience is how long a test waits for what must come.
 const patience = 10 * time.Second
 
-// startServers starts servers on loopback that answer in upper case with
-// their names, and returns them as BALANCER_BACKENDS has them.
+// startServers starts servers on loopback and returns them as
+// BALANCER_BACKENDS has them.
 func startServers(t *testing.T, names ...string) string {
 	t.Helper()
 	var list []string
-	var serving sync.WaitGroup
-	t.Cleanup(serving.Wait)
 	for _, name := range names {
-		conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		serving.Go(func() {
-			buf := make([]byte, 65536)
-			for {
-				n, from, err := conn.ReadFrom(buf)
-				if err != nil {
-					return
-				}
-				conn.WriteTo(append(bytes.ToUpper(buf[:n]), " "+name...), from)
-			}
-		})
-		list = append(list, name+"="+conn.LocalAddr().String())
+		_, addr := startServer(t, name, "127.0.0.1:0")
+		list = append(list, name+"="+addr)
 	}
 	return strings.Join(list, ",")
+}
+
+// startServer starts a server that answers in upper case with its name.
+func startServer(t *testing.T, name, listen string) (stop func(), addr string) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		buf := make([]byte, 65536)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			conn.WriteTo(append(bytes.ToUpper(buf[:n]), " "+name...), from)
+		}
+	})
+	stop = func() { conn.Close(); serving.Wait() }
+	t.Cleanup(stop)
+	return stop, conn.LocalAddr().String()
 }
 
 // line is one line of the log.
@@ -222,6 +242,63 @@ func get(t *testing.T, url string) string {
 	return string(text)
 }
 
+func TestWhatHappensToAServerIsSeenEverywhere(t *testing.T) {
+	stop, addr := startServer(t, "server2", "127.0.0.1:0")
+	r := start(t, "BALANCER_BACKENDS="+startServers(t, "server1")+",server2="+addr, "BALANCER_PROBE=healthcheck",
+		"BALANCER_PROBE_INTERVAL=20ms", "BALANCER_PROBE_TIMEOUT=10s") // so that nothing but a refusal takes it down
+	seen := func(logged string, metrics ...string) {
+		t.Helper()
+		for l := r.next(); l.text("msg") != logged; l = r.next() {
+		}
+		text := get(t, r.page+"/metrics")
+		for _, want := range metrics {
+			if !strings.Contains(text, want+"\n") {
+				t.Errorf("/metrics has no %s", want)
+			}
+		}
+	}
+	stop()
+	seen("server2 down: connection refused; its turns go to the next server",
+		`balancer_backend_up{backend="server2"} 0`, `balancer_backend_transitions_total{backend="server2",to="down"} 1`)
+	if status := get(t, r.page+"/api/status"); !strings.Contains(status, `"reason": "connection refused"`) {
+		t.Errorf("/api/status: %s", status)
+	}
+	if hello := firstEvent(t, r.page); !strings.Contains(hello, `server2 is down: connection refused; its turns go to the next server`) {
+		t.Errorf("/events: %s", hello)
+	}
+	startServer(t, "server2", addr)
+	seen("server2 up",
+		`balancer_backend_up{backend="server2"} 1`, `balancer_backend_transitions_total{backend="server2",to="up"} 1`)
+	if hello := firstEvent(t, r.page); !strings.Contains(hello, `server2 is up and has its turns again`) {
+		t.Errorf("/events: %s", hello)
+	}
+	r.end()
+}
+
+// firstEvent is the line that says how things are to one who comes to watch.
+func firstEvent(t *testing.T, page string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, page+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := http.Transport{DisableKeepAlives: true}
+	answer, err := direct.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	for lines := bufio.NewReader(answer.Body); ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, ok := strings.CutPrefix(line, "data: "); ok {
+			return data
+		}
+	}
+}
+
 func TestTheRotationGoesOnOverRestarts(t *testing.T) {
 	servers := startServers(t, "server1", "server2", "server3")
 	path := filepath.Join(t.TempDir(), "turns")
@@ -264,9 +341,51 @@ func TestAStopDuringTheStartIsNoError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out bytes.Buffer
-	err := run(ctx, nil, []string{"BALANCER_LISTEN=127.0.0.1:0", "BALANCER_HTTP=127.0.0.1:0", "BALANCER_BACKENDS=no..such:1"}, &out)
+	err := run(ctx, nil, []string{"BALANCER_LISTEN=127.0.0.1:0", "BALANCER_HTTP=127.0.0.1:0", "BALANCER_BACKENDS=nobody.invalid:1"}, &out)
 	if err != nil || out.Len() > 0 {
 		t.Errorf("returned %v and printed %s", err, &out)
+	}
+}
+
+func TestAServerWhoseNameDoesNotResolveIsDownAndTheOthersServe(t *testing.T) {
+	t.Parallel() // the start waits for it
+	servers := strings.Split(startServers(t, "server1", "server3"), ",")
+	r := start(t, "BALANCER_BACKENDS="+servers[0]+",server2=nobody.invalid:2527,"+servers[1])
+	want := []string{
+		"turn 1: server1 at " + strings.TrimPrefix(servers[0], "server1="),
+		"turn 2: server2, once nobody.invalid resolves",
+		"turn 3: server3 at " + strings.TrimPrefix(servers[1], "server3="),
+		"server2 down: its name does not resolve: ",
+	}
+	for _, said := range want {
+		if l := r.next(); !strings.HasPrefix(l.text("msg"), said) || strings.Contains(fmt.Sprint(l), "invalid AddrPort") {
+			t.Errorf("it says %v, want %q", l, said)
+		}
+	}
+	if order := r.ping(5); order != "13131" {
+		t.Errorf("answered by %s", order)
+	}
+	if got := get(t, r.page+"/readyz"); got != "ready\n" {
+		t.Errorf("/readyz: %s", got)
+	}
+	if got := get(t, r.page+"/api/status"); !strings.Contains(got, `"reason": "its name does not resolve: `) || !strings.Contains(got, `"addr": null`) {
+		t.Errorf("/api/status: %s", got)
+	}
+	r.end()
+}
+
+func TestABalancerWhoseServersAllDoNotResolveIsAliveAndNotReady(t *testing.T) {
+	t.Parallel() // the start waits for them
+	r := start(t, "BALANCER_BACKENDS=a=nobody.invalid:1,b=nobody.invalid:2")
+	if got := get(t, r.page+"/healthz"); got != "alive\n" {
+		t.Errorf("/healthz: %s", got)
+	}
+	if got := get(t, r.page+"/readyz"); got != "no server is up\n" {
+		t.Errorf("/readyz: %s", got)
+	}
+	rest := r.end()
+	if last := rest[len(rest)-1].text("msg"); !strings.HasSuffix(last, "the next turn is nobody's: no server is up") {
+		t.Errorf("the last line is %q", last)
 	}
 }
 
@@ -386,10 +505,31 @@ func TestABackendThatIsTheBalancerItselfIsRefused(t *testing.T) {
 	for _, listen := range []string{udp, ":" + port} {
 		var out bytes.Buffer
 		err := run(briefly(t), nil, []string{"BALANCER_LISTEN=" + listen, "BALANCER_HTTP=", "BALANCER_BACKENDS=a=127.0.0.1:9,b=" + udp}, &out)
-		want := `BALANCER_BACKENDS="b=` + udp + `": want another address`
-		if err == nil || app.ExitCode(err) != 2 || !strings.HasPrefix(err.Error(), want) || out.Len() > 0 {
+		want := fmt.Sprintf(`BALANCER_BACKENDS="b=%s": want another address than %[1]s, the balancer's own (BALANCER_LISTEN)`, udp)
+		if err == nil || app.ExitCode(err) != 2 || err.Error() != want || out.Len() > 0 {
 			t.Errorf("listening on %s: error %v, stdout %s", listen, err, &out)
 		}
+	}
+}
+
+func TestBothPortsInUseAreToldAtOnce(t *testing.T) {
+	u, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	err = run(briefly(t), nil, []string{"BALANCER_LISTEN=" + u.LocalAddr().String(), "BALANCER_HTTP=" + l.Addr().String()}, io.Discard)
+	if err == nil || app.ExitCode(err) != 2 {
+		t.Fatalf("error %v, exit code %d", err, app.ExitCode(err))
+	}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "BALANCER_LISTEN=") || !strings.HasPrefix(lines[1], "BALANCER_HTTP=") {
+		t.Errorf("%q", lines)
 	}
 }
 

@@ -2,22 +2,21 @@
 //
 // The file says how many turns there have been and who had the last one, by
 // name, so that a changed list of backends is understood. It is replaced as a
-// whole (write, fsync, rename), so it is never half of anything; and a file
-// that is not ours is never overwritten.
+// whole (disk.go), so it is never half of anything; and a file that is not ours
+// is never overwritten.
 package state
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // format is the first field of every file of ours; what begins otherwise is
@@ -38,6 +37,7 @@ type file struct {
 	Turns    uint64   `json:"turns"`    // how many there have been
 	Last     string   `json:"last"`     // who had the last one; empty: nobody yet
 	Backends []string `json:"backends"` // in turn order
+	Ended    bool     `json:"ended"`    // the run came to its end, so no turn is missing
 }
 
 // Cursor is a place in the rotation: the number of the next turn, and which
@@ -49,33 +49,48 @@ type Cursor struct {
 
 // Store is the file at a path, for backends of these names.
 type Store struct {
-	path  string
-	names []string
-	saved []byte // what the file holds
+	path   string
+	names  []string
+	disk   disk
+	saved  []byte // what the file holds
+	behind bool
 }
 
 // Open reads the file and returns where to go on. A file that does not exist
 // yet is the beginning. One that cannot be used is the beginning too, with an
 // error of one line that says why; the store may then be nil: nothing is to be
-// saved.
+// saved. A symbolic link is followed.
 func Open(path string, names []string) (*Store, Cursor, error) {
-	s := &Store{path: path, names: names}
-	content, err := read(path)
+	return open(&Store{path: target(path), names: names, disk: system}, path)
+}
+
+// open is Open for a store of any disk; path is what the user called it.
+func open(s *Store, path string) (*Store, Cursor, error) {
+	content, err := read(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s.writable(Cursor{}, nil)
+		return s.begin(Cursor{}, nil)
 	}
+	first := s.names[0]
 	if err != nil {
-		return nil, Cursor{}, fmt.Errorf("state file: %w; turns start from %s and are not kept", err, names[0])
+		if why := (*fs.PathError)(nil); errors.As(err, &why) {
+			err = why.Err
+		}
+		return nil, Cursor{}, fmt.Errorf("state file %s cannot be read: %w; turns start from %s and are not kept", path, err, first)
 	}
 	f, err := parse(content)
 	switch {
 	case errors.Is(err, errForeign):
-		return nil, Cursor{}, fmt.Errorf("state file %s is not ours and is left alone; turns start from %s and are not kept", path, names[0])
+		return nil, Cursor{}, fmt.Errorf("state file %s is not ours and is left alone; turns start from %s and are not kept", path, first)
 	case err != nil:
-		return s.writable(Cursor{}, fmt.Errorf("state file %s is damaged; turns start from %s", path, names[0]))
+		return s.begin(Cursor{}, fmt.Errorf("state file %s is damaged; turns start from %s", path, first))
 	}
-	return s.writable(f.resume(names))
+	s.behind = f.Turns > 0 && !f.Ended
+	return s.begin(f.resume(s.names))
 }
+
+// Behind says whether the run before was killed or lost its power, so that the
+// turns it had after its last Save are missing.
+func (s *Store) Behind() bool { return s.behind }
 
 // read reads a regular file. Anything else, such as a device or a pipe, would
 // block the start or be replaced by a file.
@@ -85,7 +100,7 @@ func read(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
+		return nil, errors.New("it is not a regular file")
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -129,16 +144,21 @@ func (f file) plausible() bool {
 	return f.Turns <= maxTurns && slices.Contains(f.Backends, f.Last)
 }
 
-// writable tries to write the cursor back, so that a place where nothing can
-// be kept is known at the start.
-func (s *Store) writable(c Cursor, warning error) (*Store, Cursor, error) {
-	if err := s.Save(c); err != nil {
-		if warning != nil {
-			err = fmt.Errorf("%w; %w", warning, err)
-		}
-		return nil, c, fmt.Errorf("%w; turns are not kept", err)
+// begin writes the cursor back, so that the file says that a run is under way,
+// and a place where nothing can be kept is known at the start. Of the reasons
+// why it cannot be written only a full disk may pass: then the store tries
+// again.
+func (s *Store) begin(c Cursor, warning error) (*Store, Cursor, error) {
+	err := s.Save(c)
+	switch {
+	case err == nil:
+		return s, c, warning
+	case !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT):
+		return nil, Cursor{}, fmt.Errorf("%w; turns start from %s and are not kept", err, s.names[0])
+	case warning != nil:
+		err = fmt.Errorf("%w; %w", warning, err)
 	}
-	return s, c, warning
+	return s, c, fmt.Errorf("%w; turns are not kept until there is room", err)
 }
 
 // resume finds the place in today's list of backends, and says if the list is
@@ -173,8 +193,13 @@ func (f file) next(names []string) int {
 
 // Save replaces the file, unless it says the same already. It is for one
 // goroutine at a time.
-func (s *Store) Save(c Cursor) error {
-	f := file{Format: format, Turns: c.Number, Backends: s.names}
+func (s *Store) Save(c Cursor) error { return s.save(c, false) }
+
+// End is the last Save of a run.
+func (s *Store) End(c Cursor) error { return s.save(c, true) }
+
+func (s *Store) save(c Cursor, ended bool) error {
+	f := file{Format: format, Turns: c.Number, Backends: s.names, Ended: ended}
 	if c.Number > 0 {
 		f.Last = s.names[(c.Next+len(s.names)-1)%len(s.names)]
 	}
@@ -185,49 +210,9 @@ func (s *Store) Save(c Cursor) error {
 	if bytes.Equal(content, s.saved) {
 		return nil
 	}
-	if err := replace(s.path, append(content, '\n')); err != nil {
+	if err := s.disk.replace(s.path, append(content, '\n')); err != nil {
 		return fmt.Errorf("state file %s cannot be written: %w", s.path, err)
 	}
 	s.saved = content
 	return nil
-}
-
-// replace puts content in the place of path as a whole, so that path holds the
-// old content or the new, also after a power cut.
-func replace(path string, content []byte) error {
-	beside, err := writeBeside(path, content)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(beside, path); err != nil {
-		os.Remove(beside)
-		return err
-	}
-	syncDirectory(filepath.Dir(path))
-	return nil
-}
-
-// writeBeside writes content to a new hidden file in the directory of path and
-// returns its name; after an error there is no such file. Nobody ever reads
-// one that a kill left behind.
-func writeBeside(path string, content []byte) (string, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(content)
-	if err = cmp.Or(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		os.Remove(f.Name())
-		return "", err
-	}
-	return f.Name(), nil
-}
-
-// syncDirectory makes the rename itself last. Not every system lets a
-// directory be synced, and the content is safe without.
-func syncDirectory(path string) {
-	if d, err := os.Open(path); err == nil {
-		_ = d.Sync()
-		d.Close()
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -62,7 +63,7 @@ func TestAMissingFileIsTheBeginningAndIsMade(t *testing.T) {
 	if s == nil || err != nil || c != (Cursor{}) {
 		t.Fatalf("store %v, cursor %+v, error %v", s, c, err)
 	}
-	want := `{"format":"udplab-turns-1","turns":0,"last":"","backends":["server1","server2","server3"]}` + "\n"
+	want := `{"format":"udplab-turns-1","turns":0,"last":"","backends":["server1","server2","server3"],"ended":false}` + "\n"
 	if got := contentOf(t, path); got != want {
 		t.Errorf("the file holds %s want %s", got, want)
 	}
@@ -245,17 +246,95 @@ func TestAPlaceWhereNothingCanBeKeptIsKnownAtTheStart(t *testing.T) {
 	}
 }
 
-func TestADamagedFileWhereNothingCanBeKeptIsOneWarning(t *testing.T) {
-	store := &Store{path: filepath.Join(t.TempDir(), "none", "turns"), names: three}
-	s, _, err := store.writable(Cursor{}, errDamaged)
-	if s != nil || err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), errDamaged.Error()) {
-		t.Errorf("store %v, error %v", s, err)
+func TestAFileOfOursThatCannotBeWrittenIsAStartFromTheFirst(t *testing.T) {
+	path := at(t, written(t, three, Cursor{17, 2}))
+	full := system
+	full.create = func(string, string) (writable, error) {
+		return nil, &fs.PathError{Op: "open", Path: "/there", Err: fs.ErrPermission}
+	}
+	s, c, err := open(&Store{path: path, names: three, disk: full}, path)
+	want := "state file " + path + " cannot be written: open /there: permission denied; turns start from server1 and are not kept"
+	if s != nil || c != (Cursor{}) || err == nil || err.Error() != strings.Replace(want, "permission denied", fs.ErrPermission.Error(), 1) {
+		t.Errorf("store %v, cursor %+v, error %v", s, c, err)
+	}
+}
+
+func TestARunThatWasCutOffIsBehind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "turns")
+	reopen := func(name string, want Cursor, behind bool) *Store {
+		t.Helper()
+		s, c, err := Open(path, three)
+		if err != nil || c != want || s.Behind() != behind {
+			t.Fatalf("%s: cursor %+v, behind %v, error %v", name, c, s.Behind(), err)
+		}
+		return s
+	}
+	reopen("the first start", Cursor{}, false)
+	s := reopen("cut off before the first turn", Cursor{}, false)
+	s.Save(Cursor{5, 2})
+	reopen("cut off", Cursor{5, 2}, true).End(Cursor{6, 0})
+	reopen("came to its end", Cursor{6, 0}, false)
+	reopen("cut off without a turn, but nobody knows", Cursor{6, 0}, true).End(Cursor{6, 0})
+	reopen("came to its end without a turn", Cursor{6, 0}, false)
+}
+
+func TestALinkIsFollowed(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		make     func(dir string) // the link turns, to a file elsewhere/there
+		existing bool
+	}{
+		{"to a file", func(dir string) { os.Symlink(filepath.Join(dir, "elsewhere", "there"), filepath.Join(dir, "turns")) }, true},
+		{"to a file that is not yet", func(dir string) { os.Symlink(filepath.Join(dir, "elsewhere", "there"), filepath.Join(dir, "turns")) }, false},
+		{"to a link, both relative", func(dir string) {
+			os.Symlink(filepath.Join("elsewhere", "link"), filepath.Join(dir, "turns"))
+			os.Symlink("there", filepath.Join(dir, "elsewhere", "link"))
+		}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			os.Mkdir(filepath.Join(dir, "elsewhere"), 0o755)
+			tt.make(dir)
+			link, there := filepath.Join(dir, "turns"), filepath.Join(dir, "elsewhere", "there")
+			if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+				t.Skip("this system makes no symbolic links here")
+			}
+			want := Cursor{}
+			if tt.existing {
+				want = Cursor{17, 2}
+				os.WriteFile(there, []byte(written(t, three, want)), 0o644)
+			}
+			s, c, err := Open(link, three)
+			if err != nil || c != want {
+				t.Fatalf("cursor %+v, error %v", c, err)
+			}
+			if err := s.Save(Cursor{18, 0}); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(contentOf(t, there), `"turns":18`) {
+				t.Errorf("the file holds %s", contentOf(t, there))
+			}
+			if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+				t.Errorf("the link is no link any more: %v, %v", info, err)
+			}
+		})
+	}
+}
+
+func TestALinkToItselfIsAWarning(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "turns")
+	if err := os.Symlink(path, path); err != nil {
+		t.Skip(err)
+	}
+	s, c, err := Open(path, three)
+	if s != nil || c != (Cursor{}) || err == nil || !strings.Contains(err.Error(), "turns start from server1 and are not kept") {
+		t.Errorf("store %v, cursor %+v, error %v", s, c, err)
 	}
 }
 
 func TestAKillBeforeTheRenameLeavesTheOldFileInForce(t *testing.T) {
 	path := at(t, written(t, three, Cursor{17, 2}))
-	leftover, err := writeBeside(path, []byte(written(t, three, Cursor{99, 0})))
+	leftover, err := system.writeBeside(path, []byte(written(t, three, Cursor{99, 0})))
 	if err != nil { // and here comes the kill
 		t.Fatal(err)
 	}
