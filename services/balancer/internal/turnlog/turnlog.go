@@ -206,7 +206,10 @@ func (t *teller) tellEvents() {
 		case ledger.Moved:
 			line += " to " + e.Addr.String()
 		}
-		t.Log.Info(line, append(attrs, "addr", e.Addr.String())...)
+		if e.Addr.IsValid() {
+			attrs = append(attrs, "addr", e.Addr.String())
+		}
+		t.Log.Info(line, attrs...)
 	}
 }
 

@@ -262,6 +262,18 @@ func TestWhatHappensToServersIsTold(t *testing.T) {
 	}
 }
 
+func TestAServerThatNeverHadAnAddressIsToldWithoutOne(t *testing.T) {
+	s := newScene(t, "json", rotation.Skip)
+	s.ledger = ledger.New(names, time.Second, start)
+	s.teller.Ledger = s.ledger
+	s.ledger.BackendDown(start, 1, "its name does not resolve: no such host")
+	s.teller.tell(after(50 * time.Millisecond))
+	want := `"msg":"server2 down: its name does not resolve: no such host; its turns go to the next server","event":"down","server":"server2","reason":"its name does not resolve: no such host"}` + "\n"
+	if got := s.out.String(); !strings.HasSuffix(got, want) {
+		t.Errorf("told %s", got)
+	}
+}
+
 func TestEventsThatWereMissedAreSaid(t *testing.T) {
 	s := newScene(t, "pretty", rotation.Skip)
 	for range 200 {

@@ -125,6 +125,9 @@ func TestAPlaceIsFreeWhenItsReaderHasGone(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+	if _, _, err := server.feed.join(time.Now(), nil); err != errStopping {
+		t.Errorf("a feed that outlives its server: %v", err)
+	}
 }
 
 // One that reads nothing must not keep the balancer from stopping.
@@ -141,7 +144,11 @@ func TestTheServerStopsWhileAReaderDoesNotRead(t *testing.T) {
 	conn := dial(t, listener.Addr().String())
 	conn.(*net.TCPConn).SetReadBuffer(1)
 	io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	deadline := time.Now().Add(20 * time.Second)
 	for gone := false; !gone; { // until its buffers and its backlog are full
+		if time.Now().After(deadline) {
+			t.Fatal("it is still being waited for")
+		}
 		b.more(time.Now(), 60, "127.0.0.1:4001")
 		server.feed.look(time.Now())
 		server.feed.mu.Lock()

@@ -16,6 +16,7 @@ import (
 // How the ledger is told to those who watch.
 const (
 	frameEvery = 100 * time.Millisecond // so 10 frames a second at most
+	fastEvery  = 200 * time.Millisecond // when there are more turns than a frame can tell
 	idleEvery  = time.Second            // between looks while nobody watches
 	beatAfter  = time.Second            // without a frame
 	maxReaders = 64
@@ -181,6 +182,9 @@ func event(name string, id *uint64, data any) []byte {
 // makeFrame collects what is new; ok is false if nothing is, or nobody asks.
 func (f *feed) makeFrame(now time.Time) (next frame, ok bool) {
 	snapshot := f.cfg.Ledger.Snapshot(now)
+	if len(f.readers) > 0 && snapshot.Turns > f.told+tapeLength && now.Sub(f.last) < fastEvery {
+		return frame{}, false
+	}
 	news := f.lookForNews(now, snapshot)
 	if len(f.readers) == 0 {
 		return frame{}, false

@@ -159,7 +159,7 @@ func TestALaterFrameTellsWhatBecameOfATurn(t *testing.T) {
 	b.more(now.Add(1700*time.Millisecond), 1, "127.0.0.1:4002")
 	expect(now.Add(1700*time.Millisecond), "")
 	b.more(now.Add(1700*time.Millisecond), ledger.Size, "127.0.0.1:4002")
-	expect(now.Add(1800*time.Millisecond), "7 forgotten; ")
+	expect(now.Add(1900*time.Millisecond), "7 forgotten; ")
 }
 
 func TestAFastFrameHasTurnsInARowAndTheTrueCount(t *testing.T) {
@@ -170,6 +170,10 @@ func TestAFastFrameHasTurnsInARowAndTheTrueCount(t *testing.T) {
 	r.take(t)
 	b.more(now, 500, "127.0.0.1:4001")
 	b.feed.look(now.Add(frameEvery))
+	if frames := r.take(t); frames != nil {
+		t.Errorf("%d frames, though nobody can follow", len(frames))
+	}
+	b.feed.look(now.Add(fastEvery))
 	frame := r.one(t)
 	if frame.Count != 500 || len(frame.Turns) != tapeLength || frame.numbers() == "gaps" || frame.id != "503" {
 		t.Errorf("%d turns, %d told: %s", frame.Count, len(frame.Turns), frame.numbers())

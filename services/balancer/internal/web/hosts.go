@@ -21,9 +21,9 @@ func (h *Hosts) UnmarshalText(text []byte) error {
 		entry = strings.ToLower(strings.TrimSpace(entry))
 		addr, err := netip.ParseAddr(strings.Trim(entry, "[]"))
 		switch {
-		case err == nil && addr.Is6():
+		case err == nil && addr.Is6() && addr.Zone() == "":
 			entry = "[" + addr.String() + "]"
-		case entry == "" || strings.ContainsAny(entry, ":/[]* \t"):
+		case entry == "" || strings.ContainsFunc(entry, neverInAName):
 			return app.Problem{Value: entry, Want: "names without ports, such as localhost,127.0.0.1,[::1]"}
 		}
 		hosts = append(hosts, entry)
@@ -32,15 +32,26 @@ func (h *Hosts) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// neverInAName is what a host's name does not have in a request: a browser
+// writes other letters in ASCII, as xn--….
+func neverInAName(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+}
+
 // Allow says whether a request with this Host header may come in, whatever its
 // port.
 func (h Hosts) Allow(header string) bool {
-	host := header
-	if name, _, err := net.SplitHostPort(header); err == nil {
-		host = name
+	host, _, err := net.SplitHostPort(header)
+	if err != nil {
+		host, _, err = net.SplitHostPort(header + ":80") // it names no port
 	}
-	if addr, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil && addr.Is6() {
+	addr, notAddr := netip.ParseAddr(host)
+	six := notAddr == nil && addr.Is6()
+	if err != nil || six != strings.HasPrefix(header, "[") {
+		return false
+	}
+	if six {
 		host = "[" + addr.String() + "]"
 	}
-	return host != "" && slices.Contains(h, strings.ToLower(host))
+	return slices.Contains(h, strings.ToLower(host))
 }

@@ -204,16 +204,17 @@ func BenchmarkScrape(b *testing.B) {
 func BenchmarkFrame(b *testing.B) {
 	for _, turns := range []int{1, 60, 1000} {
 		b.Run(fmt.Sprintf("turns=%d", turns), func(b *testing.B) {
-			lab := newBalancer("server1", "server2", "server3")
-			r, _, err := lab.feed.join(time.Now(), nil)
+			lab, now := newBalancer("server1", "server2", "server3"), time.Now()
+			r, _, err := lab.feed.join(now, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
 			for b.Loop() {
 				b.StopTimer()
-				lab.more(time.Now(), turns, "127.0.0.1:4001")
+				now = now.Add(fastEvery)
+				lab.more(now, turns, "127.0.0.1:4001")
 				b.StartTimer()
-				lab.feed.look(time.Now())
+				lab.feed.look(now)
 				<-r.frames
 			}
 		})

@@ -37,7 +37,9 @@ var dropReasons = map[ledger.Fate]string{
 	ledger.SendFailed:   "the system would not send it",
 	ledger.NoBackend:    "no server is up",
 	ledger.SessionLimit: "too many clients at once",
-	ledger.Loop:         "it came from a server’s own address",
+	ledger.ClientRate:   "its client sends more than it may",
+	ledger.PortZero:     "its source port is 0, where nobody can be answered",
+	ledger.Loop:         "it came from a server’s own address or from ours",
 	ledger.Shutdown:     "the balancer was stopping",
 	ledger.Stranger:     "it came to a client’s port from an address that is no server’s",
 }

@@ -83,7 +83,9 @@ func (b *balancer) down(i int, reason string) {
 
 // ask asks the handler and returns its answer.
 func (b *balancer) ask(method, host, path string) *httptest.ResponseRecorder {
-	request := httptest.NewRequest(method, path, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // /events has no end
+	defer cancel()
+	request := httptest.NewRequestWithContext(ctx, method, path, nil)
 	request.Host = host
 	answer := httptest.NewRecorder()
 	handler(b.Config, b.feed).ServeHTTP(answer, request)
@@ -207,6 +209,7 @@ func TestOnlyAllowedHostsAreAnswered(t *testing.T) {
 		{"", false}, {":8080", false}, {"evil.example", false}, {"evil.example:8080", false}, {"EVIL.EXAMPLE", false},
 		{"localhost.evil.example", false}, {"evil.example:localhost", false}, {"localhost@evil.example", false},
 		{"127.0.0.2:8080", false}, {"[::2]:8080", false}, {"[::ffff:127.0.0.1]", false},
+		{"::1", false}, {"[::1", false}, {"::1]", false}, {"[[::1]]", false}, {"[localhost]", false}, {"[]", false},
 	}
 	b := newBalancer("server1")
 	for _, test := range tests {
@@ -245,6 +248,8 @@ func TestHostsAreNamesWithoutPorts(t *testing.T) {
 		"*":                    "*",
 		"a b":                  "a b",
 		"localhost,[::1]:8080": "[::1]:8080",
+		"lab,größe":            "größe",
+		"[fe80::1%eth0]":       "[fe80::1%eth0]",
 	} {
 		got := Hosts{"before"}
 		err := got.UnmarshalText([]byte(text))

@@ -4,7 +4,7 @@
 export const TAPE = 60; // turns that the tape shows
 export const MINUTE = 60_000;
 const SHOWN_PER_SECOND = 30; // datagrams that are shown one by one
-const SHOWN_PER_FRAME = 3; // of them, when there are more
+const SHOWN_PER_FRAME = 6; // of them, when there are more: frames come five times a second then
 const KNOWN_CLIENTS = 200;
 const KNOWN_TURNS = 1000;
 

@@ -8,6 +8,7 @@ const WAY = 750; // ms that a dot takes from a client to a server
 const GONE = 1500; // ms that a lost one can be seen
 const STILL = 900; // ms that a dot can be seen that does not move
 const FORGET = 30_000; // ms until a dot is given up of which nothing is heard
+const APART = 33; // ms between dots at least
 const CLIENTS = 3; // that have a card
 const ENTER = 0.4; // share of its way at which a dot enters the balancer
 const LEAVE = 0.6; // and leaves it
@@ -104,10 +105,11 @@ export class Picture {
   show(turns) {
     if (document.hidden) return;
     const first = turns.length ? Date.parse(turns[0].at) : 0;
-    for (const turn of turns) {
-      const after = Math.min(Date.parse(turn.at) - first, 300); // keep them apart as they were
+    turns.forEach((turn, i) => {
+      // As far apart as they were, and no closer than can be told apart.
+      const after = Math.max(Math.min(Date.parse(turn.at) - first, 300), i * APART);
       this.#add(turn, "out", this.#clock + after);
-    }
+    });
   }
 
   // change tells what became of turns that are shown; a late answer comes back
