@@ -20,6 +20,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asClient) != "" {
+		main()
+	}
 	time.Local = time.UTC
 	// The runtime's signal loop starts with the first use and never ends, so
 	// it must not start in a synctest bubble.
@@ -27,6 +30,9 @@ func TestMain(m *testing.M) {
 	stop()
 	goleak.VerifyTestMain(m)
 }
+
+// asClient is a variable that makes this test's binary the client itself.
+const asClient = "UDPLAB_TEST_AS_CLIENT"
 
 // lab stands for everything behind the client's socket: it decides what comes
 // back for the n-th request of all runs, counted from 0. In a synctest bubble
@@ -112,14 +118,17 @@ type session struct {
 	args       string // split at spaces
 	environ    []string
 	stdin      string
-	terminal   bool
+	terminal   bool   // stdin, stdout and stderr are one
+	piped      string // but for this one of them
 	stdout     string
 	stderr     string
 	code       int
 	err        error
 	dial       dialer
+	batched    batchOpener
 	stdinPipe  io.Reader // instead of stdin
 	stderrPipe io.Writer // beside stderr
+	screen     io.Writer // beside stdout and stderr, as a terminal has both
 }
 
 // run starts the client and waits for its end.
@@ -128,8 +137,8 @@ func (s *session) run(ctx context.Context) *session {
 	p := program{
 		stdin: strings.NewReader(s.stdin), stdout: &stdout, stderr: &stderr,
 		args: strings.Fields(s.args), environ: s.environ,
-		isTerminal: func(any) bool { return s.terminal },
-		dial:       s.dial,
+		dial:    s.dial,
+		batched: s.batched,
 	}
 	if s.stdinPipe != nil {
 		p.stdin = s.stdinPipe
@@ -137,6 +146,11 @@ func (s *session) run(ctx context.Context) *session {
 	if s.stderrPipe != nil {
 		p.stderr = io.MultiWriter(&stderr, s.stderrPipe)
 	}
+	if s.screen != nil {
+		p.stdout, p.stderr = io.MultiWriter(&stdout, s.screen), io.MultiWriter(&stderr, s.screen)
+	}
+	files := map[string]any{"stdin": p.stdin, "stdout": p.stdout, "stderr": p.stderr}
+	p.isTerminal = func(file any) bool { return s.terminal && file != files[s.piped] }
 	s.err = p.run(ctx)
 	s.stdout, s.stderr, s.code = stdout.String(), stderr.String(), app.ExitCode(s.err)
 	return s
@@ -147,6 +161,18 @@ func inLab(t *testing.T, l *lab, s *session) *session {
 	t.Helper()
 	s.dial = l.dial
 	synctest.Test(t, func(t *testing.T) { s.run(t.Context()) })
+	return s
+}
+
+// inLabFor is inLab, with a Ctrl-C after a while.
+func inLabFor(t *testing.T, while time.Duration, l *lab, s *session) *session {
+	t.Helper()
+	s.dial = l.dial
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), while)
+		defer cancel()
+		s.run(ctx)
+	})
 	return s
 }
 

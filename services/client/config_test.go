@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"udplab/services/kit/app"
 )
@@ -36,6 +37,8 @@ func TestTheTarget(t *testing.T) {
 		{"IPv6", "::1 2526", nil, "[::1]:2526"},
 		{"IPv6 in brackets", "[::1] 2526", nil, "[::1]:2526"},
 		{"IPv6 in one word", "[::1]:2526", nil, "[::1]:2526"},
+		{"of a load", "load balancer 2526 -c 3", nil, "balancer:2526"},
+		{"of a load, by the variable", "load -c 3", []string{"CLIENT_TARGET=balancer:8888"}, "balancer:8888"},
 		{"of a question", "ask hello there", []string{"CLIENT_TARGET=balancer:8888"}, "balancer:8888"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -73,11 +76,25 @@ func TestBadInputIsOneClearLineAndExitCode2(t *testing.T) {
 		{"a bad variable", "", []string{"CLIENT_TARGET=balancer"}, `CLIENT_TARGET="balancer": want HOST PORT or HOST:PORT, with a port from 1 to 65535`},
 		{"a question without words", "ask -W 1", nil, `argument="": want a text to send`},
 		{"a question longer than a datagram", "ask " + strings.Repeat("a", 65508), nil, `argument="` + strings.Repeat("a", 64) + `…": want a text of at most 65507 bytes`},
+		{"a load that is to keep an order", "load --expect-cycle server1,server2", nil, `--expect-cycle="server1,server2": want it left out: of many datagrams under way nobody can tell the order; ping can`},
+		{"a load that is to keep the order of the variable", "load", []string{"CLIENT_EXPECT_CYCLE=server1, server2"}, `CLIENT_EXPECT_CYCLE="server1,server2": want it left out: of many datagrams under way nobody can tell the order; ping can`},
+		{"a load with an interval", "load -i 1s", nil, `--interval="1s": want --rate: a load waits for no single answer`},
+		{"pings with a window", "--window 8 b:1", nil, `--window="8": want load in front of it: only a load has more than one under way`},
+		{"pings with a rate", "ping --rate 8 b:1", nil, `--rate="8": want load in front of it; pings have --interval`},
+		{"pings for a while", "--duration 8s b:1", nil, `--duration="8s": want load in front of it; pings have --count`},
+		{"pings of several", "--clients 8 b:1", nil, `--clients="8": want load in front of it: pings come from one client`},
+		{"a question more than once", "ask -c 2 hello", nil, `--count="2": want no such flag: a question is asked once`},
+		{"a question with a window", "ask --window 2 hello", nil, `--window="2": want load in front of it: only a load has more than one under way`},
+		{"no window", "load --window 0", nil, `--window="0": want a whole number from 1 to 10000`},
+		{"no clients", "load --clients 0", nil, `--clients="0": want a whole number from 1 to 1000`},
+		{"a rate that nobody can keep", "load --rate 1000001", nil, `--rate="1000001": want a whole number from 0 to 1000000`},
+		{"a duration without sense", "load --duration long", nil, `--duration="long": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 0s up`},
+		{"a load of a name that does not exist", "load bad..name 8888", nil, `target bad..name:8888: lookup bad..name: no such host`},
 		{"a menu for programs", "menu --json", nil, `--json="true": want no menu: it is for people`},
 		{"a name that does not exist", "bad..name 8888", nil, `target bad..name:8888: lookup bad..name: no such host`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := (&session{args: tt.args, environ: tt.environ, dial: dial}).run(t.Context())
+			s := (&session{args: tt.args, environ: tt.environ, dial: dial, batched: openBatched}).run(t.Context())
 			if s.code != 2 || s.err.Error() != tt.want {
 				t.Errorf("exit code %d, said\n%v\nwant\n%s", s.code, s.err, tt.want)
 			}
@@ -97,10 +114,10 @@ func TestAVariableThatNothingReadsIsWarnedAbout(t *testing.T) {
 }
 
 func TestHelpListsWhatThereIs(t *testing.T) {
-	for _, args := range []string{"-h", "--help", "ask -h", "menu --help"} {
+	for _, args := range []string{"-h", "--help", "ask -h", "menu --help", "load -h"} {
 		s := (&session{args: args}).run(t.Context())
 		for _, want := range []string{
-			"client [flags] HOST PORT", "client menu", "client ask", "-c, --count", "-i, --interval", "-W, --timeout",
+			"client [flags] HOST PORT", "client menu", "client ask", "client load", "--window", "--rate", "--duration", "--clients", "-c, --count", "-i, --interval", "-W, --timeout",
 			"-s, --size", "-q, --quiet", "--json", "--max-loss", "--expect-cycle", "CLIENT_TARGET", "CLIENT_EPILOGUE",
 		} {
 			if !strings.Contains(s.stdout, want) {
@@ -110,6 +127,22 @@ func TestHelpListsWhatThereIs(t *testing.T) {
 		if s.code != 0 {
 			t.Errorf("%s: exit code %d", args, s.code)
 		}
+	}
+}
+
+func TestAnEmptyFlagTakesBackTheOrderOfTheVariable(t *testing.T) {
+	l := &lab{answer: roundRobin()}
+	s := inLab(t, l, &session{args: "load b:1 -c 3 --expect-cycle=", environ: []string{"CLIENT_EXPECT_CYCLE=server1,server2"}})
+	if s.code != 0 || len(l.requests) != 3 {
+		t.Errorf("exit code %d (%v) after %d requests", s.code, s.err, len(l.requests))
+	}
+}
+
+func TestALoadHasItsOwnUsualCount(t *testing.T) {
+	l := &lab{answer: after(100 * time.Millisecond)}
+	inLab(t, l, &session{args: "load b:1 --window 1", environ: []string{"CLIENT_COUNT=3"}})
+	if len(l.requests) != 50 { // as many as fit the usual 5 s
+		t.Errorf("%d requests", len(l.requests))
 	}
 }
 

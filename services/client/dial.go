@@ -18,28 +18,42 @@ import (
 type dialer func(ctx context.Context, target address) (io.ReadWriteCloser, netip.AddrPort, error)
 
 func dial(ctx context.Context, target address) (io.ReadWriteCloser, netip.AddrPort, error) {
-	conn, err := connect(ctx, target)
+	to, err := resolve(ctx, target)
 	if err != nil {
-		return nil, netip.AddrPort{}, app.CannotStart(fmt.Errorf("target %s: %w", target, err))
+		return nil, netip.AddrPort{}, err
+	}
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return nil, netip.AddrPort{}, cannotReach(target, err)
 	}
 	return conn, udp.Unmap(conn.RemoteAddr().(*net.UDPAddr).AddrPort()), nil
 }
 
-func connect(ctx context.Context, target address) (*net.UDPConn, error) {
+// resolve finds the target's address. Its error is one that app.ExitCode knows
+// as a reason not to start.
+func resolve(ctx context.Context, target address) (netip.AddrPort, error) {
 	host, portText, err := net.SplitHostPort(string(target))
 	if err != nil {
-		return nil, err
+		return netip.AddrPort{}, cannotReach(target, err)
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
 	if err != nil {
-		return nil, err
+		return netip.AddrPort{}, cannotReach(target, err)
 	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return nil, err
+		return netip.AddrPort{}, cannotReach(target, err)
 	}
-	to := netip.AddrPortFrom(preferIPv4(addrs), uint16(port))
-	return net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	return netip.AddrPortFrom(preferIPv4(addrs), uint16(port)), nil
+}
+
+// cannotReach marks an error about the target as a reason not to start; nil
+// stays nil.
+func cannotReach(target address, err error) error {
+	if err == nil {
+		return nil
+	}
+	return app.CannotStart(fmt.Errorf("target %s: %w", target, err))
 }
 
 // preferIPv4 chooses among the addresses of one name. The assignment's

@@ -50,6 +50,9 @@ type cameAgain struct {
 // strayed: a datagram from the target that answers no ping of this run.
 type strayed struct{ payload string }
 
+// progressed: how far it is, in one line that the next one may replace.
+type progressed struct{ line string }
+
 // asked: somebody wants to know how far it is.
 type asked struct{ results }
 
@@ -57,5 +60,22 @@ type asked struct{ results }
 type ended struct {
 	target address
 	results
+	exit int
+}
+
+// loadStarted: the sockets of a load are open, nothing is sent yet.
+type loadStarted struct {
+	target address
+	addr   netip.AddrPort
+	plan
+}
+
+// loadAsked: somebody wants to know how far the load is.
+type loadAsked struct{ loadResults }
+
+// loadEnded: the load is over, and the process or the menu has this exit code.
+type loadEnded struct {
+	target address
+	loadResults
 	exit int
 }

@@ -3,6 +3,8 @@ module udplab/services/client
 go 1.26.0
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
+	github.com/creack/pty v1.1.24
 	go.uber.org/goleak v1.3.0
 	golang.org/x/sys v0.49.0
 	udplab/services/kit v0.0.0

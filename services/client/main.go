@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"udplab/services/kit/app"
 )
@@ -22,7 +23,7 @@ func run(ctx context.Context) error {
 	return program{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		args: os.Args[1:], environ: os.Environ(),
-		isTerminal: app.IsTerminal, dial: dial,
+		isTerminal: app.IsTerminal, dial: dial, batched: openBatched,
 	}.run(ctx)
 }
 
@@ -34,6 +35,7 @@ type program struct {
 	environ        []string // as os.Environ gives it
 	isTerminal     func(file any) bool
 	dial           dialer
+	batched        batchOpener // nil: loads send one datagram per system call
 }
 
 // run does what the command line asks for. Its error says how the process is
@@ -42,12 +44,15 @@ func (p program) run(ctx context.Context) error {
 	command, args := p.command()
 	var cfg config
 	var words []string
-	from := app.Source{Prefix: "CLIENT_", Args: args, Environ: p.environ, Arguments: target}
-	if command == "ask" {
+	from := app.Source{Prefix: "CLIENT_", Args: args, Environ: p.environ, Refused: misplaced[command], Arguments: target}
+	switch command {
+	case "ask":
 		from.Arguments = func(args []string) (map[string]string, error) {
 			words = args
 			return nil, checkQuestion(args)
 		}
+	case "load":
+		from.Args = append(slices.Clone(loadDefaults), args...)
 	}
 	warnings, err := app.Load(&cfg, from)
 	for _, warning := range warnings {
@@ -65,6 +70,8 @@ func (p program) run(ctx context.Context) error {
 		return p.menu(ctx, cfg)
 	case command == "ask":
 		return p.ask(ctx, cfg, words)
+	case command == "load":
+		return p.load(ctx, cfg)
 	}
 	return p.ping(ctx, cfg)
 }
@@ -78,7 +85,7 @@ func (p program) command() (command string, args []string) {
 		return "ping", nil
 	}
 	switch p.args[0] {
-	case "ping", "ask", "menu":
+	case "ping", "ask", "load", "menu":
 		return p.args[0], p.args[1:]
 	}
 	return "ping", p.args

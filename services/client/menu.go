@@ -30,6 +30,8 @@ func options() []option {
 			"Does the same, but first asks how many, how far apart, and how long to wait for an answer", (*menu).myWay},
 		{"4", "Whose turn is it?", "",
 			"Sends one ping to find out, which takes that turn, and says who should be next", (*menu).whoseTurn},
+		{"5", "Load test", "",
+			"Keeps many datagrams under way for a while: how many answers a second, who gave them, how long they took", (*menu).loadTest},
 		{"6", "Break something", "(what to type to stop, pause or slow a server)",
 			"Does nothing itself: prints commands for another terminal", (*menu).breakSomething},
 		{"0", "Quit", "", "Leaves; so does the end of input", nil},
@@ -52,6 +54,8 @@ type menu struct {
 // context ends it. The error has the exit code of the latest run, whose own
 // words have been printed.
 func (p program) menu(ctx context.Context, cfg config) error {
+	_, stop := statusRequests() // so that between two runs one does no harm
+	defer stop()
 	m := &menu{
 		program: p,
 		cfg:     cfg,
@@ -113,10 +117,15 @@ func (m *menu) explain(all []option, which string) {
 // send is one run whose result the menu remembers.
 func (m *menu) send(ctx context.Context, cfg config, w wording, show func(event)) {
 	found, err := m.exchange(ctx, cfg, w, show)
-	m.result = err
 	if known := found.order.cycle(); known != nil {
 		m.cycle = known
 	}
+	m.remember(err)
+}
+
+// remember keeps what a run ended with, and says it where its summary did not.
+func (m *menu) remember(err error) {
+	m.result = err
 	if err != nil && err.Error() != "" {
 		fmt.Fprintf(m.stderr, "client: %v\n", err)
 	}
@@ -227,6 +236,15 @@ func noAnswer(e timedOut) string {
 		return fmt.Sprintf("REQUEST TIMED OUT  (%s): the ping did not get there and took no turn.", e.why)
 	}
 	return "REQUEST TIMED OUT: if the ping got there, it took a turn, but nobody said whose."
+}
+
+// loadTest is a load as the flags say, or the usual one. How many pings are
+// usual is no limit for it, and it holds nobody to a cycle, as it cannot.
+func (m *menu) loadTest(ctx context.Context) error {
+	cfg := m.cfg
+	cfg.Count = 0
+	m.remember(m.carryOut(ctx, cfg, m.textReport(cfg).show))
+	return nil
 }
 
 func (m *menu) breakSomething(context.Context) error {

@@ -15,6 +15,7 @@ const menuText = `What would you like to do?
   2) Send ten pings
   3) Send pings my way             (how many? how fast? how long to wait?)
   4) Whose turn is it?
+  5) Load test
   6) Break something               (what to type to stop, pause or slow a server)
   0) Quit
 Your choice [2]: `
@@ -139,9 +140,30 @@ REQUEST TIMED OUT: if the ping got there, it took a turn, but nobody said whose.
 
 > 0
 `},
-		{"what is not on offer", "", "5\n\x1b[A\nquit", nil, 0, 0, `
+		{"a load, as the flags say", "--window 2 --duration 0.5ms", "5\n0\n", nil, 4, 0, `
 > 5
-There is no option "5": type one of the numbers above, Enter for 2, or ? for what they do.
+LOAD b (172.30.7.10:8888): for 500µs, 2 under way
+--- b load statistics ---
+4 sent, 4 received, 0 lost, 0% loss, time 1 ms
+5000 answers a second
+rtt min/avg/max = 0.400/0.400/0.400 ms
+answered by  server1 ×2 (50.0%)  server2 ×1 (25.0%)  server3 ×1 (25.0%)
+order        not told: of many under way, answers come back in another order than the turns
+
+> 0
+`},
+		{"a load that nobody answers", "--window 1 --duration 1s --expect-cycle server1,server2", "5\n", []int{0}, 1, 1, `
+> 5
+LOAD b (172.30.7.10:8888): for 1s, 1 under way
+--- b load statistics ---
+1 sent, 0 received, 1 lost, 100% loss, time 1000 ms
+0 answers a second
+
+> ` + `
+`},
+		{"what is not on offer", "", "7\n\x1b[A\nquit", nil, 0, 0, `
+> 7
+There is no option "7": type one of the numbers above, Enter for 2, or ? for what they do.
 Your choice [2]: "\x1b[A"
 There is no option "\x1b[A": type one of the numbers above, Enter for 2, or ? for what they do.
 Your choice [2]: quit
@@ -156,6 +178,7 @@ Your choice [2]: ?
   2) Sends ten pings one after the other, each to the next server, and a summary.
   3) Does the same, but first asks how many, how far apart, and how long to wait for an answer.
   4) Sends one ping to find out, which takes that turn, and says who should be next.
+  5) Keeps many datagrams under way for a while: how many answers a second, who gave them, how long they took.
   6) Does nothing itself: prints commands for another terminal.
   0) Leaves; so does the end of input.
   Your pings go to b:1.
@@ -243,7 +266,7 @@ func TestEveryOptionHasItsKeyOnce(t *testing.T) {
 	for _, o := range options() {
 		keys = append(keys, o.key)
 	}
-	if want := []string{"1", "2", "3", "4", "6", "0"}; !slices.Equal(keys, want) {
+	if want := []string{"1", "2", "3", "4", "5", "6", "0"}; !slices.Equal(keys, want) {
 		t.Errorf("%q, want %q", keys, want)
 	}
 	if !slices.Contains(keys, usual) {

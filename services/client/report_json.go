@@ -79,8 +79,12 @@ func (j jsonReport) show(e event) {
 	switch e := e.(type) {
 	case asked:
 		fmt.Fprintln(j.err, statusLine(e.results))
+	case loadAsked:
+		fmt.Fprintln(j.err, loadStatus(e.loadResults))
 	case ended:
 		j.print(summaryOf(e))
+	case loadEnded:
+		j.print(loadSummaryOf(e))
 	default:
 		if !j.quiet {
 			j.line(e)
@@ -93,6 +97,8 @@ func (j jsonReport) line(e event) {
 	switch e := e.(type) {
 	case started:
 		j.print(startObject{"start", string(e.target), e.addr.String(), e.count, milliseconds(e.timeout)})
+	case loadStarted:
+		j.print(loadStartOf(e))
 	case replied:
 		j.print(replyObject{"reply", e.seq, named(e.server), milliseconds(e.rtt), len(e.payload), e.payload})
 	case timedOut:
@@ -109,7 +115,7 @@ func (j jsonReport) line(e event) {
 func summaryOf(e ended) summaryObject {
 	s := summaryObject{
 		Type: "summary", Sent: e.sent, Received: e.received, Late: e.late, Duplicates: e.duplicates,
-		TimeMS:   float64(e.elapsed.Round(time.Millisecond).Milliseconds()),
+		TimeMS:   wholeMilliseconds(e.elapsed),
 		ByServer: e.byServer, Exit: e.exit,
 	}
 	if loss, ok := e.loss(); ok {
@@ -169,6 +175,10 @@ func named(server string) *string {
 // milliseconds is d in ms to three decimals.
 func milliseconds(d time.Duration) float64 {
 	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
+}
+
+func wholeMilliseconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond).Milliseconds())
 }
 
 func thousandths(x float64) float64 { return math.Round(x*1000) / 1000 }

@@ -22,8 +22,12 @@ func (t textReport) show(e event) {
 	switch e := e.(type) {
 	case asked:
 		fmt.Fprintln(t.err, statusLine(e.results))
+	case loadAsked:
+		fmt.Fprintln(t.err, loadStatus(e.loadResults))
 	case ended:
 		t.summary(e)
+	case loadEnded:
+		t.loadSummary(e)
 	default:
 		if line := t.line(e); line != "" && !t.quiet {
 			fmt.Fprintln(t.out, line)
@@ -40,6 +44,8 @@ func (t textReport) line(e event) string {
 			howMany = "until Ctrl-C"
 		}
 		return fmt.Sprintf("PING %s (%s): %s", e.target.host(), e.addr, howMany)
+	case loadStarted:
+		return loadLine(e)
 	case replied:
 		return answerLine(e.server, e.seq, e.rtt, e.message)
 	case timedOut:
@@ -74,7 +80,7 @@ func (t textReport) summary(e ended) {
 			fmt.Fprintf(t.out, "rtt p50/p95/p99 = %s/%s/%s ms\n", millis(e.percentile(50)), millis(e.percentile(95)), millis(e.percentile(99)))
 		}
 		fmt.Fprint(t.out, "answered by")
-		for _, server := range e.servers() {
+		for _, server := range servers(e.byServer) {
 			fmt.Fprintf(t.out, "  %s ×%d", printable(server), e.byServer[server])
 		}
 		fmt.Fprintln(t.out)
@@ -159,9 +165,12 @@ func excerpt(text string) string {
 // paint colours words, or does not. No word depends on its colour.
 type paint bool
 
-// paint is on only for a terminal that is known to show colour, and for
-// nobody who asked for none (no-color.org).
-func (p program) paint() paint {
+func (p program) paint() paint { return paint(p.escapes(p.stdout)) }
+
+// escapes says whether escape sequences may be written there: only to a
+// terminal that is known to obey them, and for nobody who asked for none
+// (no-color.org).
+func (p program) escapes(out any) bool {
 	value := func(name string) string {
 		found := ""
 		for _, kv := range p.environ {
@@ -172,7 +181,7 @@ func (p program) paint() paint {
 		return found
 	}
 	kind := value("TERM")
-	return paint(p.isTerminal(p.stdout) && value("NO_COLOR") == "" && kind != "" && kind != "dumb")
+	return p.isTerminal(out) && value("NO_COLOR") == "" && kind != "" && kind != "dumb"
 }
 
 func (p paint) red(text string) string    { return p.colour("31", text) }

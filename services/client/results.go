@@ -61,8 +61,12 @@ func percent(p float64) string { return strconv.FormatFloat(p, 'g', 6, 64) + "%"
 // cent, otherwise an error with exit code 1.
 func (r results) verdict(maxLoss float64) error {
 	loss, _ := r.loss()
+	return verdict(r.received, loss, maxLoss)
+}
+
+func verdict(received int, loss, maxLoss float64) error {
 	switch {
-	case r.received == 0:
+	case received == 0:
 		return app.Exit(1) // the summary says it
 	case loss > maxLoss:
 		return fmt.Errorf("%s loss: more than the %s allowed", percent(loss), percent(maxLoss))
@@ -105,7 +109,7 @@ func (r results) percentile(p int) time.Duration {
 	return r.rtts[max(rank, 1)-1]
 }
 
-// servers is who answered in time, the unnamed last.
-func (r results) servers() []string {
-	return slices.SortedFunc(maps.Keys(r.byServer), compareNames)
+// servers is who answered, the unnamed last.
+func servers(byServer map[string]int) []string {
+	return slices.SortedFunc(maps.Keys(byServer), compareNames)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"udplab/services/kit/app"
+	"udplab/services/kit/udp"
 )
 
 // exchange is one whole run: it opens a socket, sends and listens, tells show
@@ -21,6 +21,7 @@ func (p program) exchange(ctx context.Context, cfg config, w wording, show func(
 	if err != nil {
 		return results{}, err
 	}
+	show, every := p.inPlace(show)
 	show(started{cfg.Target, addr, cfg.Count, cfg.Timeout})
 
 	status, stop := statusRequests()
@@ -32,6 +33,11 @@ func (p program) exchange(ctx context.Context, cfg config, w wording, show func(
 		socket: socket,
 		status: status,
 		show:   show,
+	}
+	if every > 0 {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		r.ticks = ticker.C
 	}
 	err = r.run(ctx)
 	found := r.tally.results(time.Now(), cfg.ExpectCycle)
@@ -51,12 +57,14 @@ type runner struct {
 	socket   io.ReadWriteCloser
 	arrivals chan arrival
 	status   <-chan os.Signal // somebody wants to know how far it is
+	ticks    <-chan time.Time // somebody watches how far it is; nil: nobody
 	show     func(event)
 }
 
-// arrival is what one read of the socket gave.
+// arrival is what one read of a socket gave.
 type arrival struct {
 	at      time.Time
+	client  int // whose socket it was, of a load
 	payload string
 	err     error
 }
@@ -69,7 +77,7 @@ func (r *runner) run(ctx context.Context) error {
 	r.arrivals = make(chan arrival)
 	var reader sync.WaitGroup
 	done := make(chan struct{})
-	reader.Go(func() { receive(r.socket, r.arrivals, done) })
+	reader.Go(func() { receive(r.socket, 0, r.arrivals, done) })
 	defer func() {
 		close(done)
 		r.socket.Close()
@@ -100,13 +108,7 @@ func (r *runner) run(ctx context.Context) error {
 // once.
 func (r *runner) send(at time.Time) (seq int) {
 	seq, payload := r.tally.send(at)
-	_, err := r.socket.Write([]byte(payload))
-	if undelivered(err) != "" {
-		// The error is about an earlier datagram, and this one was not sent
-		// for its sake (ip(7), SO_ERROR): so this is not a second turn.
-		_, err = r.socket.Write([]byte(payload))
-	}
-	if err != nil {
+	if err := write(r.socket, []byte(payload)); err != nil {
 		r.show(r.tally.giveUp(reason(err)))
 	}
 	return seq
@@ -123,6 +125,10 @@ func (r *runner) wait(ctx context.Context, until time.Time, going func() bool) e
 			return nil
 		case <-r.status:
 			r.show(asked{r.tally.results(time.Now(), r.ExpectCycle)})
+		case now := <-r.ticks:
+			if line := r.progress(now); line != "" {
+				r.show(progressed{line})
+			}
 		case a := <-r.arrivals:
 			if err := r.handle(a); err != nil {
 				return err
@@ -160,7 +166,7 @@ func (r *runner) handle(a arrival) error {
 		return nil
 	}
 	if a.err != nil {
-		return app.CannotStart(fmt.Errorf("target %s: %w", r.Target, a.err))
+		return cannotReach(r.Target, a.err)
 	}
 	e := r.tally.receive(a.payload, a.at)
 	r.show(e)
@@ -191,13 +197,13 @@ func (r *runner) checkTurn(e event) error {
 	return nil
 }
 
-// receive reads datagrams of any size, and stamps them, until it is done or
-// the socket fails for good.
-func receive(socket io.Reader, arrivals chan<- arrival, done <-chan struct{}) {
-	buf := make([]byte, 1<<16)
+// receive reads a client's datagrams, of any size, and stamps them, until it is
+// done or the socket fails for good.
+func receive(socket io.Reader, client int, arrivals chan<- arrival, done <-chan struct{}) {
+	buf := make([]byte, udp.MaxDatagram)
 	for {
 		n, err := socket.Read(buf)
-		a := arrival{time.Now(), string(buf[:n]), err}
+		a := arrival{time.Now(), client, string(buf[:n]), err}
 		select {
 		case arrivals <- a:
 		case <-done:

@@ -1,10 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"udplab/services/kit/udp"
 )
 
 // A request is plain text, `PING <seq> <HH:MM:SS.mmm>`, perhaps padded. The
@@ -37,8 +38,12 @@ func oneQuestion(text string) wording {
 	}
 }
 
-func pingText(seq int, at time.Time) string {
-	return fmt.Sprintf("PING %d %s", seq, at.Format("15:04:05.000"))
+func pingText(seq int, at time.Time) string { return string(appendPing(nil, seq, at)) }
+
+// appendPing appends the text of a ping.
+func appendPing(to []byte, seq int, at time.Time) []byte {
+	to = strconv.AppendInt(append(to, "PING "...), int64(seq), 10)
+	return at.AppendFormat(append(to, ' '), "15:04:05.000")
 }
 
 func pingSequence(payload string) (seq int, ok bool) {
@@ -53,13 +58,12 @@ func pingSequence(payload string) (seq int, ok bool) {
 
 // pad lengthens text to size bytes. A text that is longer stays as it is. The
 // padding has no letters, so that it comes back from any server unchanged.
-func pad(text string, size int) string {
-	missing := size - len(text)
-	if missing <= 0 {
-		return text
-	}
-	return text + " " + strings.Repeat(".", missing-1)
-}
+func pad(text string, size int) string { return text + padding(len(text), size) }
+
+// padding is what makes a text of so many bytes size bytes long.
+func padding(length, size int) string { return filler[:max(0, size-length)] }
+
+var filler = " " + strings.Repeat(".", udp.MaxPayload)
 
 // evidence is how many bytes of a request, or all of a shorter one, must come
 // back in what counts as its answer. Any ping's number and time fit in, and a
@@ -90,6 +94,9 @@ func understand(payload, sent string) (server, message string, ok bool) {
 
 // common is how many bytes a and b begin with alike.
 func common(a, b string) (n int) {
+	if strings.HasPrefix(a, b) { // as a rule
+		return len(b)
+	}
 	for n < min(len(a), len(b)) && a[n] == b[n] {
 		n++
 	}
@@ -98,6 +105,9 @@ func common(a, b string) (n int) {
 
 // upper turns the ASCII letters to upper case and leaves every other byte.
 func upper(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return 'a' <= r && r <= 'z' }) {
+		return text
+	}
 	b := []byte(text)
 	for i, c := range b {
 		if 'a' <= c && c <= 'z' {

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// openBatched is nil: only Linux has such system calls.
+var openBatched batchOpener
