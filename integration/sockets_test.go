@@ -3,13 +3,11 @@ package integration
 import (
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
+	"udplab/integration/proc"
 	"udplab/integration/scenario"
 	"udplab/integration/stack"
 )
@@ -64,12 +62,12 @@ func askOnce(t *testing.T, addr string, number int) {
 // sockets counts the sockets that a process has open.
 func sockets(t *testing.T, pid int) (n int) {
 	t.Helper()
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	files, err := proc.Files(pid)
 	if err != nil || len(files) == 0 {
 		t.Fatalf("process %d: no open files (%v)", pid, err)
 	}
 	for _, file := range files {
-		if target, _ := os.Readlink(file); strings.HasPrefix(target, "socket:") {
+		if proc.Kind(file) == "socket" {
 			n++
 		}
 	}

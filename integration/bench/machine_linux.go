@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"udplab/integration/apart"
 	"udplab/services/kit/app"
 )
 
@@ -146,21 +147,8 @@ func isolate(ctx context.Context, want netns) (did bool, err error) {
 // and lets sockets have nearly every port: some contestants use three for each
 // client.
 func setUpNamespace() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	request, err := unix.NewIfreq("lo")
-	if err != nil {
+	if err := apart.LoopbackUp(); err != nil {
 		return err
-	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, request); err != nil {
-		return os.NewSyscallError("SIOCGIFFLAGS", err)
-	}
-	request.SetUint16(request.Uint16() | unix.IFF_UP)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request); err != nil {
-		return os.NewSyscallError("SIOCSIFFLAGS", err)
 	}
 	return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("1024 65535"), 0)
 }

@@ -86,19 +86,15 @@ type service struct {
 	ports   []string                      // published on 127.0.0.1
 }
 
-// start starts a container with no more rights than the compose file gives,
-// and removes it when the test ends.
-func (b boot) start(t *testing.T, s service) *testcontainers.DockerContainer {
-	t.Helper()
+// options are what every container of the service has: no more rights than the
+// compose file gives, and whatever more is said of its host's side.
+func (s service) options(more ...func(*container.HostConfig)) []testcontainers.ContainerCustomizer {
 	env := map[string]string{"LOG_FORMAT": "json"}
 	maps.Copy(env, s.env)
-	options := []testcontainers.ContainerCustomizer{
+	return []testcontainers.ContainerCustomizer{
 		testcontainers.WithEnv(env),
 		testcontainers.WithCmd("/" + s.program),
 		testcontainers.WithExposedPorts(s.ports...),
-		// By its self-check: a UDP port cannot be looked at.
-		testcontainers.WithWaitStrategyAndDeadline(patience,
-			wait.ForExec([]string{"/" + s.program, "healthcheck"}).WithPollInterval(50*time.Millisecond)),
 		testcontainers.WithHostConfigModifier(func(host *container.HostConfig) {
 			host.ReadonlyRootfs = true
 			host.CapDrop = []string{"ALL"}
@@ -107,8 +103,19 @@ func (b boot) start(t *testing.T, s service) *testcontainers.DockerContainer {
 			for _, port := range s.ports {
 				host.PortBindings[network.MustParsePort(port)] = []network.PortBinding{{HostIP: netip.MustParseAddr("127.0.0.1")}}
 			}
+			for _, change := range more {
+				change(host)
+			}
 		}),
 	}
+}
+
+// start starts a container, and removes it when the test ends.
+func (b boot) start(t *testing.T, s service) *testcontainers.DockerContainer {
+	t.Helper()
+	// By its self-check: a UDP port cannot be looked at.
+	options := append(s.options(), testcontainers.WithWaitStrategyAndDeadline(patience,
+		wait.ForExec([]string{"/" + s.program, "healthcheck"}).WithPollInterval(50*time.Millisecond)))
 	if s.network != nil {
 		options = append(options, tcnetwork.WithNetwork([]string{s.name}, s.network))
 	}

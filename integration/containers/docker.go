@@ -4,6 +4,7 @@ package containers
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"sync"
 	"testing"
@@ -23,14 +24,20 @@ func Need(t *testing.T) *client.Client {
 	t.Helper()
 	docker, err := reach(t.Context())
 	if err != nil {
-		if os.Getenv("UDPLAB_REQUIRE_DOCKER") == "1" {
-			t.Fatalf("UDPLAB_REQUIRE_DOCKER=1, but Docker cannot be reached: %v", err)
-		}
-		t.Skipf("Docker cannot be reached: %v", err)
+		skip(t, fmt.Sprintf("Docker cannot be reached: %v", err))
 	}
 	t.Cleanup(func() { docker.Close() })
 	settings.Do(func() { settle(t.Context(), docker) })
 	return docker
+}
+
+// skip skips the test, or fails it where Docker is required.
+func skip(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("UDPLAB_REQUIRE_DOCKER") == "1" {
+		t.Fatal("UDPLAB_REQUIRE_DOCKER=1, but " + why)
+	}
+	t.Skip(why)
 }
 
 func reach(ctx context.Context) (*client.Client, error) {

@@ -9,8 +9,13 @@ import (
 	"os/exec"
 )
 
-// process is a program that listens and runs until it is told to end.
-type process struct {
+// Process is one of the programs, which listens and runs until it is told to
+// end. Its methods may not be called by several goroutines at once.
+type Process struct {
+	// Addr is where it listens, and URL where the balancer's page is, without
+	// a slash at its end.
+	Addr, URL string
+
 	name string // as errors call it
 	cmd  *exec.Cmd
 	done chan struct{} // closed once it has ended and all it said is here
@@ -27,17 +32,23 @@ type listening struct {
 	HTTP  string `json:"http"` // the balancer's page
 }
 
-// launch starts a program and waits until it says where it listens. If it ends
-// before that, or ctx does, the error has what it said, and nothing runs.
-func launch(ctx context.Context, name string, cmd *exec.Cmd) (*process, listening, error) {
+// Launch starts a program that errors are to call by this name, and waits until
+// it says where it listens. It outlives ctx. If it ends before it listens, or
+// ctx does, the error has what it said, and nothing runs.
+func (p Programs) Launch(ctx context.Context, program, name string, env Env) (*Process, error) {
+	cmd := p.Command(context.WithoutCancel(ctx), program, merge(Env{"LOG_FORMAT": "json"}, env))
+	return launch(ctx, name, cmd)
+}
+
+func launch(ctx context.Context, name string, cmd *exec.Cmd) (*Process, error) {
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, listening{}, err
+		return nil, err
 	}
-	p := &process{name: name, cmd: cmd, done: make(chan struct{})}
+	p := &Process{name: name, cmd: cmd, done: make(chan struct{})}
 	cmd.Stderr = &p.stderr
 	if err := cmd.Start(); err != nil {
-		return nil, listening{}, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	heard := make(chan listening, 1)
 	go func() {
@@ -47,32 +58,39 @@ func launch(ctx context.Context, name string, cmd *exec.Cmd) (*process, listenin
 	}()
 	select {
 	case l := <-heard:
-		return p, l, nil
+		p.Addr, p.URL = l.Addr, l.HTTP
+		return p, nil
 	case <-p.done:
 	case <-ctx.Done():
-		p.kill()
+		p.Kill()
 	}
-	return nil, listening{}, fmt.Errorf("%s did not say where it listens; it ended with %v\n%s%s", name, cmd.ProcessState, &p.stdout, &p.stderr)
+	return nil, fmt.Errorf("%s did not say where it listens; it ended with %v\n%s%s", name, cmd.ProcessState, &p.stdout, &p.stderr)
 }
 
-// hear keeps what the program says, and passes on where it listens.
-func (p *process) hear(stdout io.Reader, heard chan<- listening) {
-	for lines := bufio.NewReader(stdout); ; {
+// hear keeps what the program says, and passes on where it listens. From then
+// on it does not look at lines any more: there may be many.
+func (p *Process) hear(stdout io.Reader, heard chan<- listening) {
+	lines := bufio.NewReaderSize(stdout, 64<<10)
+	for {
 		line, err := lines.ReadBytes('\n')
 		_, _ = p.stdout.Write(line) // never fails
-		var l listening
-		if heard != nil && json.Unmarshal(line, &l) == nil && l.Event == "listening" {
-			heard <- l
-			heard = nil
-		}
 		if err != nil {
 			return
 		}
+		var l listening
+		if json.Unmarshal(line, &l) == nil && l.Event == "listening" {
+			heard <- l
+			break
+		}
 	}
+	_, _ = io.Copy(&p.stdout, lines) // ends when the program does
 }
 
-// ended says whether the program has ended.
-func (p *process) ended() bool {
+// PID is the process's number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Ended says whether the program has ended.
+func (p *Process) Ended() bool {
 	select {
 	case <-p.done:
 		return true
@@ -81,23 +99,28 @@ func (p *process) ended() bool {
 	}
 }
 
-// stop tells the program to end and waits until it has, or kills it when ctx
+// Stop tells the program to end and waits until it has, or kills it when ctx
 // ends.
-func (p *process) stop(ctx context.Context) Exit {
-	if !p.ended() {
+func (p *Process) Stop(ctx context.Context) Exit {
+	if !p.Ended() {
 		_ = terminate(p.cmd.Process) // if it fails, the wait below ends it
 	}
+	return p.Wait(ctx)
+}
+
+// Wait waits until the program has ended, or kills it when ctx ends.
+func (p *Process) Wait(ctx context.Context) Exit {
 	select {
 	case <-p.done:
 	case <-ctx.Done():
-		p.kill()
+		p.Kill()
 	}
 	return Exit{p.cmd.ProcessState.ExitCode(), p.stdout.String(), p.stderr.String()}
 }
 
-// kill ends the program at once and waits until it is gone.
-func (p *process) kill() {
-	if !p.ended() {
+// Kill ends the program at once and waits until it is gone.
+func (p *Process) Kill() {
+	if !p.Ended() {
 		p.killed = true
 		_ = p.cmd.Process.Kill() // fails only if it has just ended
 	}

@@ -30,16 +30,14 @@ const anyPort = "127.0.0.1:0"
 type Stack struct {
 	Config
 	servers  []*server
-	balancer *process
-	addr     string
-	url      string
+	balancer *Process
 }
 
 // server is one ping server, perhaps stopped.
 type server struct {
 	name    string
 	addr    string // where it listens, also after it was started again
-	process *process
+	process *Process
 }
 
 // Start starts a lab and returns once everything listens. After an error
@@ -65,14 +63,12 @@ func (s *Stack) start(ctx context.Context) error {
 		}
 		backends = append(backends, server.name+"="+server.addr)
 	}
-	balancer := s.Programs.Command(context.WithoutCancel(ctx), "balancer", merge(Env{
-		"LOG_FORMAT":        "json",
+	var err error
+	s.balancer, err = s.Programs.Launch(ctx, "balancer", "balancer", merge(Env{
 		"BALANCER_LISTEN":   anyPort,
 		"BALANCER_HTTP":     anyPort,
 		"BALANCER_BACKENDS": strings.Join(backends, ","),
 	}, s.Config.Balancer))
-	process, heard, err := launch(ctx, "balancer", balancer)
-	s.balancer, s.addr, s.url = process, heard.Addr, heard.HTTP
 	return err
 }
 
@@ -85,13 +81,22 @@ func merge(usual, given Env) Env {
 }
 
 // Addr is where clients send to, "host:port".
-func (s *Stack) Addr() string { return s.addr }
+func (s *Stack) Addr() string { return s.balancer.Addr }
 
 // URL is the address of the balancer's page, without a slash at its end.
-func (s *Stack) URL() string { return s.url }
+func (s *Stack) URL() string { return s.balancer.URL }
 
 // BalancerPID is the balancer's process.
-func (s *Stack) BalancerPID() int { return s.balancer.cmd.Process.Pid }
+func (s *Stack) BalancerPID() int { return s.balancer.PID() }
+
+// ServerPID is the process of a ping server.
+func (s *Stack) ServerPID(name string) (int, error) {
+	server, err := s.find(name)
+	if err != nil {
+		return 0, err
+	}
+	return server.process.PID(), nil
+}
 
 // Servers is where the ping servers listen, in turn order.
 func (s *Stack) Servers() (addrs []string) {
@@ -104,19 +109,19 @@ func (s *Stack) Servers() (addrs []string) {
 // ClientCommand is a client, ready to run, whose target is this stack unless
 // its arguments say another. When ctx ends it is told to end.
 func (s *Stack) ClientCommand(ctx context.Context, args ...string) *exec.Cmd {
-	return s.Programs.Command(ctx, "client", Env{"CLIENT_TARGET": s.addr}, args...)
+	return s.Programs.Command(ctx, "client", Env{"CLIENT_TARGET": s.Addr()}, args...)
 }
 
 // Client runs a client with these arguments until its end; its target is this
 // stack unless they say another.
 func (s *Stack) Client(ctx context.Context, args ...string) (Exit, error) {
-	return s.Programs.Run(ctx, "client", Env{"CLIENT_TARGET": s.addr}, args...)
+	return s.Programs.Run(ctx, "client", Env{"CLIENT_TARGET": s.Addr()}, args...)
 }
 
 // SelfCheck runs the self-check of "balancer", or of a ping server by its name.
 func (s *Stack) SelfCheck(ctx context.Context, service string) (Exit, error) {
 	if service == "balancer" {
-		http := strings.TrimPrefix(s.url, "http://")
+		http := strings.TrimPrefix(s.URL(), "http://")
 		return s.Programs.Run(ctx, "balancer", merge(s.Config.Balancer, Env{"BALANCER_HTTP": http}), "healthcheck")
 	}
 	server, err := s.find(service)
@@ -140,7 +145,7 @@ func (s *Stack) KillServer(name string) error {
 	if err != nil {
 		return err
 	}
-	server.process.kill()
+	server.process.Kill()
 	return nil
 }
 
@@ -150,7 +155,7 @@ func (s *Stack) StopServer(ctx context.Context, name string) (Exit, error) {
 	if err != nil {
 		return Exit{}, err
 	}
-	return server.process.stop(ctx), nil
+	return server.process.Stop(ctx), nil
 }
 
 // StartServer starts a ping server that was killed or stopped, where it was.
@@ -159,38 +164,36 @@ func (s *Stack) StartServer(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if server.process != nil && !server.process.ended() {
+	if server.process != nil && !server.process.Ended() {
 		return fmt.Errorf("%s runs already", name)
 	}
-	cmd := s.Programs.Command(context.WithoutCancel(ctx), "pingserver", merge(Env{
-		"LOG_FORMAT":        "json",
+	process, err := s.Programs.Launch(ctx, "pingserver", name, merge(Env{
 		"PINGSERVER_NAME":   name,
 		"PINGSERVER_LISTEN": server.addr,
 	}, s.Config.Server))
-	process, heard, err := launch(ctx, name, cmd)
 	if err != nil {
 		return err
 	}
-	server.process, server.addr = process, heard.Addr
+	server.process, server.addr = process, process.Addr
 	return nil
 }
 
 // Stop tells the balancer to end and waits until it has.
-func (s *Stack) Stop(ctx context.Context) Exit { return s.balancer.stop(ctx) }
+func (s *Stack) Stop(ctx context.Context) Exit { return s.balancer.Stop(ctx) }
 
 // Close stops what still runs, the balancer first, and waits for it. It returns
 // an error for everything that did not end with code 0, unless it was killed
 // for a purpose.
 func (s *Stack) Close() error {
 	var problems []error
-	end := func(p *process) {
+	end := func(p *Process) {
 		if p == nil {
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		wanted := p.killed
-		if exit := p.stop(ctx); exit.Code != 0 && !wanted {
+		if exit := p.Stop(ctx); exit.Code != 0 && !wanted {
 			problems = append(problems, fmt.Errorf("%s ended with %v\n%s", p.name, p.cmd.ProcessState, exit.Stderr))
 		}
 	}

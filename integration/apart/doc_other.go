@@ -1,0 +1,5 @@
+//go:build !linux
+
+// Package apart is for programs and tests that want namespaces of their own.
+// Linux only.
+package apart

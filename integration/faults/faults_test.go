@@ -1,0 +1,27 @@
+package faults_test
+
+import (
+	"flag"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"udplab/integration/faults"
+)
+
+var (
+	length     = flag.Duration("faults", faults.Short, "for how long to break things")
+	givenSeed  = flag.Uint64("seed", 0, "the same seed breaks the same things; 0: any")
+	randomSeed = sync.OnceValue(func() uint64 { return rand.Uint64N(1e9) + 1 })
+)
+
+// enough is what a play may take beyond its faults.
+const enough = 3 * time.Minute
+
+// seed is what the flag says, or one for all plays of this run.
+func seed() uint64 {
+	if *givenSeed != 0 {
+		return *givenSeed
+	}
+	return randomSeed()
+}

@@ -1,0 +1,121 @@
+package faults
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// Names is a resolver for a handful of names, which can be told to say nothing.
+// Its methods may be called by several goroutines.
+type Names struct {
+	conn  net.PacketConn
+	ended chan struct{}
+
+	mu     sync.Mutex
+	addrs  map[string]netip.Addr // by name, in lower case with the dot at its end
+	silent bool
+}
+
+// ServeNames answers at an address such as "127.0.0.1:53" until Close.
+func ServeNames(address string) (*Names, error) {
+	conn, err := net.ListenPacket("udp", address)
+	if err != nil {
+		return nil, err
+	}
+	n := newNames()
+	n.conn = conn
+	go n.serve()
+	return n, nil
+}
+
+func newNames() *Names { return &Names{ended: make(chan struct{}), addrs: map[string]netip.Addr{}} }
+
+// Close ends the resolver.
+func (n *Names) Close() error {
+	err := n.conn.Close()
+	<-n.ended
+	return err
+}
+
+// Set says where the servers of these names are, all at once; an address that
+// is not valid takes a name away. The other names stay as they are.
+func (n *Names) Set(places map[string]netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for name, addr := range places {
+		n.addrs[name+Domain+"."] = addr
+	}
+}
+
+// Silence makes the resolver answer nothing, or speak again.
+func (n *Names) Silence(silent bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.silent = silent
+}
+
+// places is where everybody is, as far as anybody could know.
+func (n *Names) places() map[string]netip.Addr {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := map[string]netip.Addr{}
+	for name, addr := range maps.All(n.addrs) {
+		all[strings.TrimSuffix(name, Domain+".")] = addr
+	}
+	return all
+}
+
+func (n *Names) serve() {
+	defer close(n.ended)
+	buf := make([]byte, 1<<16)
+	for {
+		length, from, err := n.conn.ReadFrom(buf)
+		if err != nil {
+			return // Close
+		}
+		answer, err := n.answer(buf[:length])
+		if err == nil && answer != nil {
+			_, _ = n.conn.WriteTo(answer, from) // who asked may have gone
+		}
+	}
+}
+
+// answer answers a query (RFC 1035): an address of IPv4, nothing of other
+// kinds, or that there is no such name. It returns nil while it is silent.
+func (n *Names) answer(query []byte) ([]byte, error) {
+	var p dnsmessage.Parser
+	head, err := p.Start(query)
+	if err != nil {
+		return nil, err
+	}
+	question, err := p.Question()
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	n.mu.Lock()
+	addr, silent := n.addrs[strings.ToLower(question.Name.String())], n.silent
+	n.mu.Unlock()
+	if silent {
+		return nil, nil
+	}
+	answer := dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: head.ID, Response: true, RecursionDesired: head.RecursionDesired, RecursionAvailable: true},
+		Questions: []dnsmessage.Question{question},
+	}
+	switch {
+	case !addr.IsValid():
+		answer.RCode = dnsmessage.RCodeNameError
+	case question.Type == dnsmessage.TypeA:
+		answer.Answers = []dnsmessage.Resource{{
+			Header: dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET},
+			Body:   &dnsmessage.AResource{A: addr.As4()},
+		}}
+	}
+	return answer.Pack()
+}

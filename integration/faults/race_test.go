@@ -1,0 +1,11 @@
+//go:build race
+
+package faults_test
+
+import "os"
+
+var raceFlags = []string{"-race"}
+
+// A program with the race detector sleeps for a second before it exits, unless
+// told otherwise.
+func init() { os.Setenv("GORACE", "atexit_sleep_ms=0") }
