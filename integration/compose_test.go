@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,9 +92,17 @@ type project struct {
 	command  []string
 	root     string
 	name     string
+	net      string // the first three numbers of its addresses
+	udpPort  string
 	httpPort string
 	environ  []string
 }
+
+// projects counts those of this process, whose networks follow each other.
+var (
+	projects atomic.Int64
+	firstNet = rand.Int64N(256)
+)
 
 // newProject prepares a project that is taken down when the test ends.
 func newProject(t *testing.T, command []string, image string) project {
@@ -102,9 +111,13 @@ func newProject(t *testing.T, command []string, image string) project {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n := projects.Add(1)
 	p := project{
-		t: t, command: command, root: root, name: fmt.Sprintf("udplab-test-%d", os.Getpid()),
-		httpPort: freePort(t, "tcp"),
+		t: t, command: command, root: root,
+		name: fmt.Sprintf("udplab-test-%d-%d", os.Getpid(), n),
+		// A network for tests of networks, which no machine is in: RFC 2544.
+		net:     fmt.Sprintf("198.18.%d", (firstNet+n)%256),
+		udpPort: freePort(t, "udp"), httpPort: freePort(t, "tcp"),
 	}
 	// What the lab is depends on nothing that the tests were started with.
 	own := regexp.MustCompile(`^(COMPOSE|UDPLAB|PINGSERVER|BALANCER|CLIENT)_`)
@@ -112,9 +125,8 @@ func newProject(t *testing.T, command []string, image string) project {
 	p.environ = append(p.environ,
 		"COMPOSE_PROJECT_NAME="+p.name,
 		"GO_IMAGE="+image,
-		// A network for tests of networks, which no machine is in: RFC 2544.
-		fmt.Sprintf("UDPLAB_NET=198.18.%d", rand.IntN(256)),
-		"UDPLAB_PORT="+freePort(t, "udp"),
+		"UDPLAB_NET="+p.net,
+		"UDPLAB_PORT="+p.udpPort,
 		"UDPLAB_HTTP_PORT="+p.httpPort,
 	)
 	t.Cleanup(func() {

@@ -6,6 +6,10 @@
 // machine, and by package containers, from the Dockerfile. The tests of this
 // package put the two together and add what only one of them can show.
 //
+// Package faults breaks labs of both sorts at random, and the program soak sends
+// a great many datagrams through one and balances the books. What Linux says of
+// a process is in package proc, networks of one's own are in package apart.
+//
 // Without Docker the tests that need it are skipped and say so; with
 // UDPLAB_REQUIRE_DOCKER=1 they fail.
 package integration

@@ -129,13 +129,17 @@ type composeFile struct {
 	} `yaml:"services"`
 }
 
+// readCompose reads the lab's compose file, and what the fixture adds to it.
 func readCompose(t *testing.T) (file composeFile) {
 	t.Helper()
-	if err := yaml.Unmarshal([]byte(readRoot(t, "docker-compose.yml")), &file); err != nil {
-		t.Fatal(err)
-	}
-	if len(file.Services) == 0 {
-		t.Fatal("docker-compose.yml has no services")
+	for _, name := range []string{"docker-compose.yml", "docs/fixture.yml"} {
+		before := len(file.Services)
+		if err := yaml.Unmarshal([]byte(readRoot(t, name)), &file); err != nil {
+			t.Fatal(err)
+		}
+		if len(file.Services) == before {
+			t.Fatalf("%s has no services", name)
+		}
 	}
 	return file
 }
@@ -157,27 +161,30 @@ func TestEveryVariableInTheComposeFileExists(t *testing.T) {
 	}
 }
 
-// commands are those in the README that start with the words, without them.
-func commands(t *testing.T, words string) (found [][]string) {
+// mentioned are the commands in the documents that start with the words, without
+// them, also those in the middle of a sentence, which nobody plays.
+func mentioned(t *testing.T, words string) (found [][]string) {
 	t.Helper()
 	pattern := regexp.MustCompile(`\b` + regexp.QuoteMeta(words) + ` ([^` + "`" + `#)\n]*)`)
-	for _, match := range pattern.FindAllStringSubmatch(readRoot(t, "README.md"), -1) {
-		// What follows two spaces is a remark.
-		command, _, _ := strings.Cut(match[1], "  ")
-		found = append(found, strings.Fields(command))
+	for _, d := range documents(t) {
+		for _, match := range pattern.FindAllStringSubmatch(readRoot(t, d.name), -1) {
+			// What follows two spaces is a remark.
+			command, _, _ := strings.Cut(match[1], "  ")
+			found = append(found, strings.Fields(command))
+		}
 	}
 	if len(found) == 0 {
-		t.Errorf("README.md has no command that starts with %s", words)
+		t.Errorf("no document has a command that starts with %s", words)
 	}
 	return found
 }
 
-func TestEveryGoRunInTheReadmeHasItsProgram(t *testing.T) {
+func TestEveryGoRunHasItsProgram(t *testing.T) {
 	root, err := stack.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range commands(t, "go run") {
+	for _, args := range mentioned(t, "go run") {
 		files, err := filepath.Glob(filepath.Join(root, args[0], "*.go"))
 		if err != nil {
 			t.Fatal(err)
@@ -192,21 +199,23 @@ func TestEveryGoRunInTheReadmeHasItsProgram(t *testing.T) {
 	}
 }
 
-func TestEveryDockerComposeInTheReadmeHasItsService(t *testing.T) {
+func TestEveryDockerComposeHasItsService(t *testing.T) {
 	services := readCompose(t).Services
 	// After these the first word that is no flag is a service.
-	ofService := []string{"run", "start", "stop", "restart", "kill", "pause", "unpause", "logs", "exec"}
-	others := []string{"up", "down", "build", "ps"}
-	for _, args := range commands(t, "docker compose") {
-		line := "docker compose " + strings.Join(args, " ")
-		words := slices.DeleteFunc(args, func(word string) bool { return strings.HasPrefix(word, "-") })
+	ofService := []string{"run", "start", "stop", "restart", "kill", "pause", "unpause", "exec"}
+	others := []string{"up", "down", "build", "ps", "logs", "…"}
+	file := regexp.MustCompile(`-f \S+ `)
+	for _, args := range mentioned(t, "docker compose") {
+		line := strings.Join(args, " ")
+		words := strings.Fields(file.ReplaceAllString(line, ""))
+		words = slices.DeleteFunc(words, func(word string) bool { return strings.HasPrefix(word, "-") })
 		switch {
 		case len(words) > 0 && slices.Contains(others, words[0]):
 		case len(words) < 2 || !slices.Contains(ofService, words[0]):
-			t.Errorf("%s: no command that this test knows", line)
+			t.Errorf("docker compose %s: no command that this test knows", line)
 		default:
 			if _, ok := services[words[1]]; !ok {
-				t.Errorf("%s: there is no service %s", line, words[1])
+				t.Errorf("docker compose %s: there is no service %s", line, words[1])
 			}
 		}
 	}
