@@ -31,7 +31,8 @@ type Socket struct {
 // wildcard hears IPv4 too. On a wildcard the socket learns where each datagram
 // was sent to (IP_PKTINFO, IPV6_PKTINFO: RFC 3542 section 6.2). With share,
 // several sockets may listen on one address and the kernel spreads the clients
-// over them (SO_REUSEPORT, socket(7)).
+// over them (SO_REUSEPORT, socket(7)). It hears ICMP errors about what it sent, as
+// a socket of Dial does.
 func Listen(addr netip.AddrPort, share bool) (*Socket, error) {
 	s, err := open(addr.Addr())
 	if err != nil {
@@ -65,6 +66,9 @@ func (s *Socket) listen(addr netip.AddrPort, share bool) error {
 			return err
 		}
 	}
+	if err := s.hearErrors(); err != nil {
+		return err
+	}
 	return os.NewSyscallError("bind", bind(s.fd, addr, s.family))
 }
 
@@ -82,18 +86,16 @@ func (s *Socket) reportDestinations() error {
 // free port, which hears ICMP errors about what it sent (IP_RECVERR, ip(7)).
 func Dial(v6 bool) (*Socket, error) {
 	ip := netip.IPv4Unspecified()
-	level, option := unix.IPPROTO_IP, unix.IP_RECVERR
 	if v6 {
 		ip = netip.IPv6Unspecified()
-		level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVERR
 	}
 	s, err := open(ip)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.SetsockoptInt(s.fd, level, option, 1); err != nil {
+	if err := s.hearErrors(); err != nil {
 		s.Close()
-		return nil, os.NewSyscallError("IP_RECVERR", err)
+		return nil, err
 	}
 	// The first send would do it, but then nobody could know the port before.
 	if err := bind(s.fd, netip.AddrPortFrom(ip, 0), s.family); err != nil {
@@ -104,6 +106,17 @@ func Dial(v6 bool) (*Socket, error) {
 	// default send buffer holds, and nothing to anybody else would leave.
 	s.SetSendBuffer(sendBuffer)
 	return s, nil
+}
+
+// hearErrors: without it, an unconnected socket is told nothing (ip(7), ipv6(7)).
+// An IPv6 socket that hears IPv4 too has to ask for both.
+func (s *Socket) hearErrors() error {
+	if s.family == unix.AF_INET6 {
+		if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1); err != nil {
+			return os.NewSyscallError("IPV6_RECVERR", err)
+		}
+	}
+	return os.NewSyscallError("IP_RECVERR", unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1))
 }
 
 func open(ip netip.Addr) (*Socket, error) {

@@ -156,7 +156,7 @@ func (s *Set) Owner(addr netip.AddrPort) (backend int, current, ok bool) {
 func (s *Set) Up(i int) bool { return s.up[i].Load() }
 
 // Refused is evidence that backend i, asked at addr, is down: the system
-// reported err for a datagram to it.
+// reported err for a datagram to it, or its probes were not answered.
 func (s *Set) Refused(i int, addr netip.AddrPort, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,7 +164,11 @@ func (s *Set) Refused(i int, addr netip.AddrPort, err error) {
 		return
 	}
 	wasUp := s.up[i].Load()
-	s.down(time.Now(), i, udp.Reason(err))
+	cause := ledger.Unprobed
+	if udp.IsRefusal(err) {
+		cause = ledger.Refusal
+	}
+	s.down(time.Now(), i, ledger.Evidence{Cause: cause, Reason: udp.Reason(err)})
 	if !wasUp {
 		return
 	}
@@ -199,7 +203,7 @@ func (s *Set) Tried(i int) {
 
 // place puts backend i at addr, or nowhere if that is not valid, which is why
 // it is down then.
-func (s *Set) place(now time.Time, i int, addr netip.AddrPort, why string) {
+func (s *Set) place(now time.Time, i int, addr netip.AddrPort, why ledger.Evidence) {
 	m := &s.members[i]
 	before := s.Addr(i)
 	if before != addr {
@@ -235,7 +239,7 @@ func (s *Set) place(now time.Time, i int, addr netip.AddrPort, why string) {
 }
 
 // notHeardOf is why a backend that was down is still down where it is now.
-const notHeardOf = "it has not answered from its new address yet"
+var notHeardOf = ledger.Evidence{Cause: ledger.Misplaced, Reason: "it has not answered from its new address yet"}
 
 // publish shows the data path backend i at another address.
 func (s *Set) publish(i int, addr netip.AddrPort) {
@@ -279,7 +283,7 @@ func (s *Set) forget(now time.Time, i int) {
 }
 
 // down marks a backend as down, or says anew why it is.
-func (s *Set) down(now time.Time, i int, why string) {
+func (s *Set) down(now time.Time, i int, why ledger.Evidence) {
 	if s.up[i].Swap(false) {
 		s.Rotation.Set(i, rotation.Down)
 	}

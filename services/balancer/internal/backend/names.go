@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"udplab/services/balancer/internal/ledger"
 	"udplab/services/kit/app"
 )
 
@@ -130,23 +131,25 @@ func (s *Set) learn(i int, addr netip.AddrPort, err error) {
 	holder := slices.Index(s.directory.Load().addrs, addr)
 	switch {
 	case !addr.IsValid() && m.found:
-		s.place(now, i, netip.AddrPort{}, "its name is gone")
+		s.place(now, i, netip.AddrPort{}, ledger.Evidence{Cause: ledger.Nameless, Reason: "its name is gone"})
 	case !addr.IsValid():
-		s.place(now, i, netip.AddrPort{}, "its name does not resolve: "+reason(err))
+		s.place(now, i, netip.AddrPort{}, ledger.Evidence{Cause: ledger.Nameless, Reason: "its name does not resolve: " + reason(err)})
 	case s.Itself(addr):
-		s.place(now, i, netip.AddrPort{}, "its name leads to the balancer itself")
+		s.place(now, i, netip.AddrPort{}, ledger.Evidence{Cause: ledger.Misplaced, Reason: "its name leads to the balancer itself"})
 	case holder >= 0 && holder != i && !newcomer:
 		s.place(now, i, netip.AddrPort{}, isNow(s.Servers[holder]))
 	default:
 		if holder >= 0 && holder != i { // who came later is there
 			s.place(now, holder, netip.AddrPort{}, isNow(s.Servers[i]))
 		}
-		s.place(now, i, addr, "")
+		s.place(now, i, addr, ledger.Evidence{})
 	}
 }
 
 // isNow is why a backend has no address while another has taken it over.
-func isNow(other Server) string { return "its address is " + other.Name + "'s now" }
+func isNow(other Server) ledger.Evidence {
+	return ledger.Evidence{Cause: ledger.Misplaced, Reason: "its address is " + other.Name + "'s now"}
+}
 
 // look resolves a server's name once. Of several addresses it prefers the one
 // it had, then the first of IPv4, as the servers of the assignment listen

@@ -103,7 +103,7 @@ func TestAServerThatAppearsLateHasToAnswerProbesFirst(t *testing.T) {
 		}
 		synctest.Wait()
 		l.expectTurns(t, "one answer is not enough", "1111")
-		if got := l.reason(1); got != notHeardOf {
+		if got := l.reason(1); got != notHeardOf.Reason {
 			t.Errorf("it is down because %q", got)
 		}
 		time.Sleep(time.Second)
@@ -277,7 +277,7 @@ func TestABackendWhoseNameIsGoneIsDownUntilTheNameIsBack(t *testing.T) {
 				l.names.set("two", tt.back)
 				time.Sleep(l.ResolveInterval)
 				l.expectTurns(t, "it is tried at once", "12?31")
-				if got := l.reason(1); got != notHeardOf {
+				if got := l.reason(1); got != notHeardOf.Reason {
 					t.Errorf("it is down because %q", got)
 				}
 				l.Answered(1, l.Addr(1))

@@ -24,10 +24,15 @@ type Probe struct {
 	ask func(ctx context.Context, addr netip.AddrPort) error
 }
 
-// probeAll probes one backend until the context ends: at regular times, and at
-// once where it has come to another address.
+// hurry is how much sooner than usual a backend is probed again that is down and
+// has just answered: it is to have its turns back soon.
+const hurry = 4
+
+// probeAll probes one backend until the context ends: at regular times, at once
+// where it has come to another address, and soon again while it seems to return.
 func (s *Set) probeAll(ctx context.Context, i int) {
-	tick := time.NewTicker(s.Probe.Interval)
+	pause := s.Probe.Interval
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	moved := s.watchers[i].probe
 	var tally streak
@@ -41,7 +46,8 @@ func (s *Set) probeAll(ctx context.Context, i int) {
 			default:
 			}
 		case <-moved:
-			tick.Reset(s.Probe.Interval)
+			pause = s.Probe.Interval
+			tick.Reset(pause)
 		}
 		addr, up := s.Addr(i), s.Up(i)
 		if addr != tally.addr || up != tally.up { // what was counted is of another place, or has been overruled
@@ -55,7 +61,19 @@ func (s *Set) probeAll(ctx context.Context, i int) {
 			return
 		}
 		s.judge(i, &tally, err)
+		if next := s.untilNext(i, tally); next != pause {
+			pause = next
+			tick.Reset(pause)
+		}
 	}
+}
+
+// untilNext is how long to wait before the next probe.
+func (s *Set) untilNext(i int, t streak) time.Duration {
+	if t.answers > 0 && !s.Up(i) {
+		return s.Probe.Interval / hurry
+	}
+	return s.Probe.Interval
 }
 
 // streak counts the probes in a row that a backend answered, or failed to

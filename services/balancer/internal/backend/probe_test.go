@@ -141,6 +141,36 @@ func TestAServerIsProbedEverySecondAndAtOnceWhereItHasComeTo(t *testing.T) {
 	})
 }
 
+// A container that is started again has a name again, sooner or later: when the
+// balancer looks for it, two seconds may have passed already.
+func TestAServerWhoseNameIsBackIsUpWithinThreeSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		longest := time.Duration(0)
+		for offset := time.Duration(0); offset < 2*time.Second; offset += 20 * time.Millisecond {
+			n := labNames()
+			l := newLab(t, "server1=one:1", n, (&fakeServer{}).probe())
+			if err := l.Resolve(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			go l.Run(ctx)
+			time.Sleep(time.Second)
+			n.remove("one")
+			time.Sleep(7*time.Second + offset)
+			n.set("one", "192.0.2.11")
+			for began := time.Now(); !l.Up(0); longest = max(longest, time.Since(began)) {
+				time.Sleep(time.Millisecond)
+			}
+			cancel()
+			synctest.Wait()
+		}
+		t.Logf("up again after %v", longest)
+		if longest > 2500*time.Millisecond {
+			t.Errorf("up again after %v: a slow resolver has no half second left", longest)
+		}
+	})
+}
+
 func TestProbesOfTheOldPlaceDoNotCountAtTheNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &fakeServer{}

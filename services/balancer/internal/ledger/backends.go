@@ -12,7 +12,7 @@ import (
 type backend struct {
 	turns, forwarded, replies, repliesLost, answered uint64
 	bytesTo, bytesFrom                               uint64
-	silent, late, untold                             uint64
+	silent, late, undelivered, untold                uint64
 	rttLast                                          time.Duration
 	rtt                                              Latencies
 	lastSeen                                         time.Duration
@@ -23,7 +23,8 @@ type backend struct {
 	reason   string
 	addr     netip.AddrPort
 	wentUp   uint64
-	wentDown uint64
+	wentDown [Causes]uint64
+	moved    uint64
 }
 
 // sessions is what is counted for all sessions together.
@@ -46,6 +47,28 @@ var endingNames = [endings]string{"idle", "evicted", "stopped"}
 
 // String is the ending's name in logs and metrics.
 func (e Ending) String() string { return endingNames[e] }
+
+// Cause is what sort of evidence took a backend down.
+type Cause uint8
+
+const (
+	Refusal   Cause = iota // the system said that nobody is there
+	Unprobed               // it did not answer its probes
+	Nameless               // its name leads nowhere
+	Misplaced              // its name leads where it cannot be served, or has not been heard from yet
+	Causes                 // how many there are
+)
+
+var causeNames = [Causes]string{"refused", "probes", "name", "address"}
+
+// String is the cause's name in metrics.
+func (c Cause) String() string { return causeNames[c] }
+
+// Evidence is why a backend is down.
+type Evidence struct {
+	Cause  Cause
+	Reason string // as people are told
+}
 
 // EventKind is what sort of thing happened.
 type EventKind string
@@ -100,17 +123,17 @@ func (l *Ledger) BackendUp(now time.Time, i int) {
 
 // BackendDown records that a backend is down and why. That one is down for
 // another reason than before is no event.
-func (l *Ledger) BackendDown(now time.Time, i int, reason string) {
+func (l *Ledger) BackendDown(now time.Time, i int, why Evidence) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := &l.backends[i]
-	b.reason = reason
+	b.reason = why.Reason
 	if !b.up {
 		return
 	}
 	b.up, b.since = false, now
-	b.wentDown++
-	l.happened(Event{At: now, Kind: WentDown, Backend: l.names[i], Reason: reason, Addr: b.addr})
+	b.wentDown[why.Cause]++
+	l.happened(Event{At: now, Kind: WentDown, Backend: l.names[i], Reason: why.Reason, Addr: b.addr})
 }
 
 // BackendAt records a backend's address. The first one is no event.
@@ -121,6 +144,7 @@ func (l *Ledger) BackendAt(now time.Time, i int, addr netip.AddrPort) {
 	moved := b.addr.IsValid() && b.addr != addr
 	b.addr = addr
 	if moved {
+		b.moved++
 		l.happened(Event{At: now, Kind: Moved, Backend: l.names[i], Addr: addr})
 	}
 }

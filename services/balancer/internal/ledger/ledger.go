@@ -100,6 +100,7 @@ type Ledger struct {
 	first     uint64 // the first turn this ledger was told of
 	last      uint64 // one more than the highest number it was told of
 	received  uint64
+	refused   uint64 // replies
 	fates     [Fates]uint64
 	violation uint64
 	overdue   map[uint64]time.Duration // turns that the ring went past before they were recorded, and when
@@ -124,6 +125,7 @@ type slot struct {
 	size    int32 // of the reply
 	fate    Fate
 	replied bool
+	lost    bool // the reply did not reach the client: the kernel would not take it
 	exact   bool // rtt is that of the first reply after the client's last datagram
 	silent  bool // counted as silent
 	first   bool // of a new client
@@ -290,7 +292,8 @@ func (l *Ledger) Replied(now time.Time, batch []Reply) {
 	}
 }
 
-// answer marks the turn that a reply answers, if the ring still has it.
+// answer marks the turn that a reply answers, if the ring still has it. Also one
+// that the client never gets says how long the backend took.
 func (l *Ledger) answer(at time.Duration, r *Reply) {
 	number := r.Pending.newest
 	if number == 0 {
@@ -301,19 +304,24 @@ func (l *Ledger) answer(at time.Duration, r *Reply) {
 		r.Pending.newest, r.Pending.fresh = 0, false
 		return
 	}
-	s.replied, s.exact = true, r.Pending.fresh
+	s.replied, s.lost, s.exact = true, r.Lost, r.Pending.fresh
 	s.rtt = at - s.at
 	s.size = int32(r.Bytes)
 	copy(s.head[:], r.Head)
 	r.Pending.newest, r.Pending.fresh = s.before, false
 
 	b := &l.backends[r.Backend]
-	b.answered++
 	if s.silent {
 		b.silent--
 	}
-	if s.rtt >= l.answerTimeout {
+	switch {
+	case s.lost:
+		b.undelivered++
+	case s.rtt >= l.answerTimeout:
 		b.late++
+		fallthrough
+	default:
+		b.answered++
 	}
 	if s.exact {
 		b.rttLast = s.rtt
@@ -361,6 +369,14 @@ func (l *Ledger) Dropped(fate Fate, n int) {
 	defer l.mu.Unlock()
 	l.received += uint64(n)
 	l.fates[fate] += uint64(n)
+}
+
+// ReplyRefused counts a reply that went out and that the client's machine sent
+// an ICMP error about: nobody was there any more.
+func (l *Ledger) ReplyRefused() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused++
 }
 
 // Waiting is how many forwarded turns have neither been answered nor waited

@@ -37,8 +37,13 @@ func (b *book) reply(at time.Time, backend int, text string) {
 	b.Replied(at, []Reply{{Backend: backend, Bytes: len(text), Head: []byte(text), Pending: &b.pending[backend]}})
 }
 
+// lose is a reply that the kernel would not take for the client.
+func (b *book) lose(at time.Time, backend int) {
+	b.Replied(at, []Reply{{Backend: backend, Bytes: 1, Head: []byte("x"), Pending: &b.pending[backend], Lost: true}})
+}
+
 // outcomes shows the turns from 0 as one letter each: w(aiting), a(nswered),
-// s(ilent), d(ropped).
+// u(ndelivered), s(ilent), d(ropped).
 func (b *book) outcomes(now time.Time) (out string) {
 	turns, _ := b.Since(now, 0, Size)
 	for _, t := range turns {
@@ -313,9 +318,9 @@ func TestWhatHappensToBackends(t *testing.T) {
 	l := New(names, time.Second, start)
 	first, second := netip.MustParseAddrPort("192.0.2.1:2526"), netip.MustParseAddrPort("192.0.2.9:2526")
 	l.BackendAt(ms(0), 0, first) // the first address is no event
-	l.BackendDown(ms(10), 0, "connection refused")
-	l.BackendDown(ms(20), 0, "its name is gone") // down already: another reason, no event
-	if b := l.Snapshot(ms(30)).Backends[0]; b.Up || b.Reason != "its name is gone" || b.Since != ms(10) || b.Addr != first || b.WentDown != 1 {
+	l.BackendDown(ms(10), 0, Evidence{Reason: "connection refused"})
+	l.BackendDown(ms(20), 0, Evidence{Reason: "its name is gone"}) // down already: another reason, no event
+	if b := l.Snapshot(ms(30)).Backends[0]; b.Up || b.Reason != "its name is gone" || b.Since != ms(10) || b.Addr != first || b.WentDownTotal() != 1 {
 		t.Errorf("got %+v", b)
 	}
 	l.BackendAt(ms(40), 0, second)
@@ -330,7 +335,7 @@ func TestWhatHappensToBackends(t *testing.T) {
 		t.Errorf("%s (%d missed)", got, missed)
 	}
 	for i := range eventsKept {
-		l.BackendDown(ms(100+i), 1, "x")
+		l.BackendDown(ms(100+i), 1, Evidence{Reason: "x"})
 		l.BackendUp(ms(100+i), 1)
 	}
 	if events, missed = l.Events(1); len(events) != eventsKept || missed != 2*eventsKept+3-eventsKept-1 {

@@ -33,6 +33,26 @@ func TestSilenceIsCountedUntilAnAnswerComesAfterAll(t *testing.T) {
 	expect(1300, 2, "answered 1, late 1, silent 0, waiting 0, untold 0")
 }
 
+func TestAReplyThatTheClientDoesNotGetIsNoAnswer(t *testing.T) {
+	b := newBook()
+	b.forward(ms(0), 0, 1, 2)
+	b.lose(ms(5), 0)
+	b.Snapshot(ms(1000))
+	b.lose(ms(1200), 1) // it had been counted as silent
+	if got := b.outcomes(ms(1200)); got != "uus" {
+		t.Errorf("got %s", got)
+	}
+	if turn, _ := b.Turn(ms(1200), 0); turn.RTT != 5*time.Millisecond || !turn.Exact {
+		t.Errorf("its server took %v, exact: %v", turn.RTT, turn.Exact)
+	}
+	for i, want := range []uint64{1, 1, 0} {
+		s := b.Snapshot(ms(1200)).Backends[i]
+		if s.Lost != want || s.Undelivered != want || s.Answered != 0 || s.Silent != 1-want {
+			t.Errorf("server%d: %+v", i+1, s)
+		}
+	}
+}
+
 func TestATurnThatTheRingForgetsIsSilentOrUntold(t *testing.T) {
 	b := newBook()
 	b.forward(ms(0), 0)
@@ -56,7 +76,7 @@ func TestEveryForwardedTurnIsCountedOnce(t *testing.T) {
 		at, number := start, uint64(0)
 		for range 5000 {
 			at = at.Add(time.Duration(random.IntN(2000)) * time.Microsecond)
-			switch random.IntN(4) {
+			switch random.IntN(5) {
 			case 0, 1:
 				for range random.IntN(10) {
 					b.forward(at, number)
@@ -66,6 +86,8 @@ func TestEveryForwardedTurnIsCountedOnce(t *testing.T) {
 				b.reply(at, random.IntN(3), "x")
 			case 3:
 				b.Snapshot(at)
+			case 4:
+				b.lose(at, random.IntN(3))
 			}
 		}
 		turns, missed := b.Since(at, 0, Size)
@@ -77,7 +99,7 @@ func TestEveryForwardedTurnIsCountedOnce(t *testing.T) {
 			ring[turn.Backend][turn.Outcome]++
 		}
 		for i, s := range b.Snapshot(at).Backends {
-			if s.Waiting != ring[i][Waiting] || s.Forwarded != s.Answered+s.Silent+s.Waiting+s.Untold {
+			if s.Waiting != ring[i][Waiting] || s.Forwarded != s.Answered+s.Undelivered+s.Silent+s.Waiting+s.Untold {
 				t.Fatalf("seed %d, %d turns forgotten: %s, in the ring %v", seed, missed, b.counts(at, i), ring[i])
 			}
 		}

@@ -9,10 +9,11 @@ import (
 type Outcome string
 
 const (
-	Waiting  Outcome = "waiting"  // forwarded, no reply yet
-	Answered Outcome = "answered" // a reply came back
-	Silent   Outcome = "silent"   // forwarded, and no reply within the answer timeout
-	Dropped  Outcome = "dropped"  // it took its turn and was not forwarded
+	Waiting     Outcome = "waiting"     // forwarded, no reply yet
+	Answered    Outcome = "answered"    // a reply came back
+	Undelivered Outcome = "undelivered" // a reply came back, and the kernel would not take it for the client
+	Silent      Outcome = "silent"      // forwarded, and no reply within the answer timeout
+	Dropped     Outcome = "dropped"     // it took its turn and was not forwarded
 )
 
 // Turn is one turn as readers see it.
@@ -78,6 +79,9 @@ func (l *Ledger) read(now time.Time, s *slot) Turn {
 		t.Outcome = Dropped
 	case s.replied:
 		t.Outcome, t.RTT, t.Exact, t.Size = Answered, s.rtt, s.exact, int(s.size)
+		if s.lost {
+			t.Outcome = Undelivered
+		}
 		t.Reply = append(t.Reply, s.head[:min(len(s.head), int(s.size))]...)
 	case now.Sub(t.At) >= l.answerTimeout:
 		t.Outcome = Silent
@@ -126,6 +130,7 @@ type Snapshot struct {
 	Received        uint64
 	Forwarded       uint64
 	Replied         uint64        // replies that went out to clients
+	RepliesRefused  uint64        // of those, by ICMP, where the system says so
 	Dropped         [Fates]uint64 // by fate; that of Forwarded is 0
 	Turns           uint64        // taken since the first start, over restarts
 	OrderViolations uint64        // turns out of place; never anything but 0
@@ -149,27 +154,37 @@ func (s Snapshot) DroppedTotal() (sum uint64) {
 
 // Backend is what is known of one backend.
 type Backend struct {
-	Name      string
-	Addr      netip.AddrPort // where it is, or was last; not valid if it was nowhere yet
-	Up        bool
-	Since     time.Time // when it went up or down
-	Reason    string    // why it is down
-	Turns     uint64    // it had, forwarded or not
-	Forwarded uint64
-	Replies   uint64 // that went out to clients
-	Lost      uint64 // replies that the kernel would not take for the client
-	Answered  uint64 // turns that a reply came to
-	Late      uint64 // of those, after the answer timeout
-	Silent    uint64 // turns that no reply has come to within the answer timeout
-	Waiting   uint64 // turns that may still be answered in time
-	Untold    uint64 // turns that the ring forgot before their outcome was known
-	BytesTo   uint64 // of payload, client to backend
-	BytesFrom uint64 // of payload, backend to client
-	WentUp    uint64
-	WentDown  uint64
-	RTTLast   time.Duration // of the last certain round trip; 0: none yet
-	RTT       Latencies     // of all certain round trips
-	LastSeen  time.Time     // when its last reply came; zero: never
+	Name        string
+	Addr        netip.AddrPort // where it is, or was last; not valid if it was nowhere yet
+	Up          bool
+	Since       time.Time // when it went up or down
+	Reason      string    // why it is down
+	Turns       uint64    // it had, forwarded or not
+	Forwarded   uint64
+	Replies     uint64 // that went out to clients
+	Lost        uint64 // replies that the kernel would not take for the client
+	Answered    uint64 // turns that a reply came to, which went out to the client
+	Late        uint64 // of those, after the answer timeout
+	Undelivered uint64 // turns that a reply came to, which the kernel would not take
+	Silent      uint64 // turns that no reply has come to within the answer timeout
+	Waiting     uint64 // turns that may still be answered in time
+	Untold      uint64 // turns that the ring forgot before their outcome was known
+	BytesTo     uint64 // of payload, client to backend
+	BytesFrom   uint64 // of payload, backend to client
+	WentUp      uint64
+	WentDown    [Causes]uint64 // by Cause
+	Moved       uint64         // to another address
+	RTTLast     time.Duration  // of the last certain round trip; 0: none yet
+	RTT         Latencies      // of all certain round trips
+	LastSeen    time.Time      // when its last reply came; zero: never
+}
+
+// WentDownTotal is the sum over all causes.
+func (b Backend) WentDownTotal() (sum uint64) {
+	for _, n := range b.WentDown {
+		sum += n
+	}
+	return sum
 }
 
 // Snapshot copies the counters.
@@ -178,7 +193,7 @@ func (l *Ledger) Snapshot(now time.Time) Snapshot {
 	defer l.mu.Unlock()
 	l.settle(now.Sub(l.started))
 	s := Snapshot{
-		At: now, Started: l.started, Received: l.received, Forwarded: l.fates[Forwarded],
+		At: now, Started: l.started, Received: l.received, Forwarded: l.fates[Forwarded], RepliesRefused: l.refused,
 		Dropped: l.fates, Turns: l.last, OrderViolations: l.violations(now.Sub(l.started)),
 		Sessions: l.sessions.open, SessionsOpened: l.sessions.opened, SessionsClosed: l.sessions.closed,
 		Clients: l.clients.met, Newest: l.clients.newest, NewestTurn: l.clients.newestTurn,
@@ -190,8 +205,8 @@ func (l *Ledger) Snapshot(now time.Time) Snapshot {
 		out := Backend{
 			Name: l.names[i], Addr: b.addr, Up: b.up, Since: b.since, Reason: b.reason,
 			Turns: b.turns, Forwarded: b.forwarded, Replies: b.replies, Lost: b.repliesLost, Answered: b.answered,
-			Late: b.late, Silent: b.silent, Untold: b.untold, Waiting: b.forwarded - b.answered - b.silent - b.untold,
-			BytesTo: b.bytesTo, BytesFrom: b.bytesFrom, WentUp: b.wentUp, WentDown: b.wentDown,
+			Late: b.late, Silent: b.silent, Undelivered: b.undelivered, Untold: b.untold, Waiting: b.forwarded - b.answered - b.undelivered - b.silent - b.untold,
+			BytesTo: b.bytesTo, BytesFrom: b.bytesFrom, WentUp: b.wentUp, WentDown: b.wentDown, Moved: b.moved,
 			RTTLast: b.rttLast, RTT: b.rtt,
 		}
 		if b.seen {

@@ -80,6 +80,7 @@ func TestConformance(t *testing.T) {
 				{"it stops one datagram later", testStopAfterOne},
 				{"it stops under flood in time", testStopUnderFlood},
 				{"what was sent before the stop is counted", testShutdown},
+				{"what is sent after it is counted too", testSentWhileDraining},
 			} {
 				t.Run(tt.name, func(t *testing.T) { tt.test(t, open) })
 			}
@@ -574,6 +575,41 @@ func testShutdown(t *testing.T, open opener) {
 	}
 	if s := r.snapshot(); s.Dropped[ledger.Shutdown] != each*clients || s.Received != each*clients || s.Turns != 0 {
 		t.Errorf("%d dropped by the stop of %d received, want %d; %d turns", s.Dropped[ledger.Shutdown], s.Received, each*clients, s.Turns)
+	}
+}
+
+func testSentWhileDraining(t *testing.T, open opener) {
+	asked := make(chan netip.AddrPort, 1)
+	r := open.start(t, setup{drain: patience, prepare: func(servers []*server) {
+		servers[0].answer = func(_ *server, _ []byte, from netip.AddrPort) { asked <- from }
+	}})
+	slow, late := r.client(), r.client()
+	slow.send([]byte("slow"))
+	from := <-asked
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	sent := uint64(1)
+	eventually(t, "nothing is read any more", func() bool {
+		late.send([]byte("is anybody there?"))
+		sent++
+		for range 100 {
+			if r.snapshot().Received == sent {
+				return false
+			}
+			<-time.After(time.Millisecond)
+		}
+		return true
+	})
+	for range 7 {
+		late.send([]byte("too late"))
+		sent++
+	}
+	r.servers[0].named([]byte("slow"), from)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if s := r.snapshot(); s.Received != sent || s.Dropped[ledger.Shutdown] < 8 {
+		t.Errorf("%d received of %d, %d of them dropped by the stop", s.Received, sent, s.Dropped[ledger.Shutdown])
 	}
 }
 

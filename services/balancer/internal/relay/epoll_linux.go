@@ -190,7 +190,16 @@ type worker struct {
 	next     []int          // by arrival: the one to forward after it, or none
 	lanes    []chain        // by backend: what goes there from the session at hand
 	through  *mmsg.Socket   // that out is being filled for; nil: none
-	sent     []int          // by datagram in out: its arrival
+	sent     []passage      // by datagram in out
+
+	toldOfBackend, toldOfClient func(netip.AddrPort, error) // unreachable and clientGone, made once
+}
+
+// passage is an arrival that is being sent, and where to: its backend may have
+// another address by the time the kernel says that nobody is there.
+type passage struct {
+	arrival int
+	to      netip.AddrPort
 }
 
 // taker is an arrival that takes a turn, and its session.
@@ -238,8 +247,9 @@ func newWorker(e *epoll, addr netip.AddrPort, share bool, shared *places) (w *wo
 		replies: make([]ledger.Reply, 0, batchSize), arrivals: make([]ledger.Arrival, batchSize),
 		turns: make([]rotation.Turn, batchSize), takers: make([]taker, 0, batchSize),
 		touched: make([]*entry[flow], 0, batchSize), next: make([]int, batchSize),
-		lanes: make([]chain, e.Backends.Len()), sent: make([]int, batchSize),
+		lanes: make([]chain, e.Backends.Len()), sent: make([]passage, batchSize),
 	}
+	w.toldOfBackend, w.toldOfClient = w.unreachable, w.clientGone
 	if w.poller, err = mmsg.NewPoller(batchSize); err != nil {
 		return nil, err
 	}
@@ -250,7 +260,6 @@ func newWorker(e *epoll, addr netip.AddrPort, share bool, shared *places) (w *wo
 	if err = w.poller.Add(w.listener, listenerToken); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
-	w.out.Told = w.unreachable
 	return w, nil
 }
 
@@ -278,6 +287,7 @@ func (w *worker) run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer w.endAll()
+	defer w.refuseTheRest()
 	w.now = time.Now()
 	stop := time.Time{} // when draining ends; zero: not draining
 	for {
@@ -308,8 +318,8 @@ func (w *worker) run(ctx context.Context) error {
 	}
 }
 
-// refuseTheRest counts what clients had sent before the stop and nobody has
-// taken: no more than the receive buffer can hold, or a flood would go on.
+// refuseTheRest counts what clients have sent and nobody is going to take: no
+// more than the receive buffer can hold, or a flood would go on.
 func (w *worker) refuseTheRest() {
 	for total := 0; total < mostUnread; {
 		n, err := w.in.Receive(w.listener, 0, w.in.Len())
@@ -340,25 +350,34 @@ func (w *worker) patience(stop time.Time) time.Duration {
 // receiveReplies takes the replies of every session that has some, of n
 // events, and sends them. It says whether clients have been heard too.
 func (w *worker) receiveReplies(n int) (heard bool) {
-	w.out.Begin(w.listener)
-	w.filled, w.replies = 0, w.replies[:0]
+	w.beginReplies()
 	for i := range n {
 		event, ok := w.poller.Event(i)
 		switch {
 		case !ok: // woken: the loop looks why
 		case event.Token == listenerToken:
 			heard = true
+			if event.Errors {
+				w.listener.Errors(w.toldOfClient)
+			}
 		default:
 			e := w.byPlace[event.Token/2]
 			socket := e.session.sockets[event.Token%2]
 			if event.Errors {
-				socket.Errors(w.unreachable)
+				socket.Errors(w.toldOfBackend)
 			}
 			w.receiveFrom(e, socket)
 		}
 	}
 	w.sendReplies()
 	return heard
+}
+
+// clientGone is told of every ICMP error about a reply.
+func (w *worker) clientGone(_ netip.AddrPort, err error) {
+	if udp.IsRefusal(err) {
+		w.Ledger.ReplyRefused()
+	}
 }
 
 // unreachable is told of every ICMP error about a forwarded datagram.
@@ -408,7 +427,13 @@ func (w *worker) sendReplies() {
 		}
 		w.Ledger.Replied(w.now, w.replies)
 	}
+	w.beginReplies()
+}
+
+// beginReplies empties the slots and the outbox, for replies.
+func (w *worker) beginReplies() {
 	w.out.Begin(w.listener)
+	w.out.Told = w.toldOfClient
 	w.filled, w.replies = 0, w.replies[:0]
 }
 
@@ -552,9 +577,10 @@ func (w *worker) stage(e *entry[flow], backend int, lane chain) {
 		w.flush(e)
 		w.through = socket
 		w.out.Begin(socket)
+		w.out.Told = w.toldOfBackend
 	}
 	for i := lane.first; i != none; i = w.next[i] {
-		w.sent[w.out.Len()] = i
+		w.sent[w.out.Len()] = passage{i, addr}
 		w.out.Add(w.in.Payload(i), addr, netip.Addr{})
 	}
 }
@@ -580,10 +606,10 @@ func (w *worker) flush(e *entry[flow]) {
 		if err == nil {
 			continue
 		}
-		a := &w.arrivals[w.sent[k]]
+		a := &w.arrivals[w.sent[k].arrival]
 		a.Fate = ledger.SendFailed
 		if udp.IsRefusal(err) {
-			w.Backends.Refused(a.Backend, w.Backends.Addr(a.Backend), err)
+			w.Backends.Refused(a.Backend, w.sent[k].to, err)
 		}
 	}
 }

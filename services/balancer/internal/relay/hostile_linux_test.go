@@ -270,18 +270,40 @@ func TestRepliesThatCannotLeaveHoldUpNobody(t *testing.T) {
 				eventually(t, "they were forwarded", func() bool { return r.snapshot().Forwarded == sent })
 			}
 			eventually(t, "the system took no more replies", func() bool { return lost() > 0 })
+			// Whoever is there is not heard either until the kernel gives them up,
+			// and the books say so.
 			c := r.client()
 			for range 3 {
 				c.send([]byte("ping"))
 			}
-			eventually(t, "the client that is there is answered, if the system lets it", func() bool {
+			eventually(t, "everybody is told what became of it", func() bool {
 				for number := sent; number < sent+3; number++ {
-					if turn, ok := r.ledger.Turn(time.Now(), number); !ok || turn.Outcome != ledger.Answered {
+					turn, ok := r.ledger.Turn(time.Now(), number)
+					if !ok || turn.Outcome != ledger.Answered && turn.Outcome != ledger.Undelivered {
 						return false
 					}
 				}
 				return true
 			})
+			heard, delivered := 0, 0
+			for number := sent; number < sent+3; number++ {
+				if turn, _ := r.ledger.Turn(time.Now(), number); turn.Outcome == ledger.Answered {
+					delivered++
+				}
+			}
+			for range delivered {
+				if _, ok := c.hear(patience); ok {
+					heard++
+				}
+			}
+			if _, more := c.hear(10 * time.Millisecond); more || heard != delivered {
+				t.Errorf("the client heard %d answers (more: %v), the ledger says %d", heard, more, delivered)
+			}
+			for i := range r.servers {
+				if r.backends.isDown(i) {
+					t.Errorf("server%d was blamed", i+1)
+				}
+			}
 		})
 	})
 }

@@ -329,6 +329,7 @@ func testRefusingClient(t *testing.T, open opener) {
 		}
 	}})
 	stays := r.client()
+	_, deaf := r.relay.(*portable) // package net does not pass on what the system says of a listener
 	for i := range n {
 		goes := r.client()
 		goes.send([]byte("do not answer"))
@@ -342,6 +343,7 @@ func testRefusingClient(t *testing.T, open opener) {
 		}
 	}
 	eventually(t, "every reply is counted", func() bool { return r.snapshot().Replied == 6*n })
+	eventually(t, "and so is every refusal", func() bool { return deaf || r.snapshot().RepliesRefused == 3*n })
 	for i, b := range r.snapshot().Backends {
 		if r.backends.isDown(i) || b.Lost > 0 {
 			t.Errorf("%s: down %v, %d replies lost", b.Name, r.backends.isDown(i), b.Lost)

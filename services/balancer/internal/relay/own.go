@@ -68,7 +68,8 @@ func (o *own) sends(from netip.AddrPort) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, addr := range o.byPort[port] {
-		if addr == from.Addr() || addr.IsUnspecified() && o.isMachine(from.Addr()) {
+		everywhere := addr.IsUnspecified() && (addr.Is6() || from.Addr().Is4()) // [::] hears IPv4 too, 0.0.0.0 no IPv6
+		if addr == from.Addr() || everywhere && o.isMachine(from.Addr()) {
 			return true
 		}
 	}

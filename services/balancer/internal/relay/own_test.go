@@ -25,6 +25,7 @@ func TestOwnAddresses(t *testing.T) {
 		{"everywhere, from another machine", []string{"0.0.0.0:8888"}, "192.0.2.2:8888", false},
 		{"everywhere over IPv6, from IPv4", []string{"[::]:8888"}, "192.0.2.1:8888", true},
 		{"everywhere over IPv6, from the machine's link", []string{"[::]:8888"}, "[fe80::1%2]:8888", true},
+		{"everywhere over IPv4, from IPv6", []string{"0.0.0.0:8888"}, "[::1]:8888", false},
 		{"a link's address", []string{"[fe80::1%2]:8888"}, "[fe80::1%2]:8888", true},
 		{"the same address on another link", []string{"[fe80::1%2]:8888"}, "[fe80::1%3]:8888", false},
 		{"two at one port", []string{"127.0.0.1:9", "192.0.2.1:9"}, "192.0.2.1:9", true},

@@ -97,6 +97,7 @@ func (p *portable) Run(ctx context.Context) error {
 	}
 	stop()
 	expiry.Wait()
+	p.refuseTheRest()
 	p.endAll()
 	p.legs.Wait()
 	p.KernelDrops()
@@ -111,7 +112,7 @@ func (p *portable) receive(ctx context.Context) error {
 		var errno syscall.Errno
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded): // the context has ended
-			p.refuseTheRest(buf)
+			p.refuseTheRest()
 			return nil
 		case err == nil && ctx.Err() != nil:
 			p.Ledger.Dropped(ledger.Shutdown, 1)
@@ -126,9 +127,10 @@ func (p *portable) receive(ctx context.Context) error {
 	}
 }
 
-// refuseTheRest counts what clients had sent before the stop and nobody has
-// taken: no more than the receive buffer can hold, or a flood would go on.
-func (p *portable) refuseTheRest(buf []byte) {
+// refuseTheRest counts what clients have sent and nobody is going to take: no
+// more than the receive buffer can hold, or a flood would go on.
+func (p *portable) refuseTheRest() {
+	buf := make([]byte, udp.MaxDatagram) // Windows takes a cut datagram for an error
 	for range mostUnread {
 		// What is there is read at once, and nothing is waited for; but after a
 		// deadline that has passed already nothing is read at all.
@@ -215,13 +217,14 @@ func (p *portable) admit(now time.Time, client netip.AddrPort) *entry[session] {
 // send hands one datagram to the kernel for a backend and says what became of
 // it.
 func (p *portable) send(e *entry[session], backend int, payload []byte) ledger.Fate {
-	if !p.Backends.Addr(backend).IsValid() { // its name has gone since it had the turn
+	addr := p.Backends.Addr(backend) // once: it may have another before the kernel says that nobody is there
+	if !addr.IsValid() {             // its name has gone since it had the turn
 		return ledger.SendFailed
 	}
-	l, err := p.leg(e, backend)
+	l, err := p.leg(e, backend, addr)
 	if err != nil {
 		if udp.IsRefusal(err) { // no route to it
-			p.Backends.Refused(backend, p.Backends.Addr(backend), err)
+			p.Backends.Refused(backend, addr, err)
 			return ledger.SendFailed
 		}
 		return ledger.NoSocket
@@ -240,9 +243,9 @@ func (p *portable) send(e *entry[session], backend int, payload []byte) ledger.F
 	return ledger.Forwarded
 }
 
-// leg returns the session's socket to where the backend is now.
-func (p *portable) leg(e *entry[session], backend int) (*leg, error) {
-	s, addr := &e.session, p.Backends.Addr(backend)
+// leg returns the session's socket to where the backend is.
+func (p *portable) leg(e *entry[session], backend int, addr netip.AddrPort) (*leg, error) {
+	s := &e.session
 	was, before := s.legs[backend], s.left[backend]
 	if was != nil && was.addr == addr {
 		return was, nil

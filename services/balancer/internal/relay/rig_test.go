@@ -140,7 +140,7 @@ func (d *directory) Refused(i int, addr netip.AddrPort, err error) {
 	if d.addrs[i] == addr && !d.down[i] {
 		d.down[i] = true
 		d.rotation.Set(i, rotation.Down)
-		d.ledger.BackendDown(time.Now(), i, err.Error())
+		d.ledger.BackendDown(time.Now(), i, ledger.Evidence{Reason: err.Error()})
 	}
 }
 
@@ -274,6 +274,17 @@ func (r *rig) balances() {
 	}
 	if s.Received != s.Forwarded+s.DroppedTotal() {
 		r.t.Errorf("received %d, forwarded %d, dropped %d", s.Received, s.Forwarded, s.DroppedTotal())
+	}
+	// The backends' own counts and the rotation's are kept apart from these.
+	turns, forwarded := uint64(0), uint64(0)
+	for _, b := range s.Backends {
+		turns += b.Turns
+		forwarded += b.Forwarded
+	}
+	took := s.Forwarded + s.Dropped[ledger.Held] + s.Dropped[ledger.NoSocket] + s.Dropped[ledger.SendFailed]
+	if number, _ := r.rotation.Cursor(); number != took || s.Turns != took || turns != took || forwarded != s.Forwarded {
+		r.t.Errorf("%d datagrams took a turn, %d were forwarded: the rotation gave %d, the ledger has %d, the servers %d and %d",
+			took, s.Forwarded, number, s.Turns, turns, forwarded)
 	}
 }
 

@@ -118,6 +118,8 @@ func (t *teller) tellOutcome(now time.Time, turn ledger.Turn) bool {
 		return false
 	case turn.Outcome == ledger.Answered:
 		t.answered(turn)
+	case turn.Outcome == ledger.Undelivered:
+		t.wasNotDelivered(turn)
 	case turn.Outcome == ledger.Silent:
 		t.fellSilent(turn)
 		t.silent = append(t.silent, turn)
@@ -131,11 +133,16 @@ func (t *teller) tellOutcome(now time.Time, turn ledger.Turn) bool {
 // all, and says whether there is nothing more to come.
 func (t *teller) tellLate(now time.Time, turn ledger.Turn) bool {
 	turn, remembered := t.again(now, turn)
-	if remembered && turn.Outcome == ledger.Answered {
+	switch {
+	case !remembered:
+	case turn.Outcome == ledger.Answered:
 		t.answered(turn)
-		return true
+	case turn.Outcome == ledger.Undelivered:
+		t.wasNotDelivered(turn)
+	default:
+		return false
 	}
-	return !remembered
+	return true
 }
 
 // again reads a turn once more, or returns it as it was if the ledger has forgotten
@@ -162,6 +169,12 @@ func (t *teller) answered(turn ledger.Turn) {
 		turn.Number+1, turn.Server, turn.Client, when, millis(turn.RTT), app.Quote(turn.Reply, turn.Size), port),
 		append(attributes(turn), "rtt_ms", toMillis(turn.RTT), "rtt_exact", turn.Exact,
 			"reply", string(turn.Reply), "reply_bytes", turn.Size, "server_port", port)...)
+}
+
+// wasNotDelivered tells a turn whose reply went no further than here.
+func (t *teller) wasNotDelivered(turn ledger.Turn) {
+	t.Log.Info(fmt.Sprintf("#%d %s answered, but %v did not get it: the system would not send it", turn.Number+1, turn.Server, turn.Client),
+		append(attributes(turn), "rtt_ms", toMillis(turn.RTT), "rtt_exact", turn.Exact)...)
 }
 
 // fellSilent tells a turn that nobody answered in time.

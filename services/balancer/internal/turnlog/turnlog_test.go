@@ -66,6 +66,11 @@ func (s *scene) reply(at time.Duration, backend int, payload string) {
 	}})
 }
 
+// lose is a reply that the kernel would not take for the client.
+func (s *scene) lose(at time.Duration, backend int) {
+	s.ledger.Replied(after(at), []ledger.Reply{{Backend: backend, Pending: &s.pending[backend], Lost: true}})
+}
+
 var timeOfDay = regexp.MustCompile(`^\d\d:\d\d:\d\d `)
 
 // lines returns what has been told since the last call, without the times.
@@ -107,6 +112,19 @@ func TestOneTurnOneLine(t *testing.T) {
 			s.receive(0, 1, ledger.Forwarded)
 			s.teller.tell(after(999 * ms))
 		}, nil},
+		{"answered, and the system would not send it on", func(s *scene) {
+			s.receive(0, 2, ledger.Forwarded)
+			s.lose(410*time.Microsecond, 1)
+			s.teller.tell(after(50 * ms))
+			s.teller.tell(after(1000 * ms))
+			s.lose(1718*ms, 0)
+			s.teller.tell(after(1750 * ms))
+			s.teller.tell(after(3000 * ms))
+		}, []string{
+			`#2 server2 answered, but 172.30.7.130:41730 did not get it: the system would not send it`,
+			`#1 server1 silent for 1 s, asked by 172.30.7.130:41730`,
+			`#1 server1 answered, but 172.30.7.130:41730 did not get it: the system would not send it`,
+		}},
 		{"silent", func(s *scene) {
 			s.receive(0, 1, ledger.Forwarded)
 			s.teller.tell(after(50 * ms))
@@ -239,7 +257,7 @@ func TestTurnsOfAnEarlierRunAreNotToldAgain(t *testing.T) {
 
 func TestWhatHappensToServersIsTold(t *testing.T) {
 	play := func(s *scene) {
-		s.ledger.BackendDown(start, 1, "connection refused")
+		s.ledger.BackendDown(start, 1, ledger.Evidence{Reason: "connection refused"})
 		s.teller.tell(after(50 * time.Millisecond))
 		s.ledger.BackendAt(start, 1, netip.MustParseAddrPort("127.0.0.2:2527"))
 		s.ledger.BackendUp(start, 1)
@@ -266,7 +284,7 @@ func TestAServerThatNeverHadAnAddressIsToldWithoutOne(t *testing.T) {
 	s := newScene(t, "json", rotation.Skip)
 	s.ledger = ledger.New(names, time.Second, start)
 	s.teller.Ledger = s.ledger
-	s.ledger.BackendDown(start, 1, "its name does not resolve: no such host")
+	s.ledger.BackendDown(start, 1, ledger.Evidence{Reason: "its name does not resolve: no such host"})
 	s.teller.tell(after(50 * time.Millisecond))
 	want := `"msg":"server2 down: its name does not resolve: no such host; its turns go to the next server","event":"down","server":"server2","reason":"its name does not resolve: no such host"}` + "\n"
 	if got := s.out.String(); !strings.HasSuffix(got, want) {
@@ -277,7 +295,7 @@ func TestAServerThatNeverHadAnAddressIsToldWithoutOne(t *testing.T) {
 func TestEventsThatWereMissedAreSaid(t *testing.T) {
 	s := newScene(t, "pretty", rotation.Skip)
 	for range 200 {
-		s.ledger.BackendDown(start, 1, "connection refused")
+		s.ledger.BackendDown(start, 1, ledger.Evidence{Reason: "connection refused"})
 		s.ledger.BackendUp(start, 1)
 	}
 	s.teller.tell(after(50 * time.Millisecond))
@@ -425,7 +443,7 @@ func TestJSONSaysItAgainInAttributes(t *testing.T) {
 	s.receive(0, 1, ledger.Forwarded)
 	s.reply(412*time.Microsecond, 0, "PING 1 server1")
 	s.receive(0, 1, ledger.Held)
-	s.ledger.BackendDown(start, 2, "connection refused")
+	s.ledger.BackendDown(start, 2, ledger.Evidence{Reason: "connection refused"})
 	s.teller.tell(after(50 * time.Millisecond))
 	s.receive(0, 3000, ledger.SendFailed)
 	s.ledger.Dropped(ledger.NoBackend, 4)

@@ -291,7 +291,7 @@ func (f *feed) changes(now time.Time) []change {
 		if t.Outcome != before.Outcome {
 			changes = append(changes, change{t.Number + 1, t.Outcome, newTurn(t).RTT})
 		}
-		if t.Outcome != ledger.Answered {
+		if t.Outcome == ledger.Waiting || t.Outcome == ledger.Silent {
 			open = append(open, t)
 		}
 	}

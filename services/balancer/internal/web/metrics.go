@@ -23,6 +23,8 @@ var (
 	receivedDesc    = describe("datagrams_received_total", "Datagrams that came from clients; always forwarded plus dropped.")
 	forwardedDesc   = describe("datagrams_forwarded_total", "Datagrams that the kernel took for a server.", "backend")
 	repliesDesc     = describe("replies_total", "Replies that went out to clients.", "backend")
+	refusedDesc     = describe("replies_refused_total", "Replies that went out and met nobody: the client's machine said so by ICMP. 0 where the system does not say.")
+	lostDesc        = describe("replies_lost_total", "Replies that came and that the system would not send to the client.", "backend")
 	bytesDesc       = describe("bytes_total", "Payload bytes: forward is client to server, reply is server to client.", "direction", "backend")
 	droppedDesc     = describe("dropped_total", "Datagrams that came and were not forwarded, by reason.", "reason")
 	kernelDropsDesc = describe("kernel_drops_total", "Datagrams that the kernel dropped at the listener because they came faster than they were taken; 0 where it does not say.")
@@ -34,13 +36,15 @@ var (
 	endedDesc       = describe("session_evictions_total", "Sessions ended, by reason: idle, evicted for a new client, or stopped with the balancer.", "reason")
 	upDesc          = describe("backend_up", "1 while the server is up, else 0.", "backend")
 	transitionsDesc = describe("backend_transitions_total", "How often the server went up or down.", "backend", "to")
+	downsDesc       = describe("backend_downs_total", "How often the server went down, by cause: refused, probes unanswered, name gone, or an address where it cannot be served.", "backend", "cause")
+	movesDesc       = describe("backend_moves_total", "How often the server's name led to another address.", "backend")
 	latencyDesc     = describe("reply_latency_seconds", "Round-trip time between balancer and server of turns for which it is certain.", "backend")
 	buildDesc       = describe("build_info", "1, labelled with what runs.", "version", "goversion", "datapath")
 )
 
 var descs = []*prometheus.Desc{
-	receivedDesc, forwardedDesc, repliesDesc, bytesDesc, droppedDesc, kernelDropsDesc, turnsDesc, nextDesc,
-	violationsDesc, sessionsDesc, createdDesc, endedDesc, upDesc, transitionsDesc, latencyDesc, buildDesc,
+	receivedDesc, forwardedDesc, repliesDesc, refusedDesc, lostDesc, bytesDesc, droppedDesc, kernelDropsDesc, turnsDesc, nextDesc,
+	violationsDesc, sessionsDesc, createdDesc, endedDesc, upDesc, transitionsDesc, downsDesc, movesDesc, latencyDesc, buildDesc,
 }
 
 // Describe implements prometheus.Collector.
@@ -60,6 +64,7 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	s := m.Ledger.Snapshot(time.Now())
 	count(receivedDesc, s.Received)
+	count(refusedDesc, s.RepliesRefused)
 	count(turnsDesc, s.Turns)
 	count(violationsDesc, s.OrderViolations)
 	gauge(sessionsDesc, float64(s.Sessions))
@@ -80,10 +85,15 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 	for _, b := range s.Backends {
 		count(forwardedDesc, b.Forwarded, b.Name)
 		count(repliesDesc, b.Replies, b.Name)
+		count(lostDesc, b.Lost, b.Name)
 		count(bytesDesc, b.BytesTo, "forward", b.Name)
 		count(bytesDesc, b.BytesFrom, "reply", b.Name)
 		count(transitionsDesc, b.WentUp, b.Name, "up")
-		count(transitionsDesc, b.WentDown, b.Name, "down")
+		count(transitionsDesc, b.WentDownTotal(), b.Name, "down")
+		for cause, n := range b.WentDown {
+			count(downsDesc, n, b.Name, ledger.Cause(cause).String())
+		}
+		count(movesDesc, b.Moved, b.Name)
 		up := 0.0
 		if b.Up {
 			up = 1

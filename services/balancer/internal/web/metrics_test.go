@@ -21,9 +21,10 @@ import (
 
 // names are those that people may build upon.
 var names = []string{
-	"balancer_backend_transitions_total", "balancer_backend_up", "balancer_build_info", "balancer_bytes_total",
+	"balancer_backend_downs_total", "balancer_backend_moves_total", "balancer_backend_transitions_total", "balancer_backend_up", "balancer_build_info", "balancer_bytes_total",
 	"balancer_datagrams_forwarded_total", "balancer_datagrams_received_total", "balancer_dropped_total",
-	"balancer_kernel_drops_total", "balancer_next_backend", "balancer_order_violations_total", "balancer_replies_total",
+	"balancer_kernel_drops_total", "balancer_next_backend", "balancer_order_violations_total",
+	"balancer_replies_lost_total", "balancer_replies_refused_total", "balancer_replies_total",
 	"balancer_reply_latency_seconds", "balancer_session_evictions_total", "balancer_sessions",
 	"balancer_sessions_created_total", "balancer_turns_total",
 }
@@ -43,7 +44,7 @@ func TestMetricsHaveTheNamesThatAreDocumented(t *testing.T) {
 		}
 		for _, metric := range family.GetMetric() {
 			for _, label := range metric.GetLabel() {
-				if !slices.Contains([]string{"backend", "direction", "reason", "to", "version", "goversion", "datapath"}, label.GetName()) {
+				if !slices.Contains([]string{"backend", "direction", "reason", "cause", "to", "version", "goversion", "datapath"}, label.GetName()) {
 					t.Errorf("%s has the label %s", family.GetName(), label.GetName())
 				}
 				if strings.Contains(label.GetValue(), "127.0.0.1") {
@@ -80,6 +81,11 @@ func TestMetricsAreTheLedgers(t *testing.T) {
 		`balancer_datagrams_received_total 7`,
 		`balancer_datagrams_forwarded_total{backend="server1"} 1`,
 		`balancer_replies_total{backend="server2"} 0`,
+		`balancer_replies_lost_total{backend="server1"} 0`,
+		`balancer_replies_refused_total 0`,
+		`balancer_backend_downs_total{backend="server1",cause="refused"} 1`,
+		`balancer_backend_downs_total{backend="server1",cause="name"} 0`,
+		`balancer_backend_moves_total{backend="server1"} 0`,
 		`balancer_bytes_total{backend="server1",direction="forward"} 19`,
 		`balancer_bytes_total{backend="server1",direction="reply"} 27`,
 		`balancer_dropped_total{reason="no_backend"} 4`,

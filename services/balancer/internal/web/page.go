@@ -34,7 +34,7 @@ var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMa
 const colors = 8
 
 // marks stand under a turn on the tape; an answered one needs none.
-var marks = map[ledger.Outcome]string{ledger.Waiting: "…", ledger.Silent: "✗", ledger.Dropped: "⊘"}
+var marks = map[ledger.Outcome]string{ledger.Waiting: "…", ledger.Silent: "✗", ledger.Dropped: "⊘", ledger.Undelivered: "⊘"}
 
 // percent is a share as people read it; – if there is nothing to share.
 func percent(part, whole uint64) string {

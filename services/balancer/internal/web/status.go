@@ -18,6 +18,7 @@ type Status struct {
 	Received        uint64            `json:"received"`
 	Forwarded       uint64            `json:"forwarded"`
 	Replied         uint64            `json:"replied"`
+	RepliesRefused  uint64            `json:"replies_refused"` // of those, by ICMP, where the system says so
 	DroppedTotal    uint64            `json:"dropped_total"`
 	Dropped         map[string]uint64 `json:"dropped"`
 	Turns           uint64            `json:"turns"` // since the first start, over restarts
@@ -41,6 +42,7 @@ type BackendStatus struct {
 	Silent     uint64     `json:"silent"`  // no answer within the answer timeout
 	Waiting    uint64     `json:"waiting"` // for an answer in time
 	Replies    uint64     `json:"replies"`
+	Lost       uint64     `json:"replies_lost"` // that the system would not send to the client
 	BytesTo    uint64     `json:"bytes_to"`
 	BytesFrom  uint64     `json:"bytes_from"`
 	RTTLast    *float64   `json:"rtt_last_ms"`
@@ -54,7 +56,7 @@ type BackendStatus struct {
 func newStatus(cfg Config, s ledger.Snapshot) Status {
 	out := Status{
 		Facts: cfg.Facts, At: s.At, Started: s.Started,
-		Received: s.Received, Forwarded: s.Forwarded, Replied: s.Replied,
+		Received: s.Received, Forwarded: s.Forwarded, Replied: s.Replied, RepliesRefused: s.RepliesRefused,
 		DroppedTotal: s.DroppedTotal(), Dropped: map[string]uint64{},
 		Turns: s.Turns, OrderViolations: s.OrderViolations, Sessions: s.Sessions,
 	}
@@ -67,7 +69,7 @@ func newStatus(cfg Config, s ledger.Snapshot) Status {
 	for i, b := range s.Backends {
 		row := BackendStatus{
 			Name: b.Name, Configured: cfg.Facts.Servers[i], Up: b.Up, Since: b.Since, Reason: b.Reason,
-			Turns: b.Turns, Forwarded: b.Forwarded, Answered: b.Answered, Replies: b.Replies,
+			Turns: b.Turns, Forwarded: b.Forwarded, Answered: b.Answered, Replies: b.Replies, Lost: b.Lost,
 			Late: b.Late, Silent: b.Silent, Waiting: b.Waiting,
 			BytesTo: b.BytesTo, BytesFrom: b.BytesFrom,
 			RTTLast: millis(b.RTTLast), RTTMean: millis(b.RTT.Mean()),

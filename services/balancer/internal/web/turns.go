@@ -39,7 +39,7 @@ func newTurn(t ledger.Turn) Turn {
 	switch t.Outcome {
 	case ledger.Dropped:
 		out.Reason = t.Fate.String()
-	case ledger.Answered:
+	case ledger.Answered, ledger.Undelivered:
 		ms := toMillis(t.RTT)
 		out.RTT, out.Exact = &ms, t.Exact
 	}
@@ -49,7 +49,7 @@ func newTurn(t ledger.Turn) Turn {
 // withReply is a turn of the ledger with the beginning of its reply.
 func withReply(t ledger.Turn) Turn {
 	out := newTurn(t)
-	if t.Outcome == ledger.Answered {
+	if t.Outcome == ledger.Answered || t.Outcome == ledger.Undelivered {
 		reply := string(t.Reply)
 		out.Reply, out.ReplyBytes = &reply, &t.Size
 	}

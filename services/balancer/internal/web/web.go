@@ -26,6 +26,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"udplab/services/balancer/internal/ledger"
 	"udplab/services/balancer/internal/rotation"
 )
@@ -63,10 +65,19 @@ type Server struct {
 	listener net.Listener
 }
 
+// maxConnections is how many may be open at once: each costs a descriptor, and
+// the data path needs those for its clients. Readers of /events have theirs, and
+// there is room for as many requests and more; who comes then waits.
+const maxConnections = 4 * maxReaders
+
 // Listen opens the address, "[host]:port"; nothing is answered before Serve.
 func Listen(ctx context.Context, address string) (net.Listener, error) {
 	var config net.ListenConfig
-	return config.Listen(ctx, "tcp", address)
+	listener, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return netutil.LimitListener(listener, maxConnections), nil
 }
 
 // New returns a server on a listener, which it closes in the end.

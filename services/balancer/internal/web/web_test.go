@@ -78,7 +78,7 @@ func newBalancer(names ...string) *balancer {
 
 func (b *balancer) down(i int, reason string) {
 	b.Rotation.Set(i, rotation.Down)
-	b.Ledger.BackendDown(time.Now(), i, reason)
+	b.Ledger.BackendDown(time.Now(), i, ledger.Evidence{Reason: reason})
 }
 
 // ask asks the handler and returns its answer.

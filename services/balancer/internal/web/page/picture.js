@@ -183,18 +183,19 @@ export class Picture {
         return false;
       case "there":
         this.#place(dot, 1);
-        if (turn.outcome === "answered" && age >= Math.min(turn.rtt_ms, FORGET)) pass(this.#still.matches ? "shown" : "back", "answer");
+        if ((turn.outcome === "answered" || turn.outcome === "undelivered") && age >= Math.min(turn.rtt_ms, FORGET)) pass(this.#still.matches ? "shown" : "back", "answer");
         else if (turn.outcome === "silent") pass("gone", "none");
         return turn.outcome === "forgotten" || age > FORGET;
       case "back":
         dot.element.classList.add("answer");
         this.#place(dot, 1 - age / WAY);
+        if (turn.outcome === "undelivered" && age >= WAY * (1 - LEAVE)) pass("gone", "none");
         return age >= WAY;
       case "shown":
         return age >= STILL;
       case "gone":
         this.#place(dot, dot.share);
-        say(dot.text, turn.outcome === "dropped" ? "⊘" : "✗");
+        say(dot.text, turn.outcome === "silent" ? "✗" : "⊘");
         dot.element.setAttribute("opacity", this.#still.matches ? 1 : Math.max(0, 1 - (age / GONE) ** 3));
         return age >= GONE;
     }

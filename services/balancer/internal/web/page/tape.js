@@ -2,7 +2,7 @@
 
 import { colorOf, make, say, thousands } from "./text.js";
 
-const MARKS = { waiting: "…", silent: "✗", dropped: "⊘", forgotten: "?" };
+const MARKS = { waiting: "…", silent: "✗", dropped: "⊘", undelivered: "⊘", forgotten: "?" };
 
 export class Tape {
   #tape = document.getElementById("tape");
