@@ -17,15 +17,13 @@ func (b *balancer) resume() {
 	b.state = store
 	b.rotation.Resume(cursor.Number, cursor.Next)
 	b.ledger.Resume(cursor.Number)
-	if cursor.Number == 0 {
-		return
-	}
 	next := b.cfg.names()[cursor.Next]
-	if store.Behind() {
+	switch {
+	case store != nil && store.Behind():
 		b.log.Warn(fmt.Sprintf("the earlier run was cut off: its last second of turns may be missing from the state file; going on after turn %d: the next is %s's", cursor.Number, next))
-		return
+	case cursor.Number > 0:
+		b.log.Info(fmt.Sprintf("going on after turn %d of an earlier run: the next is %s's", cursor.Number, next))
 	}
-	b.log.Info(fmt.Sprintf("going on after turn %d of an earlier run: the next is %s's", cursor.Number, next))
 }
 
 // saveEvery is how often the rotation's place is saved, and so how much of it a

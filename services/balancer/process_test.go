@@ -5,14 +5,17 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -94,10 +97,10 @@ func startServerProcess(t *testing.T, name string, port int) (p *process, addr s
 
 // startBalancerProcess starts a balancer with a state file and returns what it
 // said before it listened. Its pings go through running.
-func startBalancerProcess(t *testing.T, servers, state string) (p *process, r *running, said []string) {
+func startBalancerProcess(t *testing.T, servers, state string, environ ...string) (p *process, r *running, said []string) {
 	t.Helper()
-	p = startProcess(t, "balancer", "BALANCER_BACKENDS="+servers, "BALANCER_STATE_FILE="+state,
-		"BALANCER_LISTEN=127.0.0.1:0", "BALANCER_HTTP=", "LOG_FORMAT=json")
+	p = startProcess(t, "balancer", append([]string{"BALANCER_BACKENDS=" + servers, "BALANCER_STATE_FILE=" + state,
+		"BALANCER_LISTEN=127.0.0.1:0", "BALANCER_HTTP=", "LOG_FORMAT=json"}, environ...)...)
 	for {
 		var l line
 		if err := json.Unmarshal([]byte(p.line()), &l); err != nil {
@@ -108,7 +111,7 @@ func startBalancerProcess(t *testing.T, servers, state string) (p *process, r *r
 				for p.lines.Scan() { // or it would wait for us
 				}
 			}()
-			return p, &running{t: t, addr: l.text("addr")}, said
+			return p, &running{t: t, addr: l.text("addr"), page: l.text("http")}, said
 		}
 		said = append(said, l.text("level")+" "+l.text("msg"))
 	}
@@ -130,23 +133,13 @@ func until(t *testing.T, what string, come func() bool) time.Duration {
 func TestAKillLosesASecondOfTurnsAtMostAndTheNextStartSaysSo(t *testing.T) {
 	servers := startServers(t, "server1", "server2", "server3")
 	path := filepath.Join(t.TempDir(), "turns")
-	kept := func() (turns int) {
-		var file struct{ Turns int }
-		content, err := os.ReadFile(path)
-		if err == nil {
-			err = json.Unmarshal(content, &file) // whole at every moment
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return file.Turns
-	}
+	saved := func() int { turns, _ := kept(t, path); return int(turns) } // whole at every moment
 
 	p, r, _ := startBalancerProcess(t, servers, path)
 	if order := r.ping(10); order != "1231231231" {
 		t.Errorf("answered by %s", order)
 	}
-	t.Logf("turns are in the file after %v", until(t, "ten turns in the file", func() bool { return kept() == 10 }))
+	t.Logf("turns are in the file after %v", until(t, "ten turns in the file", func() bool { return saved() == 10 }))
 	p.kill()
 
 	p, r, said := startBalancerProcess(t, servers, path)
@@ -160,7 +153,7 @@ func TestAKillLosesASecondOfTurnsAtMostAndTheNextStartSaysSo(t *testing.T) {
 		if order := r.ping(1); order != strconv.Itoa(turns%3+1) {
 			t.Fatalf("turn %d was %s's", turns+1, order)
 		}
-		now := kept()
+		now := saved()
 		if now > turns+1 || now < before {
 			t.Fatalf("%d turns in the file after %d, and before that %d", now, turns+1, before)
 		}
@@ -169,7 +162,7 @@ func TestAKillLosesASecondOfTurnsAtMostAndTheNextStartSaysSo(t *testing.T) {
 	r.ping(5)
 	p.kill()
 
-	last := kept()
+	last := saved()
 	_, r, said = startBalancerProcess(t, servers, path)
 	if len(said) != 1 || !strings.Contains(said[0], fmt.Sprintf("going on after turn %d: the next is server%d's", last, last%3+1)) {
 		t.Errorf("it says %q after turn %d", said, last)
@@ -195,6 +188,69 @@ func TestATerminatedBalancerKeepsEveryTurn(t *testing.T) {
 	if order := r.ping(4); order != "3123" {
 		t.Errorf("answered by %s", order)
 	}
+}
+
+// stopLimit is how long a stop may take, with everything open and a flood coming
+// in.
+const stopLimit = 2 * time.Second
+
+// With a page that is looked at, a state file, a line for each turn and a flood
+// that never ends, over both data paths. A busy machine may have several tries.
+func TestAStopUnderFloodTakesTwoSecondsAtMost(t *testing.T) {
+	servers := startServers(t, "server1", "server2", "server3")
+	for _, path := range []string{"auto", "portable"} {
+		t.Run(path, func(t *testing.T) {
+			var took []time.Duration
+			for range 5 {
+				took = append(took, stopUnderFlood(t, servers, path))
+				if took[len(took)-1] <= stopLimit {
+					t.Logf("it took %v", took)
+					return
+				}
+			}
+			t.Errorf("it took %v, want %v at most", took, stopLimit)
+		})
+	}
+}
+
+// stopUnderFlood is how long a stop took.
+func stopUnderFlood(t *testing.T, servers, dataPath string) time.Duration {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "turns")
+	p, r, _ := startBalancerProcess(t, servers, file, "BALANCER_HTTP=127.0.0.1:0", "BALANCER_DATAPATH="+dataPath)
+	reader, err := http.Get(r.page + "/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Body.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	var flood sync.WaitGroup
+	defer flood.Wait()
+	defer cancel()
+	flood.Go(func() {
+		for ctx.Err() == nil {
+			conn, err := net.Dial("udp", r.addr)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for range 20 {
+				conn.Write([]byte("flood")) // refused once the balancer has gone
+			}
+			conn.Close()
+		}
+	})
+	until(t, "turns of the flood in the file", func() bool { turns, _ := kept(t, file); return turns > 0 })
+	began := time.Now()
+	p.signal(syscall.SIGTERM)
+	if err := p.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	took := time.Since(began)
+	if _, ended := kept(t, file); !ended {
+		t.Error("the state file does not say that the run came to its end")
+	}
+	return took
 }
 
 // withServerProcess runs a balancer over two servers of the test's own and,

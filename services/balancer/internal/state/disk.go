@@ -2,10 +2,13 @@ package state
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 )
 
 // disk is what replacing a file asks of the system. A test that cuts the power
@@ -45,14 +48,17 @@ func (d disk) replace(path string, content []byte) error {
 		d.remove(beside)
 		return err
 	}
-	// Not every system lets a directory be synced, and path is whole without.
-	_ = d.syncDir(filepath.Dir(path))
+	// Not every system lets a directory be synced, and path is whole without. But
+	// a disk that says it is broken is to be believed.
+	if err := d.syncDir(filepath.Dir(path)); errors.Is(err, syscall.EIO) {
+		return err
+	}
 	return nil
 }
 
 // writeBeside writes content to a new hidden file in the directory of path and
-// returns its name; after an error there is no such file. Nobody ever reads
-// one that a kill left behind.
+// returns its name; after an error there is no such file. One that a kill left
+// behind is never read, and swept away by the next run.
 func (d disk) writeBeside(path string, content []byte) (string, error) {
 	f, err := d.create(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -64,6 +70,26 @@ func (d disk) writeBeside(path string, content []byte) (string, error) {
 		return "", err
 	}
 	return f.Name(), nil
+}
+
+// sweep removes what kills have left beside path: files that writeBeside named
+// and that begin as ours do. What cannot be removed does no harm.
+func sweep(path string) {
+	dir, prefix := filepath.Dir(path), "."+filepath.Base(path)+"."
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		number, named := strings.CutPrefix(e.Name(), prefix)
+		if !named || number == "" || strings.Trim(number, "0123456789") != "" {
+			continue
+		}
+		beside := filepath.Join(dir, e.Name())
+		if content, err := read(beside); err == nil && begunByUs(content) {
+			_ = os.Remove(beside)
+		}
+	}
 }
 
 func syncDir(path string) error {

@@ -52,7 +52,8 @@ type Store struct {
 	path   string
 	names  []string
 	disk   disk
-	saved  []byte // what the file holds
+	saved  []byte // what this run has written last
+	there  []byte // what the file holds, as far as this run knows; nil: nothing of use
 	behind bool
 }
 
@@ -66,6 +67,7 @@ func Open(path string, names []string) (*Store, Cursor, error) {
 
 // open is Open for a store of any disk; path is what the user called it.
 func open(s *Store, path string) (*Store, Cursor, error) {
+	sweep(s.path)
 	content, err := read(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.begin(Cursor{}, nil)
@@ -84,12 +86,13 @@ func open(s *Store, path string) (*Store, Cursor, error) {
 	case err != nil:
 		return s.begin(Cursor{}, fmt.Errorf("state file %s is damaged; turns start from %s", path, first))
 	}
-	s.behind = f.Turns > 0 && !f.Ended
+	s.behind = !f.Ended
+	s.there = content
 	return s.begin(f.resume(s.names))
 }
 
 // Behind says whether the run before was killed or lost its power, so that the
-// turns it had after its last Save are missing.
+// turns it had after its last Save, perhaps all, are missing.
 func (s *Store) Behind() bool { return s.behind }
 
 // read reads a regular file. Anything else, such as a device or a pipe, would
@@ -192,7 +195,8 @@ func (f file) next(names []string) int {
 }
 
 // Save replaces the file, unless it says the same already. It is for one
-// goroutine at a time.
+// goroutine at a time. A file that somebody else has put there meanwhile is left
+// alone: that is an error, until it is gone.
 func (s *Store) Save(c Cursor) error { return s.save(c, false) }
 
 // End is the last Save of a run.
@@ -210,9 +214,29 @@ func (s *Store) save(c Cursor, ended bool) error {
 	if bytes.Equal(content, s.saved) {
 		return nil
 	}
-	if err := s.disk.replace(s.path, append(content, '\n')); err != nil {
+	if !s.isOurs() {
+		return fmt.Errorf("state file %s has been changed by somebody else and is left alone", s.path)
+	}
+	text := append(slices.Clip(content), '\n')
+	if err := s.disk.replace(s.path, text); err != nil {
 		return fmt.Errorf("state file %s cannot be written: %w", s.path, err)
 	}
-	s.saved = content
+	s.saved, s.there = content, text
 	return nil
+}
+
+// isOurs says whether the file is as this run read it or wrote it last, or is
+// gone.
+func (s *Store) isOurs() bool {
+	now, err := read(s.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true
+	case err != nil:
+		return false
+	case s.there == nil: // it was damaged when it was read
+		_, err := parse(now)
+		return errors.Is(err, errDamaged)
+	}
+	return bytes.Equal(now, s.there)
 }

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -270,7 +271,7 @@ func TestARunThatWasCutOffIsBehind(t *testing.T) {
 		return s
 	}
 	reopen("the first start", Cursor{}, false)
-	s := reopen("cut off before the first turn", Cursor{}, false)
+	s := reopen("cut off before its first turn was saved", Cursor{}, true)
 	s.Save(Cursor{5, 2})
 	reopen("cut off", Cursor{5, 2}, true).End(Cursor{6, 0})
 	reopen("came to its end", Cursor{6, 0}, false)
@@ -348,8 +349,62 @@ func TestAKillBeforeTheRenameLeavesTheOldFileInForce(t *testing.T) {
 	if _, c, err := Open(path, three); err != nil || c != (Cursor{18, 0}) {
 		t.Errorf("cursor %+v, error %v", c, err)
 	}
-	if _, err := os.Stat(leftover); err != nil {
-		t.Errorf("what the kill left: %v", err)
+	if _, err := os.Stat(leftover); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what the kill left is still there: %v", err)
+	}
+}
+
+func TestOnlyWhatOurKillsLeftIsSweptAway(t *testing.T) {
+	ours := written(t, three, Cursor{17, 2})
+	path := at(t, ours)
+	beside := map[string]string{".turns.123": "my own notes", ".turns.old": ours, ".turns.": ours, "turns.123": ours, ".other.123": ours}
+	for name, content := range beside {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(path), name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := Open(path, three); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range beside {
+		if got := contentOf(t, filepath.Join(filepath.Dir(path), name)); got != content {
+			t.Errorf("%s holds %q", name, got)
+		}
+	}
+}
+
+func TestAFileThatSomebodyElsePutThereMeanwhileIsLeftAlone(t *testing.T) {
+	for name, content := range map[string]string{
+		"a foreign one":            "my thesis",
+		"another balancer's":       written(t, three, Cursor{99, 0}),
+		"a damaged one of ours":    `{"format":"udplab-turns-1","turns":`,
+		"ours, but by another run": written(t, three, Cursor{17, 2}) + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := at(t, written(t, three, Cursor{17, 2}))
+			s, _, err := Open(path, three)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			want := "state file " + path + " has been changed by somebody else and is left alone"
+			for range 2 {
+				if err := s.Save(Cursor{18, 0}); err == nil || err.Error() != want {
+					t.Errorf("error %v", err)
+				}
+			}
+			if got := contentOf(t, path); got != content {
+				t.Errorf("the file holds %q", got)
+			}
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Save(Cursor{18, 0}); err != nil {
+				t.Errorf("after it is gone: %v", err)
+			}
+		})
 	}
 }
 
