@@ -13,20 +13,23 @@ import (
 
 // status is what is of interest in /api/status.
 type status struct {
-	Started         string  `json:"started"`
-	Next            *string `json:"next"`
-	Received        uint64  `json:"received"`
-	Forwarded       uint64  `json:"forwarded"`
-	Replied         uint64  `json:"replied"`
-	DroppedTotal    uint64  `json:"dropped_total"`
-	Turns           uint64  `json:"turns"`
-	OrderViolations uint64  `json:"order_violations"`
-	Sessions        uint64  `json:"sessions"`
+	Started         string            `json:"started"`
+	Next            *string           `json:"next"`
+	Received        uint64            `json:"received"`
+	Forwarded       uint64            `json:"forwarded"`
+	Replied         uint64            `json:"replied"`
+	DroppedTotal    uint64            `json:"dropped_total"`
+	Dropped         map[string]uint64 `json:"dropped"`
+	Turns           uint64            `json:"turns"`
+	OrderViolations uint64            `json:"order_violations"`
+	Sessions        uint64            `json:"sessions"`
 	Backends        []struct {
-		Name  string  `json:"name"`
-		Up    bool    `json:"up"`
-		Since string  `json:"since"`
-		Addr  *string `json:"addr"`
+		Name      string  `json:"name"`
+		Up        bool    `json:"up"`
+		Since     string  `json:"since"`
+		Addr      *string `json:"addr"`
+		Turns     uint64  `json:"turns"`
+		Forwarded uint64  `json:"forwarded"`
 	} `json:"backends"`
 }
 
@@ -47,6 +50,13 @@ func (s status) String() string {
 func (s status) wrong() (found []string) {
 	if s.Received != s.Forwarded+s.DroppedTotal {
 		found = append(found, fmt.Sprintf("%d received, but %d forwarded and %d dropped", s.Received, s.Forwarded, s.DroppedTotal))
+	}
+	turns, forwarded := uint64(0), uint64(0) // the servers' own counts are kept apart
+	for _, b := range s.Backends {
+		turns, forwarded = turns+b.Turns, forwarded+b.Forwarded
+	}
+	if took := s.Forwarded + s.Dropped["held"] + s.Dropped["no_socket"] + s.Dropped["send_failed"]; turns != took || forwarded != s.Forwarded {
+		found = append(found, fmt.Sprintf("%d took a turn and %d were forwarded, but the servers had %d and %d", took, s.Forwarded, turns, forwarded))
 	}
 	if s.OrderViolations != 0 {
 		found = append(found, fmt.Sprintf("%d turns out of order by the balancer's own check", s.OrderViolations))

@@ -114,8 +114,8 @@ func (g *game) expectNothingLeft(open, running census) {
 	})
 	stacks, err := g.lab.Dump(g.within())
 	g.must(err)
-	if now := goroutines(stacks); now.total() > running.total() {
-		g.Errorf("%d goroutines, %d at the beginning: %s", now.total(), running.total(), strings.Join(now.beyond(running), ", "))
+	if more := goroutines(stacks).beyond(running); more != nil {
+		g.Errorf("more goroutines than at the beginning: %s", strings.Join(more, ", "))
 	}
 }
 

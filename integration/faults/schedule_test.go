@@ -17,8 +17,26 @@ func TestTheSeedAloneMakesTheSchedule(t *testing.T) {
 			t.Errorf("seeds %d and %d make the same schedule", seed, seed+1)
 		}
 		longer := Schedule(seed, 2*time.Minute)
-		if !reflect.DeepEqual(one, longer[:len(one)]) {
+		half := slices.IndexFunc(one, func(f Fault) bool { return f.At > time.Minute/2 })
+		if !reflect.DeepEqual(one[:half], longer[:half]) {
 			t.Errorf("seed %d: a longer schedule begins in another way", seed)
+		}
+	}
+}
+
+func TestTheLastLifeOfTheBalancerSeesManyFaults(t *testing.T) {
+	for length, want := range map[time.Duration]int{Short: 3, time.Minute: 20, 10 * time.Minute: 200} {
+		for seed := range uint64(500) {
+			faults := Schedule(seed, length)
+			last := 0
+			for i, f := range faults {
+				if slices.Contains(restarts, f.Kind) {
+					last = i
+				}
+			}
+			if n := len(faults) - 1 - last; n < want {
+				t.Fatalf("seed %d, %v: %d faults after the last restart, want %d", seed, length, n, want)
+			}
 		}
 	}
 }

@@ -11,22 +11,24 @@ import (
 
 // Status is what scenarios read of the balancer's /api/status.
 type Status struct {
-	Next            *string   `json:"next"`
-	Received        uint64    `json:"received"`
-	Forwarded       uint64    `json:"forwarded"`
-	Replied         uint64    `json:"replied"`
-	DroppedTotal    uint64    `json:"dropped_total"`
-	Turns           uint64    `json:"turns"`
-	OrderViolations uint64    `json:"order_violations"`
-	Sessions        uint64    `json:"sessions"`
-	Backends        []Backend `json:"backends"`
+	Next            *string           `json:"next"`
+	Received        uint64            `json:"received"`
+	Forwarded       uint64            `json:"forwarded"`
+	Replied         uint64            `json:"replied"`
+	DroppedTotal    uint64            `json:"dropped_total"`
+	Dropped         map[string]uint64 `json:"dropped"`
+	Turns           uint64            `json:"turns"`
+	OrderViolations uint64            `json:"order_violations"`
+	Sessions        uint64            `json:"sessions"`
+	Backends        []Backend         `json:"backends"`
 }
 
 // Backend is what scenarios read of one server.
 type Backend struct {
-	Name  string `json:"name"`
-	Up    bool   `json:"up"`
-	Turns uint64 `json:"turns"`
+	Name      string `json:"name"`
+	Up        bool   `json:"up"`
+	Turns     uint64 `json:"turns"`
+	Forwarded uint64 `json:"forwarded"`
 }
 
 // StatusOf asks a balancer for its state.
@@ -132,6 +134,13 @@ func ExpectBooksToBalance(t *testing.T, s Status) {
 	t.Helper()
 	if s.Received != s.Forwarded+s.DroppedTotal {
 		t.Errorf("%d received, but %d forwarded and %d dropped", s.Received, s.Forwarded, s.DroppedTotal)
+	}
+	turns, forwarded := uint64(0), uint64(0) // the servers' own counts are kept apart
+	for _, b := range s.Backends {
+		turns, forwarded = turns+b.Turns, forwarded+b.Forwarded
+	}
+	if took := s.Forwarded + s.Dropped["held"] + s.Dropped["no_socket"] + s.Dropped["send_failed"]; turns != took || forwarded != s.Forwarded {
+		t.Errorf("%d took a turn and %d were forwarded, but the servers had %d and %d", took, s.Forwarded, turns, forwarded)
 	}
 	if s.OrderViolations != 0 {
 		t.Errorf("%d turns out of order", s.OrderViolations)
