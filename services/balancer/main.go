@@ -159,12 +159,19 @@ func (b *balancer) isItself(addr netip.AddrPort) bool {
 	})
 }
 
+// pageGrace is how long an answer of the page that is under way may take at the
+// stop, if the drain allows.
+const pageGrace = 500 * time.Millisecond
+
 // serve runs until the context ends or the data path dies.
 func (b *balancer) serve(ctx context.Context) error {
 	b.announce()
-	// Everything that watches the data path ends after it.
+	// What watches the data path ends after it. The page ends beside it: those who
+	// look must not make the stop longer than the drain.
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching()
+	looking, stopLooking := context.WithCancel(ctx)
+	defer stopLooking()
 	var alive atomic.Bool
 	var watchers sync.WaitGroup
 	watchers.Go(func() { b.backends.Run(watching) })
@@ -177,10 +184,10 @@ func (b *balancer) serve(ctx context.Context) error {
 	if b.page != nil {
 		server := web.New(b.page, web.Config{
 			Ledger: b.ledger, Rotation: b.rotation, Alive: alive.Load, Hosts: b.cfg.HTTPHosts, Facts: b.facts(),
-			KernelDrops: b.relay.KernelDrops,
+			KernelDrops: b.relay.KernelDrops, Grace: min(b.cfg.Drain, pageGrace),
 		})
 		watchers.Go(func() {
-			if err := server.Serve(watching); err != nil {
+			if err := server.Serve(looking); err != nil {
 				b.log.Error(fmt.Sprintf("the page is gone: %v", err))
 			}
 		})
@@ -189,6 +196,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	alive.Store(true)
 	err := b.relay.Run(ctx)
 	alive.Store(false)
+	stopLooking()
 	stopWatching()
 	watchers.Wait()
 	b.sumUp()
@@ -232,8 +240,8 @@ func (b *balancer) sumUp() {
 		drops = " (" + drops[2:] + ")"
 	}
 	next := "nobody's: no server is up"
-	if i, ok := b.rotation.Next(); ok {
-		next = b.cfg.Backends[i].Name + "'s"
+	if turn, ok := b.rotation.Next(); ok {
+		next = b.cfg.Backends[turn.Backend].Name + "'s"
 	}
 	kernel := ""
 	if n := b.relay.KernelDrops(); n > 0 {

@@ -6,17 +6,23 @@ import "net/netip"
 // last: more than there are sessions, unless that limit was raised.
 const clientsKept = 16384
 
+// Run is where a new client joined the order.
+type Run struct {
+	Client  netip.AddrPort // not valid: none has joined yet
+	Turn    uint64         // its first one
+	Backend int            // whose turn that was
+	After   int            // who had the turn before it, also if that was before a restart; -1: there was none
+}
+
 // clientele knows the clients that were seen lately, in two generations, so
 // that a flood of new addresses does not fill the memory.
 type clientele struct {
 	young, old map[netip.AddrPort]struct{}
 	met        uint64 // new ones so far
-	newest     netip.AddrPort
-	newestTurn uint64 // the first turn of the newest
 }
 
 // meet says whether a client is new, and remembers it.
-func (c *clientele) meet(client netip.AddrPort, turn uint64) bool {
+func (c *clientele) meet(client netip.AddrPort) bool {
 	if _, ok := c.young[client]; ok {
 		return false
 	}
@@ -28,6 +34,5 @@ func (c *clientele) meet(client netip.AddrPort, turn uint64) bool {
 		return false
 	}
 	c.met++
-	c.newest, c.newestTurn = client, turn
 	return true
 }

@@ -106,6 +106,7 @@ type Ledger struct {
 	overdue   map[uint64]time.Duration // turns that the ring went past before they were recorded, and when
 	sessions  sessions
 	clients   clientele
+	newest    Run    // of all clients
 	settled   uint64 // turns before it have been looked at for silence
 	backends  []backend
 	events    []Event
@@ -180,6 +181,13 @@ func (l *Ledger) write(at time.Duration, a *Arrival) {
 	}
 	s := &l.ring[a.Turn%Size]
 	first := l.isNew(a)
+	if first {
+		l.newest = Run{Client: a.Client, Turn: a.Turn, Backend: a.Backend, After: -1}
+		if a.Turn > 0 {
+			n := len(l.backends)
+			l.newest.After = ((a.Backend-1-a.Passed)%n + n) % n
+		}
+	}
 	if !l.follows(at, s, a.Turn) {
 		if a.Fate == Forwarded {
 			b.untold++
@@ -207,7 +215,7 @@ func (l *Ledger) isNew(a *Arrival) bool {
 		}
 		a.Pending.known = true
 	}
-	return l.clients.meet(a.Client, a.Turn)
+	return l.clients.meet(a.Client)
 }
 
 // overdueAfter is how long a turn may be recorded after a whole ring of later

@@ -121,8 +121,8 @@ func TestTheFirstTurnOfAClientIsMarked(t *testing.T) {
 		}
 	}
 	s := b.Snapshot(ms(2))
-	if got != "0 4 " || s.Clients != 2 || s.Newest != other || s.NewestTurn != 4 {
-		t.Errorf("first turns are %s; %d clients, the newest %v at turn %d", got, s.Clients, s.Newest, s.NewestTurn)
+	if got != "0 4 " || s.Clients != 2 || s.Newest != (Run{other, 4, 1, 0}) {
+		t.Errorf("first turns are %s; %d clients, the newest %+v", got, s.Clients, s.Newest)
 	}
 }
 
@@ -132,17 +132,17 @@ func TestAFloodOfClientsDoesNotFillTheMemory(t *testing.T) {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 4000)
 	}
 	for i := range 10 * clientsKept {
-		if !c.meet(addr(i), uint64(i)) {
+		if !c.meet(addr(i)) {
 			t.Fatalf("client %d is not new", i)
 		}
-		if c.meet(addr(0), 0) && i < clientsKept {
+		if c.meet(addr(0)) && i < clientsKept {
 			t.Fatalf("client 0 was forgotten after %d others", i)
 		}
 	}
 	if len(c.young)+len(c.old) > 2*clientsKept {
 		t.Errorf("%d clients remembered", len(c.young)+len(c.old))
 	}
-	if last := 10*clientsKept - 1; c.meet(addr(last), 0) {
+	if last := 10*clientsKept - 1; c.meet(addr(last)) {
 		t.Error("the last client was forgotten at once")
 	}
 }

@@ -104,6 +104,9 @@ func (l *Ledger) Turns(now time.Time, numbers []uint64) (turns []Turn) {
 	return turns
 }
 
+// Started is when the balancer was started, as New was told.
+func (l *Ledger) Started() time.Time { return l.started }
+
 // Last is the number of the turn that comes after the newest one recorded.
 func (l *Ledger) Last() uint64 {
 	l.mu.Lock()
@@ -138,8 +141,7 @@ type Snapshot struct {
 	SessionsOpened  uint64
 	SessionsClosed  [endings]uint64 // by Ending
 	Clients         uint64          // addresses seen for the first time, or not for long
-	Newest          netip.AddrPort  // the last of them
-	NewestTurn      uint64          // the number of its first turn
+	Newest          Run             // the last of them
 	Backends        []Backend
 }
 
@@ -196,7 +198,7 @@ func (l *Ledger) Snapshot(now time.Time) Snapshot {
 		At: now, Started: l.started, Received: l.received, Forwarded: l.fates[Forwarded], RepliesRefused: l.refused,
 		Dropped: l.fates, Turns: l.last, OrderViolations: l.violations(now.Sub(l.started)),
 		Sessions: l.sessions.open, SessionsOpened: l.sessions.opened, SessionsClosed: l.sessions.closed,
-		Clients: l.clients.met, Newest: l.clients.newest, NewestTurn: l.clients.newestTurn,
+		Clients: l.clients.met, Newest: l.newest,
 	}
 	s.Dropped[Forwarded] = 0
 	for i := range l.backends {

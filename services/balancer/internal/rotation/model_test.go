@@ -110,8 +110,10 @@ func (p *pair) take(n int) string {
 	got = got[:p.code.Take(got)]
 	want := p.model.take(n)
 	switch {
-	case codeOK != modelOK || codeOK && codeNext != modelNext:
-		return fmt.Sprintf("%v: next is %d (%v), want %d (%v)", p.story, codeNext, codeOK, modelNext, modelOK)
+	case codeOK != modelOK || codeOK && codeNext.Backend != modelNext:
+		return fmt.Sprintf("%v: next is %d (%v), want %d (%v)", p.story, codeNext.Backend, codeOK, modelNext, modelOK)
+	case codeOK && len(got) > 0 && codeNext != got[0]:
+		return fmt.Sprintf("%v: the next turn was to be %+v and became %+v", p.story, codeNext, got[0])
 	case !slices.Equal(got, want):
 		return fmt.Sprintf("%v:\ngot  %+v\nwant %+v", p.story, got, want)
 	}

@@ -113,21 +113,23 @@ func (r *Rotation) Take(turns []Turn) int {
 
 // takeOne takes a turn while not all backends are up, but one can be asked.
 func (r *Rotation) takeOne() Turn {
-	turn := Turn{Number: r.number}
-	if r.whenDown == Skip {
-		turn.Backend, turn.Passed = r.firstFrom(r.next)
-	} else {
-		turn.Backend = r.next
-	}
-	switch r.states[turn.Backend] {
-	case Down:
-		turn.Held = true
-	case Trial:
-		turn.Trial = true
+	turn := r.peek()
+	if turn.Trial {
 		r.set(turn.Backend, Down)
 	}
 	r.number++
 	r.next = r.after(turn.Backend)
+	return turn
+}
+
+// peek is the turn that comes next, if one can be asked.
+func (r *Rotation) peek() Turn {
+	turn := Turn{Number: r.number, Backend: r.next}
+	if r.whenDown == Skip {
+		turn.Backend, turn.Passed = r.firstFrom(r.next)
+	}
+	state := r.states[turn.Backend]
+	turn.Held, turn.Trial = state == Down, state == Trial
 	return turn
 }
 
@@ -172,19 +174,22 @@ func (r *Rotation) count(state State, by int) {
 	}
 }
 
-// Next is whose turn the next datagram takes; ok is false while no backend is
+// Next is the turn that the next datagram takes; ok is false while no backend is
 // up, when it would take none.
-func (r *Rotation) Next() (backend int, ok bool) {
+func (r *Rotation) Next() (turn Turn, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.up == 0 && r.trials == 0 {
-		return 0, false
+		return Turn{}, false
 	}
-	if r.whenDown == Hold {
-		return r.next, true
-	}
-	backend, _ = r.firstFrom(r.next)
-	return backend, true
+	return r.peek(), true
+}
+
+// State is what the rotation knows of a backend.
+func (r *Rotation) State(backend int) State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.states[backend]
 }
 
 // Cursor is where the rotation stands: the number of the next turn and whose

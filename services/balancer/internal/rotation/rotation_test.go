@@ -87,8 +87,8 @@ func TestWhenABackendIsDown(t *testing.T) {
 				if got != s.want {
 					t.Fatalf("step %d: %q, want %q", i+1, got, s.want)
 				}
-				if got != "" && got[0] != "✗"[0] && (!ok || got[0] != byte('1'+next)) {
-					t.Fatalf("step %d: next was said to be %d (%v), and then came %s", i+1, next+1, ok, got)
+				if got != "" && got[0] != "✗"[0] && (!ok || got[0] != byte('1'+next.Backend)) {
+					t.Fatalf("step %d: next was said to be %d (%v), and then came %s", i+1, next.Backend+1, ok, got)
 				}
 				if s.n > 0 && got == "" && ok {
 					t.Fatalf("step %d: a next turn was promised, none was given", i+1)

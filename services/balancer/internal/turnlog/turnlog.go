@@ -58,6 +58,7 @@ type teller struct {
 	nextEvent uint64        // the first event that has not been told
 	waiting   []ledger.Turn // to be told when their outcome is known
 	silent    []ledger.Turn // told as silent; they may be answered late
+	late      uint64        // how many turns had been when they were looked at
 
 	second  time.Time // when the current second began
 	chosen  int       // how many turns of it get a line of their own
@@ -74,7 +75,7 @@ func (t *teller) tell(now time.Time) {
 	s := t.Ledger.Snapshot(now)
 	t.tellEvents()
 	t.choose(now, s.Turns)
-	t.silent = slices.DeleteFunc(t.silent, func(turn ledger.Turn) bool { return t.tellLate(now, turn) })
+	t.tellLate(now, s)
 	t.waiting = slices.DeleteFunc(t.waiting, func(turn ledger.Turn) bool { return t.tellOutcome(now, turn) })
 	if now.Sub(t.second) >= time.Second {
 		t.sumUp(s)
@@ -129,9 +130,28 @@ func (t *teller) tellOutcome(now time.Time, turn ledger.Turn) bool {
 	return true
 }
 
-// tellLate logs a turn that was told as silent if it has been answered after
+// lateFor is how long a turn that was told as silent is followed. Its session is
+// closed by then, unless the client goes on.
+const lateFor = time.Minute
+
+// tellLate logs the turns that were told as silent and have been answered after
+// all. It asks for them only when some turns have been: a lecture may leave
+// thousands behind.
+func (t *teller) tellLate(now time.Time, s ledger.Snapshot) {
+	late := uint64(0)
+	for _, b := range s.Backends {
+		late += b.Late + b.Undelivered
+	}
+	asks := late != t.late
+	t.late = late
+	t.silent = slices.DeleteFunc(t.silent, func(turn ledger.Turn) bool {
+		return asks && t.wasLate(now, turn) || now.Sub(turn.At) > lateFor
+	})
+}
+
+// wasLate logs a turn that was told as silent if it has been answered after
 // all, and says whether there is nothing more to come.
-func (t *teller) tellLate(now time.Time, turn ledger.Turn) bool {
+func (t *teller) wasLate(now time.Time, turn ledger.Turn) bool {
 	turn, remembered := t.again(now, turn)
 	switch {
 	case !remembered:

@@ -518,3 +518,23 @@ func TestNumbersAsPeopleReadThem(t *testing.T) {
 		}
 	}
 }
+
+// A class may leave thousands of turns silent. They must not cost the data path
+// anything for ever.
+func TestSilentTurnsAreNotAskedAboutForEver(t *testing.T) {
+	s := newScene(t, "pretty", rotation.Skip)
+	s.receive(0, 3, ledger.Forwarded)
+	s.teller.tell(after(time.Second))
+	if len(s.teller.silent) != 3 {
+		t.Fatalf("%d are followed, want 3", len(s.teller.silent))
+	}
+	s.reply(59*time.Second, 0, "A")
+	s.teller.tell(after(59 * time.Second))
+	if lines := s.lines(); len(lines) != 4 || !strings.Contains(lines[3], "#1 server1 answered 172.30.7.130:41730 late, after 59000 ms") {
+		t.Errorf("told %q", lines)
+	}
+	s.teller.tell(after(62 * time.Second))
+	if len(s.teller.silent) != 0 {
+		t.Errorf("%d are followed after a minute", len(s.teller.silent))
+	}
+}

@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -11,8 +12,25 @@ const writeTimeout = 5 * time.Second
 
 // resumePoint is the last turn that a reader of /events says it knows of: in
 // the header that a browser sends when it connects again, or in the query as
-// after=N. nil: none.
-func resumePoint(r *http.Request) (*uint64, error) {
+// after=N. nil: none. With started=TIME in the query it says of which balancer
+// that is, by the status' field of that name: another one's turns are none.
+func resumePoint(r *http.Request, started time.Time) (*uint64, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("the query cannot be read: %v", err)
+	}
+	if times, given := query["started"]; given {
+		at, err := time.Parse(time.RFC3339Nano, times[0])
+		switch {
+		case len(times) > 1:
+			return nil, fmt.Errorf("started is given %d times", len(times))
+		case err != nil:
+			return nil, fmt.Errorf("started: %q is not a time as /api/status writes it", times[0])
+		case !at.Equal(started):
+			return nil, nil
+		}
+		query.Del("started")
+	}
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		n, err := turnNumber(id)
 		if err != nil {
@@ -20,10 +38,10 @@ func resumePoint(r *http.Request) (*uint64, error) {
 		}
 		return &n, nil
 	}
-	if r.URL.RawQuery == "" {
+	if len(query) == 0 {
 		return nil, nil
 	}
-	n, err := ledgerQuery(r.URL.RawQuery)
+	n, err := ledgerQuery(query)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +51,7 @@ func resumePoint(r *http.Request) (*uint64, error) {
 // serve sends server-sent events to one reader until it goes, falls behind or
 // the balancer stops.
 func (f *feed) serve(w http.ResponseWriter, r *http.Request) {
-	after, err := resumePoint(r)
+	after, err := resumePoint(r, f.cfg.Ledger.Started())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return

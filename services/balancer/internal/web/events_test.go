@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -137,6 +138,7 @@ func TestTheServerStopsWhileAReaderDoesNotRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.Grace = 300 * time.Millisecond
 	server := New(listener, b.Config)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -157,8 +159,34 @@ func TestTheServerStopsWhileAReaderDoesNotRead(t *testing.T) {
 	}
 	began := time.Now()
 	cancel()
-	if err := <-done; err != nil || time.Since(began) > 2*grace {
+	if err := <-done; err != nil || time.Since(began) > 2*b.Grace {
 		t.Errorf("returned %v after %v", err, time.Since(began))
+	}
+}
+
+func TestAReaderOfAnotherBalancersTurnsStartsAfresh(t *testing.T) {
+	b := newBalancer("server1", "server2") // three turns
+	started := b.Ledger.Started()
+	for query, want := range map[string]string{
+		"after=2": "2",
+		"after=2&started=" + started.Format(time.RFC3339Nano):  "2",
+		"started=" + started.Format(time.RFC3339Nano):          "none",
+		"after=2&started=2026-01-02T10:04:05.123456789Z":       "none",
+		"after=2&started=yesterday":                            `started: "yesterday" is not a time as /api/status writes it`,
+		"after=2&started=&started=2026-01-02T10:04:05Z":        "started is given 2 times",
+		"started=" + started.Format(time.RFC3339Nano) + "&x=1": `"x" is not understood: only after=N is, the number of the last turn that you know`,
+	} {
+		after, err := resumePoint(httptest.NewRequest("GET", "/events?"+strings.ReplaceAll(query, "+", "%2B"), nil), started)
+		got := "none"
+		switch {
+		case err != nil:
+			got = err.Error()
+		case after != nil:
+			got = fmt.Sprint(*after)
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
 	}
 }
 
@@ -168,7 +196,7 @@ func FuzzLastEventID(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, id string) {
 		request := &http.Request{Header: http.Header{"Last-Event-Id": {id}}, URL: &url.URL{Path: "/events"}}
-		after, err := resumePoint(request)
+		after, err := resumePoint(request, time.Now())
 		switch {
 		case id == "" && (after != nil || err != nil):
 			t.Errorf("no id was read as %v, %v", after, err)

@@ -213,11 +213,6 @@ func (f *feed) isNews(s Status) bool {
 func (f *feed) lookForNews(now time.Time, snapshot ledger.Snapshot) []Item {
 	s := sight{snapshot: snapshot, whenDown: f.cfg.Facts.WhenDown}
 	s.events, s.missed = f.cfg.Ledger.Events(f.news.nextEvent)
-	if snapshot.Clients > f.news.clients {
-		if t, ok := f.cfg.Ledger.Turn(now, snapshot.NewestTurn); ok {
-			s.began = t.Server
-		}
-	}
 	if f.cfg.KernelDrops != nil {
 		s.lost = f.cfg.KernelDrops()
 	}

@@ -106,7 +106,7 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 // nextPlace is whose turn is next, counted from 1; 0: nobody's.
 func (m metrics) nextPlace() int {
 	if next, ok := m.Rotation.Next(); ok {
-		return next + 1
+		return next.Backend + 1
 	}
 	return 0
 }

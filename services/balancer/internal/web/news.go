@@ -63,7 +63,6 @@ type sight struct {
 	snapshot ledger.Snapshot
 	events   []ledger.Event // from nextEvent on
 	missed   uint64         // events forgotten before them
-	began    string         // whose turn the newest client began with; empty: forgotten
 	lost     uint64         // by the kernel
 	whenDown string
 }
@@ -140,14 +139,12 @@ func eventText(e ledger.Event, whenDown string) string {
 }
 
 func clientText(n uint64, s sight) string {
-	text := fmt.Sprintf("new client %v", s.snapshot.Newest)
+	run := s.snapshot.Newest
+	text := fmt.Sprintf("new client %v", run.Client)
 	if n > 1 {
-		text = fmt.Sprintf("%s new clients, the last %v", thousands(n), s.snapshot.Newest)
+		text = fmt.Sprintf("%s new clients, the last %v", thousands(n), run.Client)
 	}
-	if s.began != "" {
-		text += fmt.Sprintf(", began at turn #%s with %s", thousands(s.snapshot.NewestTurn+1), s.began)
-	}
-	return text
+	return text + fmt.Sprintf(", began at turn #%s with %s", thousands(run.Turn+1), s.snapshot.Backends[run.Backend].Name)
 }
 
 func dropText(n uint64, why string) string {

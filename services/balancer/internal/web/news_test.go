@@ -18,7 +18,9 @@ type chronicler struct {
 }
 
 func newChronicler() *chronicler {
-	return &chronicler{now: time.Date(2026, 1, 2, 10, 4, 5, 0, time.UTC), sight: sight{whenDown: "skip"}}
+	return &chronicler{now: time.Date(2026, 1, 2, 10, 4, 5, 0, time.UTC), sight: sight{whenDown: "skip", snapshot: ledger.Snapshot{
+		Backends: []ledger.Backend{{Name: "server1"}, {Name: "server2"}},
+	}}}
 }
 
 // look looks after a while and returns what is new as "number kind count text".
@@ -31,9 +33,9 @@ func (c *chronicler) look(after time.Duration) (lines []string) {
 	return lines
 }
 
-func (c *chronicler) client(n uint64, addr string, turn uint64, began string) {
+func (c *chronicler) client(n uint64, addr string, turn uint64, server string) {
 	c.snapshot.Clients += n
-	c.snapshot.Newest, c.snapshot.NewestTurn, c.began = netip.MustParseAddrPort(addr), turn, began
+	c.snapshot.Newest = ledger.Run{Client: netip.MustParseAddrPort(addr), Turn: turn, Backend: slices.IndexFunc(c.snapshot.Backends, func(b ledger.Backend) bool { return b.Name == server })}
 }
 
 func TestWhatHappenedIsToldInSentences(t *testing.T) {
@@ -58,8 +60,8 @@ func TestWhatHappenedIsToldInSentences(t *testing.T) {
 			[]string{"1 missed 1204 1,204 more ups, downs and moves that nobody has seen"}},
 		{"a new client", func(c *chronicler) { c.client(1, "127.0.0.1:4000", 10, "server2") },
 			[]string{"1 client 1 new client 127.0.0.1:4000, began at turn #11 with server2"}},
-		{"new clients whose turns are forgotten", func(c *chronicler) { c.client(1204, "127.0.0.1:4000", 10, "") },
-			[]string{"1 client 1204 1,204 new clients, the last 127.0.0.1:4000"}},
+		{"many new clients", func(c *chronicler) { c.client(1204, "127.0.0.1:4000", 10, "server1") },
+			[]string{"1 client 1204 1,204 new clients, the last 127.0.0.1:4000, began at turn #11 with server1"}},
 		{"drops for two reasons", func(c *chronicler) {
 			c.snapshot.Dropped[ledger.NoBackend] = 4
 			c.snapshot.Dropped[ledger.Stranger] = 1

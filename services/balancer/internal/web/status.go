@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/rotation"
 )
 
 // Status is the answer of /api/status: everything at one moment. Times are
@@ -14,7 +15,9 @@ type Status struct {
 	Facts
 	At              time.Time         `json:"at"`
 	Started         time.Time         `json:"started"`
-	Next            *string           `json:"next"` // whose turn is next; null: nobody is up
+	Next            *string           `json:"next"`      // whose turn is next; null: nobody is up
+	NextTurn        *uint64           `json:"next_turn"` // its number
+	Run             *Run              `json:"run"`       // of the newest client; null: there has been none
 	Received        uint64            `json:"received"`
 	Forwarded       uint64            `json:"forwarded"`
 	Replied         uint64            `json:"replied"`
@@ -35,6 +38,7 @@ type BackendStatus struct {
 	Up         bool       `json:"up"`
 	Since      time.Time  `json:"since"`
 	Reason     string     `json:"reason,omitempty"`
+	Trial      bool       `json:"trial,omitempty"` // it is down, and the next turn that comes to it tries it
 	Turns      uint64     `json:"turns"`
 	Forwarded  uint64     `json:"forwarded"`
 	Answered   uint64     `json:"answered"`
@@ -52,6 +56,14 @@ type BackendStatus struct {
 	LastSeen   *time.Time `json:"last_seen"`
 }
 
+// Run is where a client joined the order.
+type Run struct {
+	Client      string  `json:"client"`
+	Turn        uint64  `json:"turn"` // its first one, from 1
+	Server      string  `json:"server"`
+	AfterServer *string `json:"after_server"` // who had the turn before; null: there was none
+}
+
 // newStatus is what a snapshot says.
 func newStatus(cfg Config, s ledger.Snapshot) Status {
 	out := Status{
@@ -64,11 +76,19 @@ func newStatus(cfg Config, s ledger.Snapshot) Status {
 		out.Dropped[f.String()] = s.Dropped[f]
 	}
 	if next, ok := cfg.Rotation.Next(); ok {
-		out.Next = &s.Backends[next].Name
+		number := next.Number + 1
+		out.Next, out.NextTurn = &s.Backends[next.Backend].Name, &number
+	}
+	if run := s.Newest; run.Client.IsValid() {
+		out.Run = &Run{Client: run.Client.String(), Turn: run.Turn + 1, Server: s.Backends[run.Backend].Name}
+		if run.After >= 0 {
+			out.Run.AfterServer = &s.Backends[run.After].Name
+		}
 	}
 	for i, b := range s.Backends {
 		row := BackendStatus{
 			Name: b.Name, Configured: cfg.Facts.Servers[i], Up: b.Up, Since: b.Since, Reason: b.Reason,
+			Trial: cfg.Rotation.State(i) == rotation.Trial,
 			Turns: b.Turns, Forwarded: b.Forwarded, Answered: b.Answered, Replies: b.Replies, Lost: b.Lost,
 			Late: b.Late, Silent: b.Silent, Waiting: b.Waiting,
 			BytesTo: b.BytesTo, BytesFrom: b.BytesFrom,

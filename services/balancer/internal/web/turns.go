@@ -85,11 +85,7 @@ func eachTurn(l *ledger.Ledger, now time.Time, n, end uint64, missed func(uint64
 
 // ledgerQuery reads the query of /api/ledger: nothing, or after=N with a
 // number of turns. Its errors are one line for the one who asked.
-func ledgerQuery(raw string) (after uint64, err error) {
-	query, err := url.ParseQuery(raw)
-	if err != nil {
-		return 0, fmt.Errorf("the query cannot be read: %v", err)
-	}
+func ledgerQuery(query url.Values) (after uint64, err error) {
 	for name, values := range query {
 		switch {
 		case name != "after":
@@ -115,16 +111,30 @@ func turnNumber(text string) (uint64, error) {
 }
 
 // serveLedger answers with one line of JSON for each turn that the ledger
-// remembers, and before them one that says how many it has forgotten.
+// remembers, and before them one that says how many it has forgotten. Who knows
+// of turns that have not been yet knows another balancer's: then a line says so,
+// and all turns of this one follow.
 func serveLedger(w http.ResponseWriter, r *http.Request, cfg Config) {
-	after, err := ledgerQuery(r.URL.RawQuery)
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		http.Error(w, fmt.Sprintf("the query cannot be read: %v", err), http.StatusBadRequest)
+		return
+	}
+	after, err := ledgerQuery(query)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	w.Header().Set("Content-Type", "application/jsonl; charset=utf-8")
 	lines := json.NewEncoder(w) // fails only when the reader has gone
-	eachTurn(cfg.Ledger, time.Now(), after, cfg.Ledger.Last(), func(missed uint64) {
+	last := cfg.Ledger.Last()
+	if after > last {
+		after = 0
+		_ = lines.Encode(struct {
+			Restarted bool `json:"restarted"`
+		}{true})
+	}
+	eachTurn(cfg.Ledger, time.Now(), after, last, func(missed uint64) {
 		_ = lines.Encode(struct {
 			Missed uint64 `json:"missed"`
 		}{missed})

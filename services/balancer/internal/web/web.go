@@ -39,6 +39,7 @@ type Config struct {
 	Alive    func() bool // whether the data path runs
 	Hosts    Hosts       // that a request may name
 	Facts    Facts
+	Grace    time.Duration // that what is under way has at the stop
 	// KernelDrops is how many datagrams the kernel has dropped at the
 	// listener; nil: nobody knows.
 	KernelDrops func() uint64
@@ -55,12 +56,10 @@ type Facts struct {
 	Servers       []string `json:"-"` // where the servers are, as configured
 }
 
-// grace is how long a request that is under way at the stop may take.
-const grace = 500 * time.Millisecond
-
 // Server answers on one listener.
 type Server struct {
 	http     *http.Server
+	grace    time.Duration
 	feed     *feed
 	listener net.Listener
 }
@@ -72,7 +71,7 @@ const maxConnections = 4 * maxReaders
 
 // Listen opens the address, "[host]:port"; nothing is answered before Serve.
 func Listen(ctx context.Context, address string) (net.Listener, error) {
-	var config net.ListenConfig
+	config := net.ListenConfig{Control: giveUpVanished}
 	listener, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
@@ -83,13 +82,15 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 // New returns a server on a listener, which it closes in the end.
 func New(listener net.Listener, cfg Config) *Server {
 	feed := newFeed(cfg)
-	return &Server{listener: listener, feed: feed, http: &http.Server{
+	return &Server{listener: listener, grace: cfg.Grace, feed: feed, http: &http.Server{
 		Handler:           handler(cfg, feed),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    1 << 20,
+		// Without it, OPTIONS * is answered before guard is asked.
+		DisableGeneralOptionsHandler: true,
 	}}
 }
 
@@ -103,7 +104,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer cancel()
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.grace)
 		defer cancel()
 		err := s.http.Shutdown(ending)
 		if errors.Is(err, context.DeadlineExceeded) {

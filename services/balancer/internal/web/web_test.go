@@ -198,6 +198,35 @@ func TestPathsAndMethods(t *testing.T) {
 	}
 }
 
+// What a server answers by itself never comes to the handler, so these have to
+// be asked over a connection.
+func TestNothingIsAnsweredPastTheGuard(t *testing.T) {
+	b := newBalancer("server1")
+	listener, err := Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := New(listener, b.Config)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx) }()
+	defer func() { cancel(); <-done }()
+	for request, want := range map[string]string{
+		"OPTIONS * HTTP/1.1\r\nHost: evil.example\r\n\r\n":    "HTTP/1.1 403 ",
+		"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n":       "HTTP/1.1 405 ",
+		"CONNECT evil.example:80 HTTP/1.1\r\nHost: x\r\n\r\n": "HTTP/1.1 403 ",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n":                    "HTTP/1.1 4",
+	} {
+		conn := dial(t, listener.Addr().String())
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		io.WriteString(conn, request)
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if !strings.HasPrefix(line, want) {
+			t.Errorf("%q is answered %q (%v)", request, line, err)
+		}
+	}
+}
+
 func TestOnlyAllowedHostsAreAnswered(t *testing.T) {
 	tests := []struct {
 		host    string
