@@ -11,9 +11,13 @@
 //
 // A datagram carries no mark that its reply would repeat, so the ledger
 // attributes: a reply answers the newest unanswered turn of that client at that
-// backend. Its round-trip time is taken only for the first reply after the
-// client's last datagram to that backend. Both are exact for a client that
-// waits for each answer, and an estimate for one that does not.
+// backend. Statistics of round-trip times are taken from the first reply after
+// the client's last datagram to that backend.
+//
+// Both are exact for a client that waits for each answer, however long. For one
+// that sends on they are an estimate: a late reply to an older datagram is taken
+// for the newest one's. So a turn's round-trip time is called exact only if
+// nothing older of that client at that backend may still be answered.
 package ledger
 
 import (
@@ -127,7 +131,7 @@ type slot struct {
 	fate    Fate
 	replied bool
 	lost    bool // the reply did not reach the client: the kernel would not take it
-	exact   bool // rtt is that of the first reply after the client's last datagram
+	exact   bool // rtt can be no other turn's
 	silent  bool // counted as silent
 	first   bool // of a new client
 	head    [HeadSize]byte
@@ -312,7 +316,8 @@ func (l *Ledger) answer(at time.Duration, r *Reply) {
 		r.Pending.newest, r.Pending.fresh = 0, false
 		return
 	}
-	s.replied, s.lost, s.exact = true, r.Lost, r.Pending.fresh
+	fresh := r.Pending.fresh
+	s.replied, s.lost, s.exact = true, r.Lost, fresh && !l.mayBeAnswered(at, s.before)
 	s.rtt = at - s.at
 	s.size = int32(r.Bytes)
 	copy(s.head[:], r.Head)
@@ -331,10 +336,25 @@ func (l *Ledger) answer(at time.Duration, r *Reply) {
 	default:
 		b.answered++
 	}
-	if s.exact {
+	if fresh {
 		b.rttLast = s.rtt
 		b.rtt.add(s.rtt)
 	}
+}
+
+// doubtFor is how long a turn may still be answered: as long as a session lives
+// without a datagram by default. Whoever loses answers on purpose would leave
+// nothing exact for ever otherwise.
+const doubtFor = time.Minute
+
+// mayBeAnswered says whether a turn that has not been answered may still be;
+// number as Pending.newest.
+func (l *Ledger) mayBeAnswered(at time.Duration, number uint64) bool {
+	if number == 0 {
+		return false
+	}
+	s := &l.ring[(number-1)%Size]
+	return s.number == number && at-s.at < doubtFor
 }
 
 // forget counts a turn that is about to lose its place in the ring, if nobody

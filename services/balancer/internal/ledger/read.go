@@ -176,8 +176,8 @@ type Backend struct {
 	WentUp      uint64
 	WentDown    [Causes]uint64 // by Cause
 	Moved       uint64         // to another address
-	RTTLast     time.Duration  // of the last certain round trip; 0: none yet
-	RTT         Latencies      // of all certain round trips
+	RTTLast     time.Duration  // of the last first reply; 0: none yet
+	RTT         Latencies      // of all first replies: see "Which reply answers which turn"
 	LastSeen    time.Time      // when its last reply came; zero: never
 }
 

@@ -165,7 +165,7 @@ func TestOneTurnOneLine(t *testing.T) {
 			s.teller.tell(after(50 * ms))
 		}, []string{
 			`#1 server1 answered 172.30.7.130:41730 in about 2.00 ms: "B" (via the load balancer, server port 2526)`,
-			`#4 server1 answered 172.30.7.130:41730 in 1.00 ms: "A" (via the load balancer, server port 2526)`,
+			`#4 server1 answered 172.30.7.130:41730 in about 1.00 ms: "A" (via the load balancer, server port 2526)`,
 		}},
 		{"an empty reply", func(s *scene) {
 			s.receive(0, 1, ledger.Forwarded)

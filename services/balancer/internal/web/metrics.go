@@ -38,7 +38,7 @@ var (
 	transitionsDesc = describe("backend_transitions_total", "How often the server went up or down.", "backend", "to")
 	downsDesc       = describe("backend_downs_total", "How often the server went down, by cause: refused, probes unanswered, name gone, or an address where it cannot be served.", "backend", "cause")
 	movesDesc       = describe("backend_moves_total", "How often the server's name led to another address.", "backend")
-	latencyDesc     = describe("reply_latency_seconds", "Round-trip time between balancer and server of turns for which it is certain.", "backend")
+	latencyDesc     = describe("reply_latency_seconds", "Round-trip time from a client's last datagram to the server to its first reply: exact for clients that wait for each answer.", "backend")
 	buildDesc       = describe("build_info", "1, labelled with what runs.", "version", "goversion", "datapath")
 )
 
