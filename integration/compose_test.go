@@ -26,7 +26,7 @@ func TestCompose(t *testing.T) {
 	image := containers.GoImage(t)
 	for _, compose := range composes(t) {
 		t.Run(strings.Join(compose, " "), func(t *testing.T) {
-			threeComposeRuns(t, newProject(t, compose, image))
+			composeRuns(t, newProject(t, compose, image))
 		})
 	}
 }
@@ -52,8 +52,9 @@ func composes(t *testing.T) (found [][]string) {
 	return found
 }
 
-// threeComposeRuns looks at three runs of the client service: the first is up's own.
-func threeComposeRuns(t *testing.T, p project) {
+// composeRuns looks at runs of the client service: three, of which the first is
+// up's own, and two more over restarts.
+func composeRuns(t *testing.T, p project) {
 	p.compose("up", "--build", "--detach")
 	// What up shows of its client: it ends by itself, with ten answers.
 	client := p.docker("ps", "--all", "--quiet",
@@ -67,6 +68,17 @@ func threeComposeRuns(t *testing.T, p project) {
 		if got := orderOf(runs[i]); got != want {
 			t.Errorf("run %d: answers came from %s, want %s\n%s", i+1, got, want, runs[i])
 		}
+	}
+	// Whose turn it is lives on a volume: longer than the balancer's process, and
+	// than its container.
+	p.compose("restart", "balancer")
+	if got := orderOf(p.compose("run", "--rm", "-T", "client")); got != "1231231231" {
+		t.Errorf("after a restart of the balancer: answers came from %s", got)
+	}
+	p.compose("down")
+	p.compose("up", "--detach", "balancer")
+	if got := orderOf(p.compose("run", "--rm", "-T", "client")); got != "2312312312" {
+		t.Errorf("after all containers were taken down and made anew: answers came from %s", got)
 	}
 	for _, wanted := range []string{"docker compose run --rm client", "http://localhost:" + p.httpPort} {
 		if !strings.Contains(first, wanted) {

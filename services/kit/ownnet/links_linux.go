@@ -24,7 +24,7 @@ func Link(t *testing.T, one, other string) (a, b netip.Addr) {
 	for _, device := range []string{one, other} {
 		// Nobody else is there who could have the same address.
 		if err := os.WriteFile(filepath.Join("/proc/sys/net/ipv6/conf", device, "accept_dad"), []byte("0"), 0); err != nil {
-			t.Skipf("no IPv6 here: %v", err)
+			cannot(t, "no IPv6 here: %v", err)
 		}
 		up(t, device)
 	}
@@ -70,7 +70,7 @@ func linkLocal(t *testing.T, device string) netip.Addr {
 			}
 		}
 	}
-	t.Skipf("%s gets no link-local address here", device)
+	cannot(t, "%s gets no link-local address here", device)
 	return netip.Addr{}
 }
 
@@ -102,7 +102,7 @@ func ask(t *testing.T, kind, flags uint16, body []byte, attributes ...[]byte) {
 	switch errno := unix.Errno(-int32(binary.NativeEndian.Uint32(answer[unix.SizeofNlMsghdr:]))); errno { // NLMSG_ERROR
 	case 0:
 	case unix.EPERM, unix.EOPNOTSUPP:
-		t.Skipf("the kernel does not do that here: request of kind %d: %v", kind, errno)
+		cannot(t, "the kernel does not do that here: request of kind %d: %v", kind, errno)
 	default:
 		t.Fatalf("request of kind %d: %v", kind, errno)
 	}

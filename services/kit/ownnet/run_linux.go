@@ -47,7 +47,7 @@ func Run(t *testing.T, body func(t *testing.T)) {
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
-		t.Skipf("no network of its own to be had here: %v", err)
+		cannot(t, "no network of its own to be had here: %v", err)
 	}
 	err = cmd.Wait()
 	t.Logf("in a network of its own:\n%s", &said)
@@ -57,4 +57,14 @@ func Run(t *testing.T, body func(t *testing.T)) {
 	case strings.Contains(said.String(), "--- SKIP: "+t.Name()+" "):
 		t.Skip("as said above")
 	}
+}
+
+// cannot skips a test that this machine does not let run. Where
+// UDPLAB_REQUIRE_OWNNET is 1 it fails instead.
+func cannot(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("UDPLAB_REQUIRE_OWNNET") == "1" {
+		t.Fatalf("UDPLAB_REQUIRE_OWNNET=1, but "+format, args...)
+	}
+	t.Skipf(format, args...)
 }
