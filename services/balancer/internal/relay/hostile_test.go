@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"udplab/services/balancer/internal/ledger"
 	"udplab/services/balancer/internal/rotation"
+	"udplab/services/kit/udp"
 )
 
 func testItself(t *testing.T, open opener) {
@@ -142,7 +144,11 @@ func testFlood(t *testing.T, open opener) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	began, sent, most := time.Now(), 0, uint64(0)
+	full := uint64(0) // what was in use when all places had long been taken
 	for time.Since(began) < 3*time.Second {
+		if full == 0 && time.Since(began) > time.Second {
+			full = inUse()
+		}
 		for ; sent < int(time.Since(began).Seconds()*newcomers); sent++ {
 			floodOnce(t, sent, r.relay.Addr())
 		}
@@ -151,6 +157,15 @@ func testFlood(t *testing.T, open opener) {
 			t.Fatalf("%d files are open, %d before the flood", n, files)
 		}
 		<-tick.C
+	}
+	// Twice as many have come since, and gone. A leg's buffer is the largest thing
+	// that one may have at the moment and the other not.
+	room := uint64(4 << 20)
+	if _, portable := r.relay.(*portable); portable {
+		room += limit * 3 * udp.MaxDatagram
+	}
+	if now := inUse(); now > full+room {
+		t.Errorf("%d KiB are in use, %d KiB two seconds before", now>>10, full>>10)
 	}
 	stop()
 	wg.Wait()
@@ -170,6 +185,14 @@ func testFlood(t *testing.T, open opener) {
 	if most != limit || s.Dropped[ledger.SessionLimit] == 0 || s.SessionsClosed[ledger.Evicted] == 0 {
 		t.Errorf("at most %d sessions, want %d; evicted %d, dropped %v", most, limit, s.SessionsClosed[ledger.Evicted], s.Dropped)
 	}
+}
+
+// inUse is how many bytes of the heap are.
+func inUse() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // floodOnce sends one or two datagrams as the n-th of many clients, at an
