@@ -145,7 +145,7 @@ func (l *load) send(payload []byte) {
 
 // startReaders opens /events n times and returns when each has had its first
 // event; stop ends them.
-func startReaders(b *testing.B, url string, n int) (stop func()) {
+func startReaders(b testing.TB, url string, n int) (stop func()) {
 	b.Helper()
 	ctx, cancel := context.WithCancel(b.Context())
 	var reading, begun sync.WaitGroup

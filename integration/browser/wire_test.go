@@ -10,9 +10,9 @@ import (
 // wire carries TCP connections to an address, and can be cut.
 type wire struct {
 	listener net.Listener
-	to       string
 
 	mu      sync.Mutex
+	to      string
 	severed bool
 	conns   map[net.Conn]bool
 }
@@ -47,7 +47,10 @@ func (w *wire) addr() string { return w.listener.Addr().String() }
 // carry connects near with the other end until one of them ends or the wire is
 // cut.
 func (w *wire) carry(near net.Conn) {
-	far, err := net.Dial("tcp", w.to)
+	w.mu.Lock()
+	to := w.to
+	w.mu.Unlock()
+	far, err := net.Dial("tcp", to)
 	if err != nil {
 		near.Close()
 		return
@@ -84,4 +87,11 @@ func (w *wire) mend() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.severed = false
+}
+
+// lead makes new connections go to another address.
+func (w *wire) lead(to string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.to = to
 }

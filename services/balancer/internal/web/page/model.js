@@ -1,5 +1,5 @@
-// What the page knows: the events of /events put together. Nothing here
-// touches the document.
+// What the page knows: the events of /events put together, or the status alone
+// where those cannot be had. Nothing here touches the document.
 
 export const TAPE = 60; // turns that the tape shows
 export const MINUTE = 60_000;
@@ -7,45 +7,97 @@ const SHOWN_PER_SECOND = 30; // datagrams that are shown one by one
 const SHOWN_PER_FRAME = 6; // of them, when there are more: frames come five times a second then
 const KNOWN_CLIENTS = 200;
 const KNOWN_TURNS = 1000;
+const SAMPLE_LASTS = 2000; // ms
+const FULL_TRIPS = 590; // round trips in a hello from which on some may have been left out
 
 export class Model {
   status = null;
+  greeted = false; // a hello has come: there is more than the status
   turns = new Map(); // by number, those that may still change or are on the tape
-  tape = []; // the last turns
+  tape = []; // the last turns that are known, in a row
+  sampled = false; // the newest frame brought some turns of many
+  sampledAt = -Infinity; // the last time that one did
   trips = []; // {at, place, rtt}; rtt is null for no answer
-  clients = new Map(); // by address: {address, turns, last}
+  thinned = -Infinity; // when round trips were last left out of those
+  clients = new Map(); // by address: {address, last}, those of the turns that are known
   news = new Map(); // by number
-  run = null; // the newest client's first turn, and the turn before it
-  missed = 0; // turns between what was known and what came after a pause
+  missed = null; // {count, at}: turns that went by unseen, as was known at that one
+  tried = new Map(); // by server: since when it has been down that is tried now and then
   skew = 0; // our clock less the balancer's, in ms
   counts = []; // {at, count, shown} of the last second
   chosen = new Set(); // turns that are shown one by one
+  #held = null; // {now, rate} of a copy
 
   // now is the balancer's time.
   now() {
-    return Date.now() - this.skew;
+    return this.#held?.now ?? Date.now() - this.skew;
+  }
+
+  // copy is everything as it is now, and stays like that.
+  copy() {
+    const copy = Object.assign(new Model(), structuredClone({ ...this }));
+    copy.#held = { now: this.now(), rate: this.rate() };
+    return copy;
   }
 
   hello(h) {
-    this.skew = Date.now() - Date.parse(h.at);
-    this.status = h.status;
-    this.missed = h.missed;
+    this.poll(h.status);
+    const known = Math.max(0, ...this.news.keys());
+    const fresh = h.news.filter((item) => item.id > known);
+    const first = !this.greeted;
+    this.greeted = true;
     this.turns.clear();
+    this.clients.clear();
     this.chosen.clear();
     this.tape = [];
+    this.counts = [];
     this.news = new Map(h.news.map((item) => [item.id, item]));
     this.trips = h.trips.map((t) => ({ at: Date.parse(t.at), place: t.place, rtt: t.rtt_ms }));
-    this.counts = [];
+    this.thinned = this.#isThinned(h) ? this.now() : -Infinity;
     for (const turn of h.turns) {
       this.#remember(turn);
       if (turn.outcome === "waiting") this.chosen.add(turn.turn);
     }
+    this.sampled = false;
+    this.sampledAt = -Infinity;
+    if (h.missed > 0) this.missed = { count: h.missed, at: h.turns.at(-1)?.turn ?? h.status.turns };
+    return first ? [] : fresh; // what happened before the page was opened is no news
+  }
+
+  // poll takes a status that came by itself. With another
+  // balancer begins another story: its turns and its news are counted anew.
+  poll(status) {
+    if (this.status && this.status.started !== status.started) this.#forget();
+    this.skew = Date.now() - Date.parse(status.at);
+    this.#take(status);
+  }
+
+  #forget() {
+    const { skew, greeted } = this;
+    Object.assign(this, new Model(), { skew, greeted });
+  }
+
+  #take(status) {
+    this.status = status;
+    for (const { name, up, trial, since } of status.backends) {
+      if (up) this.tried.delete(name);
+      else if (trial) this.tried.set(name, since);
+    }
+    if (this.missed && (status.run?.turn > this.missed.at || status.turns >= this.missed.at + TAPE)) this.missed = null;
+  }
+
+  // isThinned says whether the round trips of a hello are not all of the last
+  // minute. It does not say so itself: it has about so many when it leaves
+  // some out, and may have as many when those are all there ever were.
+  #isThinned(h) {
+    const all = h.status.backends.reduce((sum, b) => sum + b.answered + b.silent, 0);
+    return h.trips.length >= FULL_TRIPS && h.trips.length < all;
   }
 
   // frame takes what is new, and returns the turns that are to be shown one by
   // one and the changes of such.
   frame(f) {
-    if (f.status) this.status = f.status;
+    if (f.status) this.#take(f.status);
     for (const item of f.news) this.news.set(item.id, item);
     while (this.news.size > 60) this.news.delete(this.news.keys().next().value);
     const changed = f.changes.filter((change) => this.#change(change));
@@ -56,13 +108,16 @@ export class Model {
       this.#settle(turn);
     }
     this.#count(f.count, shown.length);
-    const since = this.now() - MINUTE;
+    const now = this.now();
+    if (f.count > 0) this.sampled = f.count > f.turns.length;
+    if (this.sampled) this.sampledAt = now;
+    if (f.count > shown.length) this.thinned = now;
+    const since = now - MINUTE;
     if (this.trips.length > 0 && this.trips[0].at < since) this.trips = this.trips.filter((t) => t.at >= since);
     return { shown, changed };
   }
 
   #remember(turn) {
-    const before = this.turns.get(turn.turn - 1);
     this.turns.set(turn.turn, turn);
     while (this.turns.size > KNOWN_TURNS) {
       const oldest = this.turns.keys().next().value;
@@ -73,13 +128,9 @@ export class Model {
     if (newest && turn.turn !== newest.turn + 1) this.tape = []; // the tape has no gaps
     this.tape.push(turn);
     if (this.tape.length > TAPE) this.tape.shift();
-    if (turn.new_client) this.run = { turn, before };
 
-    const client = this.clients.get(turn.client) ?? { address: turn.client, turns: 0, last: 0 };
-    client.turns++;
-    client.last = turn.turn;
     this.clients.delete(turn.client);
-    this.clients.set(turn.client, client); // the last one used is the last
+    this.clients.set(turn.client, { address: turn.client, last: turn.turn }); // the last one used is the last
     if (this.clients.size > KNOWN_CLIENTS) this.clients.delete(this.clients.keys().next().value);
   }
 
@@ -121,13 +172,30 @@ export class Model {
   // rate is how many turns there were in the last second, and how many of them
   // were shown.
   rate() {
+    if (this.#held) return this.#held.rate;
     const since = performance.now() - 1000;
     while (this.counts.length > 0 && this.counts[0].at < since) this.counts.shift();
     return this.counts.reduce((sum, c) => ({ turns: sum.turns + c.count, shown: sum.shown + c.shown }), { turns: 0, shown: 0 });
   }
 
+  // tapeIsSample says whether the tape is some turns of many. It goes on saying
+  // so for a moment, so that a load about the limit does not make it flicker.
+  tapeIsSample() {
+    return this.sampled || this.now() - this.sampledAt < SAMPLE_LASTS;
+  }
+
+  // tripsAreSample says whether round trips of the last minute were left out.
+  tripsAreSample() {
+    return this.now() - this.thinned < MINUTE;
+  }
+
   // nextPlace is whose turn is next, counted from 1; 0: nobody's.
   nextPlace() {
     return this.status.backends.findIndex((b) => b.name === this.status.next) + 1;
+  }
+
+  // nextIsTrial says whether that turn is to find out if its server is back.
+  nextIsTrial() {
+    return Boolean(this.status.backends[this.nextPlace() - 1]?.trial);
   }
 }

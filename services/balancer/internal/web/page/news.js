@@ -1,26 +1,44 @@
 // What happened, the newest first, and what of it is said aloud.
 
-import { clock, make, say } from "./text.js";
+import { make, moment, say } from "./text.js";
 
 const ALOUD = ["up", "down", "moved"];
 const PAUSE = 3000; // ms between two announcements
+const BREATH = 100; // ms before one, and between the empty place and the text
 
 export class News {
   #list = document.getElementById("news");
-  #items = new Map(); // by number
+  #items = new Map(); // by number, the oldest first
+  #started = null; // the balancer that they are of
 
+  // render touches only what is new or has changed, so that the list stays
+  // where its reader has scrolled it.
   render(model) {
-    const items = new Map();
-    for (const item of [...model.news.values()].reverse()) {
-      const element = this.#items.get(item.id) ?? make("li", item.kind, "", make("time"), make("span"));
-      say(element.firstChild, clock(item.at));
-      say(element.lastChild, item.text);
-      items.set(item.id, element);
+    if (!model.greeted) return; // what came with the page is all that is known
+    if (this.#started !== model.status.started) {
+      this.#started = model.status.started;
+      this.#items.clear();
+      this.#list.replaceChildren();
     }
-    if (items.size === 0) return;
-    if (items.size === this.#items.size && [...items.keys()].every((id) => this.#items.has(id))) return;
-    this.#items = items;
-    this.#list.replaceChildren(...items.values());
+    for (const [id, element] of this.#items) {
+      if (model.news.has(id)) continue;
+      element.remove();
+      this.#items.delete(id);
+    }
+    const nothing = this.#list.querySelector(".none");
+    if (model.news.size === 0 && !nothing) this.#list.append(make("li", "none", "Nothing yet"));
+    if (model.news.size > 0) nothing?.remove();
+    for (const [id, item] of model.news) {
+      let element = this.#items.get(id);
+      if (!element) {
+        element = make("li", item.kind, "", make("time"), make("span"));
+        this.#items.set(id, element);
+        element.firstChild.dateTime = item.at;
+        this.#list.prepend(element);
+      }
+      say(element.firstChild, moment(item.at, model.now()));
+      say(element.lastChild, item.text);
+    }
   }
 }
 
@@ -37,11 +55,14 @@ export class Announcer {
 
   say(text) {
     this.#waiting.push(text);
-    this.#timer ??= setTimeout(() => this.#speak(), 100);
+    this.#timer ??= setTimeout(() => this.#speak(), BREATH);
   }
 
+  // speak empties the place first: the same text once more would not be said.
   #speak() {
-    this.#place.textContent = this.#waiting.splice(0).join(". ");
+    this.#place.textContent = "";
+    const text = this.#waiting.splice(0).join(". ");
+    setTimeout(() => (this.#place.textContent = text), BREATH);
     this.#timer = setTimeout(() => {
       this.#timer = null;
       if (this.#waiting.length > 0) this.#speak();

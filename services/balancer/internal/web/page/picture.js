@@ -1,7 +1,7 @@
 // The picture: clients, balancer and servers, and a dot for each datagram that
 // is shown.
 
-import { amount, clock, colorOf, make, say, thousands } from "./text.js";
+import { amount, colorOf, make, moment, say, sayDown, thousands } from "./text.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WAY = 750; // ms that a dot takes from a client to a server
@@ -38,15 +38,17 @@ export class Picture {
   // render shows the state of everything but the dots.
   render(model) {
     const next = model.nextPlace();
-    say(this.#hubTurn, `next is #${thousands(model.status.turns + 1)}`);
+    const number = model.status.next_turn;
+    say(this.#hubTurn, number === null ? "no server is up" : `next is #${thousands(number)}`);
     model.status.backends.forEach((backend, i) => {
       const card = this.#servers[i];
       card.classList.toggle("next-one", i + 1 === next);
       card.classList.toggle("is-down", !backend.up);
-      say(card.querySelector(".state"), backend.up ? amount(backend.turns, "turn", "turns") : "✖ down since " + clock(backend.since));
+      const turns = amount(backend.turns, "turn", "turns");
+      sayDown(card.querySelector(".state"), !backend.up, backend.up ? turns : "down since " + moment(backend.since, model.now()));
       const flag = card.querySelector(".flag");
-      if (i + 1 === next && !flag) card.append(make("span", "flag", "next"));
-      if (i + 1 !== next && flag) flag.remove();
+      if (i + 1 !== next) flag?.remove();
+      else say(flag ?? card.appendChild(make("span", "flag")), backend.trial ? "next, a try" : "next");
     });
     this.#renderClients(model);
     this.#draw(next, model.status.backends);
@@ -64,12 +66,13 @@ export class Picture {
       if (free >= 0) this.#slots[free] = address;
       else this.#slots.push(address);
     }
+    this.#slots = this.#slots.filter((address) => address !== undefined);
     const cards = this.#slots.map((address) => {
       const client = model.clients.get(address);
-      return [address, "sent " + amount(client.turns, "datagram", "datagrams")];
+      return [address, `last turn #${thousands(client.last)}`];
     });
-    const more = model.clients.size - this.#slots.length;
-    if (more > 0) cards.push([`and ${thousands(more)} more`, ""]);
+    const now = model.status.sessions;
+    if (model.clients.size > this.#slots.length) cards.push(["others", now > this.#slots.length ? `of ${thousands(now)} clients now` : "heard before"]);
     if (cards.length === 0) cards.push(["No client yet", "start one and see its datagrams"]);
     while (this.#clients.children.length > cards.length) this.#clients.lastChild.remove();
     cards.forEach(([title, text], i) => {
@@ -99,6 +102,8 @@ export class Picture {
       ...clients.map((c) => line(edge(c, hub), edge(hub, c), "")),
       ...servers.map((s, i) => line(edge(hub, s), edge(s, hub), backends[i].up ? (i + 1 === next ? "next-way" : "") : "down-way")),
     );
+    // Dots that do not move have to be taken along.
+    for (const dot of this.#dots.values()) if (dot.share !== undefined) this.#place(dot, dot.share);
   }
 
   // show sends dots for turns on their way.
@@ -131,6 +136,7 @@ export class Picture {
     const element = document.createElementNS(SVG, "g");
     element.setAttribute("class", "dot " + colorOf(turn.place));
     element.setAttribute("visibility", "hidden");
+    element.dataset.turn = turn.turn;
     const circle = document.createElementNS(SVG, "circle");
     circle.setAttribute("r", "0.78em");
     const text = document.createElementNS(SVG, "text");
@@ -145,6 +151,7 @@ export class Picture {
     }
   }
 
+  // freeze holds the dots where they are, or lets new ones come.
   freeze(frozen) {
     this.frozen = frozen;
     if (!frozen) this.clear();
@@ -175,12 +182,14 @@ export class Picture {
       if (look) dot.element.classList.add(look);
     };
     switch (dot.phase) {
-      case "out":
-        if (turn.outcome === "dropped" && this.#still.matches) pass("gone", "none");
-        else if (turn.outcome === "dropped" && age >= WAY * LEAVE) pass("gone", "none");
-        else if (this.#still.matches || age >= WAY) pass("there");
-        this.#place(dot, this.#still.matches ? 1 : Math.min(age / WAY, turn.outcome === "dropped" ? LEAVE : 1));
+      case "out": {
+        const end = turn.outcome === "dropped" ? LEAVE : 1; // it has never left the balancer
+        const share = this.#still.matches ? end : Math.min(age / WAY, end);
+        this.#place(dot, share);
+        if (share === end && end < 1) pass("gone", "none");
+        else if (share === end) pass("there");
         return false;
+      }
       case "there":
         this.#place(dot, 1);
         if ((turn.outcome === "answered" || turn.outcome === "undelivered") && age >= Math.min(turn.rtt_ms, FORGET)) pass(this.#still.matches ? "shown" : "back", "answer");
@@ -192,6 +201,11 @@ export class Picture {
         if (turn.outcome === "undelivered" && age >= WAY * (1 - LEAVE)) pass("gone", "none");
         return age >= WAY;
       case "shown":
+        if (turn.outcome === "undelivered" && age >= STILL) {
+          this.#place(dot, LEAVE);
+          pass("gone", "none");
+          return false;
+        }
         return age >= STILL;
       case "gone":
         this.#place(dot, dot.share);

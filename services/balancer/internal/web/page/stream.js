@@ -1,31 +1,63 @@
 // The connection to /events: it is made again when it is lost, and goes on
-// after the last turn that we know of.
+// after the last turn that we know of. While there is none, the status is asked
+// for now and then, so that the page is not older than it has to be.
 
-const RETRY = 1000; // ms
+const RETRY = 1000; // ms, unless the balancer asks for more
+const RETRY_MOST = 60_000; // that it may ask for
 const PATIENCE = 4000; // ms without a word, though one comes every second
+const POLL = 3000; // ms between two statuses
 
-export function watch({ hello, frame, state }) {
-  let source, watchdog, last;
+// watch calls hello, frame and status with what they bring, and state with
+// live or lost and the reason.
+export function watch({ hello, frame, status, state }) {
+  let source, timer, polling, last, started;
+  let greeted = false; // this connection has had its hello
 
   const heard = (event) => {
     if (event.lastEventId) last = event.lastEventId;
-    clearTimeout(watchdog);
-    watchdog = setTimeout(() => again("no word from the balancer"), PATIENCE);
+    wait(PATIENCE, () => again("no word from the balancer"));
+    clearTimeout(polling);
+    polling = undefined;
     state("live", "live");
   };
 
-  const again = (why) => {
-    source.close();
-    clearTimeout(watchdog);
-    state("lost", why + ": trying again");
-    watchdog = setTimeout(connect, RETRY);
+  const wait = (ms, then) => {
+    clearTimeout(timer);
+    timer = setTimeout(then, ms);
   };
 
+  const again = (why, after = RETRY) => {
+    source.close();
+    wait(after, connect);
+    state("lost", `${why} (trying again${after > RETRY ? ` in ${Math.round(after / 1000)} s` : ""})`);
+    if (polling === undefined) poll();
+  };
+
+  const poll = async () => {
+    const turn = (polling = setTimeout(() => poll(), POLL));
+    const now = await ask("/api/status", (answer) => (answer.ok ? answer.json() : null));
+    if (now && polling === turn) status(now);
+  };
+
+  // An EventSource does not say why it was refused; a request of its own does.
+  const refused = async () => {
+    source.close();
+    clearTimeout(timer);
+    const [why, after] = (await ask(address(), reason)) ?? ["the balancer cannot be reached"];
+    again(why, after);
+  };
+
+  const address = () => "/events" + (last === undefined ? "" : "?" + new URLSearchParams({ after: last, started }));
+
   const connect = () => {
-    source = new EventSource(last === undefined ? "/events" : "/events?after=" + last);
+    greeted = false;
+    source = new EventSource(address());
     source.addEventListener("hello", (event) => {
+      greeted = true;
       heard(event);
-      hello(JSON.parse(event.data));
+      const h = JSON.parse(event.data);
+      started = h.status.started;
+      hello(h);
     });
     source.addEventListener("frame", (event) => {
       heard(event);
@@ -33,8 +65,32 @@ export function watch({ hello, frame, state }) {
     });
     source.addEventListener("beat", heard);
     source.addEventListener("bye", (event) => again(JSON.parse(event.data).why));
-    source.addEventListener("error", () => again("the connection is lost"));
+    source.addEventListener("error", () => (greeted ? again("the connection is lost") : refused()));
+    wait(PATIENCE, () => again("no word from the balancer"));
   };
 
   connect();
+}
+
+// ask asks for something and returns what use makes of the answer; undefined
+// if none comes in time. What use leaves unread is not waited for.
+async function ask(address, use) {
+  const asking = new AbortController();
+  const timer = setTimeout(() => asking.abort(), PATIENCE);
+  try {
+    return await use(await fetch(address, { signal: asking.signal }));
+  } catch {
+    return undefined;
+  } finally {
+    clearTimeout(timer);
+    asking.abort();
+  }
+}
+
+// reason is why /events was refused, and for how long.
+async function reason(answer) {
+  if (answer.ok) return ["the connection is lost"]; // it would not be refused now
+  const [line] = (await answer.text()).split("\n");
+  const seconds = Number(answer.headers.get("Retry-After")) || 0;
+  return [line || `the balancer answers ${answer.status}`, Math.min(Math.max(RETRY, seconds * 1000), RETRY_MOST)];
 }

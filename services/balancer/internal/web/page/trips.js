@@ -1,7 +1,7 @@
 // The round trips of the last minute: a dot each, a row for each server.
 
 import { MINUTE } from "./model.js";
-import { colorOf, millis, thousands } from "./text.js";
+import { amount, colorOf, millis, thousands } from "./text.js";
 
 const LOWEST = 0.1; // ms at the bottom of a row
 const HIGHEST = 1000; // ms at its top, unless there are longer ones
@@ -9,10 +9,13 @@ const LABELLED = 5000; // ms between two descriptions for those who cannot see
 
 export class Trips {
   #canvas = document.getElementById("plot");
+  #sample = document.getElementById("trips-sample");
   #labelled = -Infinity;
 
   render(model) {
     const backends = model.status.backends;
+    const sample = model.tripsAreSample();
+    if (this.#sample.hidden === sample) this.#sample.hidden = !sample;
     const style = getComputedStyle(document.documentElement);
     const rem = parseFloat(style.fontSize);
     const small = document.documentElement.classList.contains("big") ? rem : 0.85 * rem;
@@ -92,7 +95,7 @@ export class Trips {
     draw.fillText("30 s", (left + right) / 2, below);
     draw.textAlign = "right";
     draw.fillText("now", right, below);
-    this.#label(model, backends);
+    this.#label(model, backends, sample);
   }
 
   // colors are those of a server, as the style has them.
@@ -103,16 +106,16 @@ export class Trips {
   }
 
   // label says in words what the plot shows, seldom.
-  #label(model, backends) {
+  #label(model, backends, sample) {
     const now = performance.now();
     if (now - this.#labelled < LABELLED) return;
     this.#labelled = now;
     const parts = backends.map((backend, i) => {
-      const own = model.trips.filter((t) => t.place === i + 1);
+      const own = model.trips.filter((t) => t.place === i + 1 && t.at >= model.now() - MINUTE);
       const answered = own.filter((t) => t.rtt !== null).map((t) => t.rtt).sort((a, b) => a - b);
       const middle = answered.length ? `, median ${millis(answered[Math.floor(answered.length / 2)])} ms` : "";
-      return `${backend.name}: ${thousands(answered.length)} answered${middle}, ${thousands(own.length - answered.length)} not`;
+      return `${backend.name}: shown ${amount(answered.length, "answer", "answers")}${middle}, ${thousands(own.length - answered.length)} without`;
     });
-    this.#canvas.setAttribute("aria-label", "Round trips of the last minute. " + parts.join("; "));
+    this.#canvas.ariaLabel = `Round trips of the last minute${sample ? ", a sample" : ""}. ${parts.join("; ")}`;
   }
 }

@@ -1,0 +1,154 @@
+package browser
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"udplab/integration/stack"
+)
+
+// openThroughWire opens the page of a lab through a wire that can be cut.
+func openThroughWire(t *testing.T, lab *stack.Stack) (*tab, *wire) {
+	t.Helper()
+	wire := newWire(t, webAddr(lab))
+	b := openTab(t)
+	b.resize(1024, 768)
+	b.open("http://" + wire.addr())
+	b.expectText("#stream", "live")
+	return b, wire
+}
+
+func webAddr(lab *stack.Stack) string { return strings.TrimPrefix(lab.URL(), "http://") }
+
+const chip = `document.getElementById("stream").textContent`
+
+func TestThePageReconnectsAndSaysHowManyTurnsItMissed(t *testing.T) {
+	findBrowser(t)
+	lab := startLab(t, stack.Config{})
+	b, wire := openThroughWire(t, lab)
+	ping(t, lab, 4)
+	b.expect("the tape", tape, "1231")
+
+	wire.cut()
+	b.expectText("#stream", "trying again")
+	ping(t, lab, 2)
+	wire.mend()
+	b.expectText("#stream", "live")
+	b.expect("the tape after a short break", tape, "123123")
+
+	wire.cut()
+	b.expectText("#stream", "trying again")
+	ping(t, lab, 70)
+	wire.mend()
+	b.expectText("#stream", "live")
+	b.expectText("#went-by", "10 turns went by unseen while the connection was lost.")
+	b.expect("the length of the tape", tape+".length", "60")
+	ping(t, lab, 1) // a new run: that is another story
+	b.expect("what went by", `document.getElementById("went-by").hidden`, "true")
+	b.expectNoProblems("ERR_") // that the connection was lost
+}
+
+func TestWhatHappenedWhileTheConnectionWasLostIsSaidAloud(t *testing.T) {
+	findBrowser(t)
+	lab := startLab(t, stack.Config{})
+	b, wire := openThroughWire(t, lab)
+	ping(t, lab, 3)
+	b.expect("the tape", tape, "123")
+	wire.cut()
+	b.expectText("#announcement", "trying again")
+	if _, err := lab.StopServer(t.Context(), "server2"); err != nil {
+		t.Fatal(err)
+	}
+	ping(t, lab, 3)
+	wire.mend()
+	b.expectText("#announcement", "server2 is down: ")
+	b.expectNoProblems("ERR_")
+}
+
+// Before the first event the page is what the balancer wrote, and it stays
+// that where there is no event at all; only the status goes on.
+func TestAPageThatIsNotLetInStaysReadableAndSaysWhy(t *testing.T) {
+	findBrowser(t)
+	lab := startLab(t, stack.Config{})
+	ping(t, lab, 4)
+	stop := startReaders(t, lab.URL(), 64)
+	defer stop()
+	b := openTab(t)
+	b.resize(1024, 768)
+	b.open(lab.URL())
+	b.expectText("#stream", "64 readers are watching already")
+	b.expect("the tape", tape, "1231")
+	b.expect("the picture is hidden", `document.getElementById("picture").hidden`, "true")
+	b.expectText("#news", "began at turn #1 with server1")
+	ping(t, lab, 2)
+	b.expectText("#next strong", "server1")
+	b.expect("what was answered", answers, "2 2 2")
+	b.expectText("#total-turns", "6")
+	b.expect("the tape and what is not on it", `[...document.querySelectorAll("#tape > li")].map((li) => li.textContent).join(" ")`,
+		"new client: 1 2 3 1 … 2 more turns not shown next: 1next")
+	b.shoot("not-let-in")
+	stop()
+	b.expect("the chip", chip, "live")
+	b.expect("the tape", tape, "123123")
+	b.expect("the picture is hidden", `document.getElementById("picture").hidden`, "false")
+	b.expectNoProblems("503")
+}
+
+// story is everything on the page that tells of turns and of what happened.
+const story = `["#tape", "#news", "#clients", "#story", "#went-by"].map((id) => document.querySelector(id)).map((e) => e.hidden ? "" : e.textContent.trim()).join("|")`
+
+func TestABalancerThatWasStartedAgainBeginsAnotherStory(t *testing.T) {
+	findBrowser(t)
+	before, after := startLab(t, stack.Config{}), startLab(t, stack.Config{})
+	for _, freeze := range []bool{false, true} {
+		t.Run(fmt.Sprintf("frozen=%v", freeze), func(t *testing.T) {
+			b, wire := openThroughWire(t, before)
+			wire.cut()
+			b.expectText("#stream", "trying again")
+			ping(t, before, 70)
+			wire.mend()
+			b.expectText("#went-by", "turns went by unseen")
+			b.expectText("#story", "A new client, ")
+			b.expectText("#stream", "live")
+			if freeze {
+				b.press("#freeze")
+			}
+			old := b.eval(story)
+			wire.cut()
+			b.expectText("#stream", "trying again")
+			wire.lead(webAddr(after))
+			wire.mend()
+			b.expectText("#announcement", "the balancer was started again")
+			if freeze {
+				b.wait("the chip", chip, regexp.MustCompile(`^frozen at \d\d:\d\d:\d\d, the balancer was started again since$`).MatchString, "frozen …")
+				if got := b.eval(story); got != old {
+					t.Errorf("it is frozen and tells %q, before %q", got, old)
+				}
+				b.press("#freeze")
+			}
+			b.expect("the story", story, "next: 1next|Nothing yet|No client yetstart one and see its datagrams||")
+			b.expect("the states", states, "up, up, up")
+			b.expect("what was answered", answers, "0 0 0")
+			b.expectNoProblems("ERR_")
+		})
+	}
+}
+
+func TestThePageIsMadeAnewForOtherServers(t *testing.T) {
+	findBrowser(t)
+	three, two := startLab(t, stack.Config{}), startLab(t, stack.Config{Servers: []string{"127.0.0.1:0", "127.0.0.1:0"}})
+	ping(t, two, 3)
+	b, wire := openThroughWire(t, three)
+	rows := `document.querySelectorAll("#rows > tr").length + " " + document.querySelectorAll("#servers > li").length`
+	b.expect("rows and cards", rows, "3 3")
+	wire.cut()
+	b.expectText("#stream", "trying again")
+	wire.lead(webAddr(two))
+	wire.mend()
+	b.expect("rows and cards", rows, "2 2")
+	b.expect("the chip", chip, "live")
+	b.expect("the tape", tape, "121")
+	b.expectNoProblems("ERR_")
+}
