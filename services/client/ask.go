@@ -6,9 +6,10 @@ import (
 	"io"
 )
 
-// ask sends one question and shows the answer and who gave it.
+// ask sends one question and shows the answer and who gave it, or, if it is to
+// be quiet, the answer alone.
 func (p program) ask(ctx context.Context, cfg config, words []string) error {
-	show := answerReport{out: p.stdout, paint: p.paint()}.show
+	show := answerReport{out: p.stdout, err: p.stderr, quiet: cfg.Quiet, paint: p.paint()}.show
 	if cfg.JSON {
 		show = p.reporter(cfg)
 	}
@@ -19,23 +20,31 @@ func (p program) ask(ctx context.Context, cfg config, words []string) error {
 
 // answerReport shows a run of one question.
 type answerReport struct {
-	out   io.Writer
-	paint paint
+	out, err io.Writer
+	quiet    bool // out gets the answer only
+	paint    paint
 }
 
 func (a answerReport) show(e event) {
 	switch e := e.(type) {
 	case replied:
+		if a.quiet {
+			fmt.Fprintln(a.out, printable(e.message))
+			return
+		}
 		who := printable(e.server)
 		if e.server == unnamed {
 			who = "a server that does not say its name"
 		}
 		fmt.Fprintf(a.out, "%s\nanswered by %s in %s ms\n", printable(e.message), who, millis(e.rtt))
 	case timedOut:
-		line := a.paint.red("REQUEST TIMED OUT")
+		out, line := a.out, a.paint.red("REQUEST TIMED OUT")
+		if a.quiet {
+			out, line = a.err, "client: REQUEST TIMED OUT"
+		}
 		if e.why != "" {
 			line += "  (" + e.why + ")"
 		}
-		fmt.Fprintln(a.out, line)
+		fmt.Fprintln(out, line)
 	}
 }

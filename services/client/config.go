@@ -19,16 +19,17 @@ usage: client                           the menu if stdin is a terminal, ten pin
        client load [flags] [HOST PORT]  many datagrams under way, shares and percentiles
 
 Exit code 0: at least one answer, and the limits met. 1: no answer, or a limit
-broken. 2: usage, configuration, name or socket error.`
+broken. 2: usage, configuration, name or socket error, or output that cannot be
+written.`
 
 // config is the client's configuration: variables, flags and arguments.
 type config struct {
 	Target      address       `env:"CLIENT_TARGET" envDefault:"localhost:8888" help:"whom to ask, HOST:PORT; the arguments override it"`
-	Count       int           `env:"CLIENT_COUNT" envDefault:"10" range:"0.." flag:"count,c" help:"how many pings; 0: until Ctrl-C; a load sends exactly so many only if the flag says so"`
+	Count       int           `env:"CLIENT_COUNT" envDefault:"10" range:"0..2147483647" flag:"count,c" help:"how many pings; 0: until Ctrl-C; a load sends exactly so many only if the flag says so"`
 	Interval    time.Duration `env:"CLIENT_INTERVAL" envDefault:"200ms" range:"0s.." flag:"interval,i" help:"from one ping to the next, such as 200ms or 0.2; never before the answer or its timeout"`
 	Timeout     time.Duration `env:"CLIENT_TIMEOUT" envDefault:"1s" range:"1ms.." flag:"timeout,W" help:"how long to wait for an answer"`
 	Size        int           `env:"CLIENT_SIZE" envDefault:"0" range:"0..65507" flag:"size,s" help:"bytes to pad each ping to"`
-	Quiet       bool          `env:"--quiet" flag:"quiet,q" help:"the summary only"`
+	Quiet       bool          `env:"--quiet" flag:"quiet,q" help:"the summary only; ask: the answer only"`
 	JSON        bool          `env:"--json" flag:"json" help:"one JSON object a line on stdout, nothing else there"`
 	MaxLoss     float64       `env:"CLIENT_MAX_LOSS" envDefault:"100" range:"0..100" flag:"max-loss" help:"exit 1 if more than this percentage is lost"`
 	ExpectCycle cycle         `env:"CLIENT_EXPECT_CYCLE" flag:"expect-cycle" help:"server1,server2,server3: exit 1 at the first answer out of turn"`
@@ -104,6 +105,18 @@ func (a address) host() string {
 	return host
 }
 
+// emptyCycle says whether the command line has an empty --expect-cycle: where a
+// script forgot to set a variable, that must not pass for a check.
+func emptyCycle(from app.Source) bool {
+	var probe config
+	from.Environ = []string{"CLIENT_EXPECT_CYCLE=server1"} // which an empty flag takes back
+	_, err := app.Load(&probe, from)
+	return err == nil && probe.ExpectCycle == nil
+}
+
+// wantCycle is what --expect-cycle is to be.
+const wantCycle = "servers in the order of their turns, each once, such as server1,server2,server3"
+
 // cycle is the names of servers in the order of their turns, each once.
 type cycle []string
 
@@ -113,7 +126,7 @@ func (c *cycle) UnmarshalText(text []byte) error {
 	for i, name := range names {
 		names[i] = strings.TrimSpace(name)
 		if names[i] == "" || slices.Contains(names[:i], names[i]) {
-			return app.Problem{Value: string(text), Want: "servers in the order of their turns, each once, such as server1,server2,server3"}
+			return app.Problem{Value: string(text), Want: wantCycle}
 		}
 	}
 	*c = names

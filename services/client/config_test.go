@@ -65,14 +65,22 @@ func TestBadInputIsOneClearLineAndExitCode2(t *testing.T) {
 		{"a port without host", ":8888", nil, `argument=":8888": want HOST PORT or HOST:PORT, with a port from 1 to 65535`},
 		{"too much", "localhost 8888 10", nil, `argument="10": want nothing after HOST PORT`},
 		{"an unknown flag", "--fast", nil, `flag="--fast": want one of those that -h lists`},
-		{"a count below zero", "-c -1", nil, `--count="-1": want a whole number from 0 up`},
-		{"a count that is no number", "", []string{"CLIENT_COUNT=ten"}, `CLIENT_COUNT="ten": want a whole number from 0 up`},
+		{"a count below zero", "-c -1", nil, `--count="-1": want a whole number from 0 to 2147483647`},
+		{"a count that is no number", "", []string{"CLIENT_COUNT=ten"}, `CLIENT_COUNT="ten": want a whole number from 0 to 2147483647`},
+		{"a count that 32 bits do not hold", "--count=99999999999", nil, `--count="99999999999": want a whole number from 0 to 2147483647`},
+		{"a rate that 32 bits do not hold", "load --rate=99999999999", nil, `--rate="99999999999": want a whole number from 0 to 1000000`},
+		{"a window that 32 bits do not hold", "load --window=99999999999", nil, `--window="99999999999": want a whole number from 1 to 10000`},
+		{"clients that 32 bits do not hold", "load --clients=99999999999", nil, `--clients="99999999999": want a whole number from 1 to 1000`},
+		{"a size that 32 bits do not hold", "", []string{"CLIENT_SIZE=99999999999"}, `CLIENT_SIZE="99999999999": want a whole number from 0 to 65507`},
 		{"no time to answer", "-W 0", nil, `--timeout="0": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 1ms up`},
 		{"an interval without unit or sense", "-i fast", nil, `--interval="fast": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 0s up`},
 		{"more than a datagram holds", "-s 65508", nil, `--size="65508": want a whole number from 0 to 65507`},
 		{"more than all lost", "--max-loss 101", nil, `--max-loss="101": want a number from 0 to 100`},
 		{"a cycle with a gap", "--expect-cycle a,,b", nil, `--expect-cycle="a,,b": want servers in the order of their turns, each once, such as server1,server2,server3`},
 		{"a cycle with one twice", "", []string{"CLIENT_EXPECT_CYCLE=a,b,a"}, `CLIENT_EXPECT_CYCLE="a,b,a": want servers in the order of their turns, each once, such as server1,server2,server3`},
+		{"an empty cycle", "--expect-cycle= b:1", nil, `--expect-cycle="": want servers in the order of their turns, each once, such as server1,server2,server3, or no such flag`},
+		{"an empty cycle instead of the variable's", "--expect-cycle= b:1", []string{"CLIENT_EXPECT_CYCLE=a,b"}, `--expect-cycle="": want servers in the order of their turns, each once, such as server1,server2,server3, or no such flag`},
+		{"an empty cycle for a load", "load --expect-cycle=", nil, `--expect-cycle="": want servers in the order of their turns, each once, such as server1,server2,server3, or no such flag`},
 		{"a bad variable", "", []string{"CLIENT_TARGET=balancer"}, `CLIENT_TARGET="balancer": want HOST PORT or HOST:PORT, with a port from 1 to 65535`},
 		{"a question without words", "ask -W 1", nil, `argument="": want a text to send`},
 		{"a question longer than a datagram", "ask " + strings.Repeat("a", 65508), nil, `argument="` + strings.Repeat("a", 64) + `…": want a text of at most 65507 bytes`},
@@ -130,11 +138,13 @@ func TestHelpListsWhatThereIs(t *testing.T) {
 	}
 }
 
-func TestAnEmptyFlagTakesBackTheOrderOfTheVariable(t *testing.T) {
-	l := &lab{answer: roundRobin()}
-	s := inLab(t, l, &session{args: "load b:1 -c 3 --expect-cycle=", environ: []string{"CLIENT_EXPECT_CYCLE=server1,server2"}})
-	if s.code != 0 || len(l.requests) != 3 {
-		t.Errorf("exit code %d (%v) after %d requests", s.code, s.err, len(l.requests))
+func TestAnEmptyVariableExpectsNoCycle(t *testing.T) {
+	for _, args := range []string{"b:1 -c 3", "load b:1 -c 3"} {
+		l := &lab{answer: roundRobin()}
+		s := inLab(t, l, &session{args: args, environ: []string{"CLIENT_EXPECT_CYCLE="}})
+		if s.code != 0 || len(l.requests) != 3 {
+			t.Errorf("%s: exit code %d (%v) after %d requests", args, s.code, s.err, len(l.requests))
+		}
 	}
 }
 

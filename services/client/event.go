@@ -50,8 +50,9 @@ type cameAgain struct {
 // strayed: a datagram from the target that answers no ping of this run.
 type strayed struct{ payload string }
 
-// progressed: how far it is, in one line that the next one may replace.
-type progressed struct{ line string }
+// progressed: there is something to say of how far it is, in one line that may
+// be written over.
+type progressed struct{ line func() string }
 
 // asked: somebody wants to know how far it is.
 type asked struct{ results }
@@ -60,7 +61,8 @@ type asked struct{ results }
 type ended struct {
 	target address
 	results
-	exit int
+	outOfTurn *outOfTurn // nil: no answer was
+	exit      int
 }
 
 // loadStarted: the sockets of a load are open, nothing is sent yet.

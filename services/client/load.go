@@ -32,7 +32,7 @@ func (p program) carryOut(ctx context.Context, cfg config, show func(event)) err
 		return err
 	}
 	defer carrier.close()
-	show, every := p.inPlace(show)
+	show, every := p.inPlace(show, cfg.Quiet)
 	plan := cfg.plan()
 	show(loadStarted{cfg.Target, addr, plan})
 
@@ -143,6 +143,7 @@ func (l *loader) tell(now time.Duration) {
 	default:
 	}
 	if l.every > 0 && now >= l.progress.at+l.every {
-		l.show(progressed{l.progress.line(l.flight, now)})
+		l.progress.measure(l.flight, now)
+		l.show(progressed{func() string { return l.progress.line(l.flight, l.now()) }})
 	}
 }

@@ -73,7 +73,7 @@ server3  seq=3  MS ms  PING 3 TIME
 3 sent, 3 received, 0% loss, time MS ms
 rtt min/avg/max/mdev = MS/MS/MS/MS ms
 answered by  server1 ×1  server2 ×1  server3 ×1
-order        1 2 3
+order        1 2 3        too few answers to tell who is next
 `,
 		},
 		{
@@ -94,7 +94,7 @@ REQUEST TIMED OUT  seq=2
 3 sent, 2 received, 33.3333% loss, time MS ms
 rtt min/avg/max/mdev = MS/MS/MS/MS ms
 answered by  ? ×2
-order        ? · ?
+order        ? · ?        a server does not say its name, so nobody can tell who is next
 `,
 		},
 		{
@@ -117,7 +117,7 @@ server2  seq=2  MS ms  PING 2 TIME
 2 sent, 1 received, 1 late, 1 duplicate, 50% loss, time MS ms
 rtt min/avg/max/mdev = MS/MS/MS/MS ms
 answered by  server2 ×1
-order        1 2
+order        1 2        too few answers to tell who is next
 `,
 		},
 		{
@@ -131,7 +131,7 @@ stray  "" (answers no ping of this run)
 stray  "\x00\xff" (answers no ping of this run)
 REQUEST TIMED OUT  seq=1
 --- 127.0.0.1 ping statistics ---
-1 sent, 0 received, 100% loss, time MS ms
+1 sent, 0 received, 2 strays, 100% loss, time MS ms
 `,
 		},
 	} {

@@ -38,9 +38,18 @@ type program struct {
 	batched        batchOpener // nil: loads send one datagram per system call
 }
 
-// run does what the command line asks for. Its error says how the process is
-// to exit, as app.ExitCode reads it.
+// run does what the command line asks for, unless its output cannot be written.
+// Its error says how the process is to exit, as app.ExitCode reads it.
 func (p program) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := &output{to: p.stdout, failed: cancel}
+	p.stdout, p.isTerminal = out, throughOutput(p.isTerminal)
+	return out.verdict(p.obey(ctx))
+}
+
+// obey does what the command line asks for.
+func (p program) obey(ctx context.Context) error {
 	command, args := p.command()
 	var cfg config
 	var words []string
@@ -64,6 +73,8 @@ func (p program) run(ctx context.Context) error {
 		return nil
 	case err != nil:
 		return err
+	case emptyCycle(from):
+		return app.Problems{app.Problem{Name: "--expect-cycle", Want: wantCycle + ", or no such flag"}}
 	case command == "menu" && cfg.JSON:
 		return app.Problems{app.Problem{Name: "--json", Value: "true", Want: "no menu: it is for people"}}
 	case command == "menu":

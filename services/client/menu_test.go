@@ -94,7 +94,7 @@ REQUEST TIMED OUT
 		{"pings one's own way, with two mistakes", "", "3\nmany\n2\n0.1\n0\n500ms\n0\n", []int{1}, 2, 0, `
 > 3
 How many pings (0: until Ctrl-C, which also quits)? [10]: many
-"many" does not do: give a whole number from 0 up, or Enter for 10.
+"many" does not do: give a whole number from 0 to 2147483647, or Enter for 10.
 How many pings (0: until Ctrl-C, which also quits)? [10]: 2
 How long from one to the next? [200ms]: 0.1
 How long to wait for an answer? [1s]: 0
@@ -107,7 +107,7 @@ REQUEST TIMED OUT  seq=2
 2 sent, 1 received, 50% loss, time 600 ms
 rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
 answered by  server1 ×1
-order        1 ·
+order        1 ·        too few answers to tell who is next
 
 > 0
 `},
@@ -232,6 +232,23 @@ func TestTheMenuGoesOnAfterARunThatCannotStart(t *testing.T) {
 		t.Errorf("exit code %d\n%s", s.code, s.stdout)
 	}
 	same(t, "stderr", s.stderr, "client: target bad..name:8888: lookup bad..name: no such host\n")
+}
+
+func TestWhatToTypeIsForTheShellOfTheSystem(t *testing.T) {
+	for system, want := range map[string][]string{
+		"linux":   {"export PINGSERVER_LOSS=0.36 ", "unset PINGSERVER_LOSS", "$env:PINGSERVER_LOSS=", "  PINGSERVER_DELAY=800ms go run"},
+		"windows": {`  $env:PINGSERVER_DELAY="800ms"`, "Remove-Item Env:PINGSERVER_*", `$env:PINGSERVER_LOSS="0.36"; go run`},
+	} {
+		text := whatToType(system)
+		for _, each := range append(want, "its turns time out until the balancer notices") {
+			if !strings.Contains(text, each) {
+				t.Errorf("%s: no %q in\n%s", system, each, text)
+			}
+		}
+	}
+	if text := whatToType("windows"); strings.Contains(text, "export") || strings.Contains(text, "unset") {
+		t.Errorf("PowerShell knows no such command:\n%s", text)
+	}
 }
 
 func TestCtrlCLeavesTheMenuFromAnywhere(t *testing.T) {

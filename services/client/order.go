@@ -18,7 +18,18 @@ type order struct {
 	// rotations are all those that explain the turns; none if nothing does,
 	// or too little was seen to tell.
 	rotations []rotation
+	reason    string // why there are none
 }
+
+// Why nobody can tell who is next.
+const (
+	tooFew     = "too few answers to tell who is next"
+	oneServer  = "only one server has answered, which tells no order"
+	noName     = "a server does not say its name, so nobody can tell who is next"
+	noRotation = "no rotation in the order of the names, so the next turn may be anyone's: perhaps others ask, too"
+	unexpected = "this is not the expected order"
+	silentNext = "the next server has not answered yet, so its name is not known"
+)
 
 // rotation is a way to take turns: the server of turn t is at t modulo the
 // length, or "" if it has not answered yet.
@@ -33,10 +44,17 @@ func orderOf(turns []string, expected cycle) order {
 	if expected != nil {
 		if r := aligned(turns, expected); r != nil {
 			o.rotations = []rotation{r}
+			return o
 		}
-		return o
+		return o.unknown(unexpected)
 	}
-	o.rotations = rotations(turns)
+	o.rotations, o.reason = rotations(turns)
+	return o
+}
+
+// unknown is the order when nobody can tell it, for this reason.
+func (o order) unknown(reason string) order {
+	o.rotations, o.reason = nil, reason
 	return o
 }
 
@@ -63,13 +81,14 @@ func aligned(turns []string, c cycle) rotation {
 
 // rotations finds every rotation that explains the turns: each server in one
 // place of its own, in the order of the names. Two servers must have answered,
-// one of them twice: before that, a longer rotation is always possible.
-func rotations(turns []string) (found []rotation) {
+// one of them twice: before that, a longer rotation is always possible. If it
+// finds none, it says why.
+func rotations(turns []string) (found []rotation, reason string) {
 	first := map[string]int{}
 	step := 0 // a server's turns are a multiple of the rotation's length apart
 	for turn, server := range turns {
 		if server == unnamed {
-			return nil
+			return nil, noName
 		}
 		if server == "" {
 			continue
@@ -80,8 +99,11 @@ func rotations(turns []string) (found []rotation) {
 			first[server] = turn
 		}
 	}
-	if len(first) < 2 {
-		return nil
+	switch {
+	case step == 0:
+		return nil, tooFew
+	case len(first) == 1:
+		return nil, oneServer
 	}
 	for length := len(first); length <= step; length++ {
 		if step%length != 0 {
@@ -91,12 +113,15 @@ func rotations(turns []string) (found []rotation) {
 			if !r.ascends() {
 				// Other clients take turns in between, or the names do
 				// not say the order: either way the next is anyone's.
-				return nil
+				return nil, noRotation
 			}
 			found = append(found, r)
 		}
 	}
-	return found
+	if found == nil {
+		return nil, noRotation
+	}
+	return found, ""
 }
 
 // fold puts the servers into a rotation of this length, each by one of its
@@ -153,6 +178,17 @@ func (o order) who(turn int) string {
 // next is the server whose turn comes after the run, or "" if that cannot be
 // known.
 func (o order) next() string { return o.who(len(o.turns)) }
+
+// whyNot is why next is not known.
+func (o order) whyNot() string {
+	switch {
+	case len(o.rotations) == 0:
+		return o.reason
+	case len(o.rotations) == 1:
+		return silentNext
+	}
+	return tooFew
+}
 
 // cycle is the whole rotation from the first server by name, or nil as long
 // as it is not known.
@@ -257,12 +293,12 @@ type turnKeeper struct {
 }
 
 // check says whether the server may have had this turn, and if not, whose it
-// was: a name, or what the cycle allows.
+// was: a name, or "" for any of the cycle.
 func (k *turnKeeper) check(turn int, server string) (whose string, ok bool) {
 	place := slices.Index(k.cycle, server)
 	if !k.started {
 		if place < 0 {
-			return "one of " + strings.Join(k.cycle, ", "), false
+			return "", false
 		}
 		n := len(k.cycle)
 		k.offset = ((place-turn)%n + n) % n
@@ -278,10 +314,16 @@ func (k *turnKeeper) server(turn int) string {
 
 // outOfTurn is the error of a run that expected a cycle. Exit code 1.
 type outOfTurn struct {
-	seq           int
-	server, whose string
+	seq    int
+	server string
+	whose  string // "": anybody's of the cycle
+	cycle  cycle
 }
 
 func (e outOfTurn) Error() string {
-	return fmt.Sprintf("out of turn: seq=%d was answered by %s, expected %s", e.seq, printable(e.server), e.whose)
+	whose := printable(e.whose)
+	if e.whose == "" {
+		whose = "one of " + printable(strings.Join(e.cycle, ", "))
+	}
+	return fmt.Sprintf("out of turn: seq=%d was answered by %s, expected %s", e.seq, printable(e.server), whose)
 }

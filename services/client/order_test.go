@@ -30,32 +30,35 @@ func TestWhatTheTurnsOfARunTell(t *testing.T) {
 		drawn    string
 		next     string
 		cycle    string
+		why      string // next is not known
 	}{
-		{"nothing", "", "", "", "", ""},
-		{"nobody answered", ". . .", "", "", "", ""},
-		{"one full round may be part of a longer one", "1 2 3", "", "1 2 3", "", ""},
-		{"one that came round again", "1 2 3 1", "", "1 2 3  1", "server2", "server1 server2 server3"},
-		{"begun in the middle", "3 1 2 3 1", "", "3  1 2 3  1", "server2", "server1 server2 server3"},
-		{"a lost answer keeps its place", "2 3 . 2 3 1 2 3 1 2", "", "2 3  · 2 3  1 2 3  1 2", "server3", "server1 server2 server3"},
-		{"the last is lost", "1 2 3 1 2 .", "", "1 2 3  1 2 ·", "server1", "server1 server2 server3"},
-		{"a server that never answers", "1 2 . 1 2 . 1", "", "1 2 ·  1 2 ·  1", "server2", ""},
-		{"the one that never answers is next", "1 2 . 1 2", "", "1 2 ·  1 2", "", ""},
-		{"two servers six apart: in rounds of two, three or six", "1 2 . . . . 1 2", "", "1 2 · · · ·  1 2", "", ""},
-		{"rounds of two or four, and both say the same", "1 2 . . 1 2", "", "1 2 · ·  1 2", "", ""},
-		{"a skipped server", "1 2 3 1 3 1 3", "", "1 2 3  1 3  1 3", "", ""},
-		{"two servers that alternate", "1 3 1 3", "", "1 3  1 3", "server1", "server1 server3"},
-		{"others take turns in between", "1 3 2 1 3 2", "", "1 3 2  1 3 2", "", ""},
-		{"always the same server is no rotation", "1 1 1", "", "1 1 1", "", ""},
-		{"an unnamed one may be anybody", "1 ? 1 ?", "", "1 ?  1 ?", "", ""},
-		{"at random", "1 1 2 3 2 1", "", "1  1 2 3 2  1", "", ""},
+		{"nothing", "", "", "", "", "", tooFew},
+		{"nobody answered", ". . .", "", "", "", "", tooFew},
+		{"one full round may be part of a longer one", "1 2 3", "", "1 2 3", "", "", tooFew},
+		{"one that came round again", "1 2 3 1", "", "1 2 3  1", "server2", "server1 server2 server3", ""},
+		{"begun in the middle", "3 1 2 3 1", "", "3  1 2 3  1", "server2", "server1 server2 server3", ""},
+		{"a lost answer keeps its place", "2 3 . 2 3 1 2 3 1 2", "", "2 3  · 2 3  1 2 3  1 2", "server3", "server1 server2 server3", ""},
+		{"the last is lost", "1 2 3 1 2 .", "", "1 2 3  1 2 ·", "server1", "server1 server2 server3", ""},
+		{"a server that never answers", "1 2 . 1 2 . 1", "", "1 2 ·  1 2 ·  1", "server2", "", ""},
+		{"the one that never answers is next", "1 2 . 1 2", "", "1 2 ·  1 2", "", "", silentNext},
+		{"two servers six apart: in rounds of two, three or six", "1 2 . . . . 1 2", "", "1 2 · · · ·  1 2", "", "", tooFew},
+		{"rounds of two or four, and both say the same", "1 2 . . 1 2", "", "1 2 · ·  1 2", "", "", tooFew},
+		{"a skipped server", "1 2 3 1 3 1 3", "", "1 2 3  1 3  1 3", "", "", noRotation},
+		{"two servers that alternate", "1 3 1 3", "", "1 3  1 3", "server1", "server1 server3", ""},
+		{"others take turns in between", "1 3 2 1 3 2", "", "1 3 2  1 3 2", "", "", noRotation},
+		{"two clients at once, one of them", "3 1 3 2 1 3 2 1 3 2", "", "3  1 3 2  1 3 2  1 3 2", "", "", noRotation},
+		{"two clients at once, the other", "2 1 3 2 1 3 2 1 3 1", "", "2  1 3 2  1 3 2  1 3  1", "", "", noRotation},
+		{"always the same server is no rotation", "1 1 1", "", "1 1 1", "", "", oneServer},
+		{"an unnamed one may be anybody", "1 ? 1 ?", "", "1 ?  1 ?", "", "", noName},
+		{"at random", "1 1 2 3 2 1", "", "1  1 2 3 2  1", "", "", noRotation},
 		{"ten servers, counted as people do", "9 10 1 2 3 4 5 6 7 8 9", "", "9 10  1 2 3 4 5 6 7 8 9", "server10",
-			"server1 server2 server3 server4 server5 server6 server7 server8 server9 server10"},
-		{"names without numbers", "beta gamma alpha beta", "", "beta gamma  alpha beta", "gamma", "alpha beta gamma"},
-		{"numbers behind different names", "a1 b1 a1", "", "a1 b1  a1", "b1", "a1 b1"},
-		{"an expected cycle needs one answer", ". 2", "server1,server2,server3", "· 2", "server3", "server1 server2 server3"},
-		{"an expected cycle in its own order", "3 1 2", "server3,server1,server2", "3  1 2", "server3", "server1 server2 server3"},
-		{"an expected cycle that is broken", "1 3", "server1,server2,server3", "1 3", "", ""},
-		{"an expected cycle and no answer", ". .", "server1,server2,server3", "", "", ""},
+			"server1 server2 server3 server4 server5 server6 server7 server8 server9 server10", ""},
+		{"names without numbers", "beta gamma alpha beta", "", "beta gamma  alpha beta", "gamma", "alpha beta gamma", ""},
+		{"numbers behind different names", "a1 b1 a1", "", "a1 b1  a1", "b1", "a1 b1", ""},
+		{"an expected cycle needs one answer", ". 2", "server1,server2,server3", "· 2", "server3", "server1 server2 server3", ""},
+		{"an expected cycle in its own order", "3 1 2", "server3,server1,server2", "3  1 2", "server3", "server1 server2 server3", ""},
+		{"an expected cycle that is broken", "1 3", "server1,server2,server3", "1 3", "", "", unexpected},
+		{"an expected cycle and no answer", ". .", "server1,server2,server3", "", "", "", unexpected},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var expected cycle
@@ -68,6 +71,9 @@ func TestWhatTheTurnsOfARunTell(t *testing.T) {
 			}
 			if got := o.next(); got != tt.next {
 				t.Errorf("next is %q, want %q", got, tt.next)
+			}
+			if got := o.whyNot(); tt.next == "" && got != tt.why {
+				t.Errorf("why is %q, want %q", got, tt.why)
 			}
 			if got := strings.Join(o.cycle(), " "); got != tt.cycle {
 				t.Errorf("cycle is %q, want %q", got, tt.cycle)

@@ -9,23 +9,33 @@ import (
 // inPlace makes show also keep a line at the bottom of the terminal that says
 // how far a run is, and returns how often that is wanted. Where stderr is no
 // terminal of a known kind, or nobody wants escapes, show stays as it is and
-// nothing is wanted: 0.
-func (p program) inPlace(show func(event)) (with func(event), every time.Duration) {
+// nothing is wanted: 0. A quiet show prints nothing while the run goes on but
+// answers to those who ask.
+func (p program) inPlace(show func(event), quiet bool) (with func(event), every time.Duration) {
 	if !p.escapes(p.stderr) {
 		return show, 0
 	}
 	bottom := bottomLine{out: p.stderr}
 	return func(e event) {
-		if e, ok := e.(progressed); ok {
-			bottom.draw(e.line)
-			return
-		}
-		bottom.clear()
-		show(e)
-		switch e.(type) {
+		switch e := e.(type) {
+		case progressed:
+			bottom.line = e.line
+			bottom.draw()
 		case ended, loadEnded:
+			bottom.clear()
+			show(e)
+		case asked, loadAsked:
+			bottom.clear()
+			show(e)
+			bottom.draw()
 		default:
-			bottom.draw(bottom.text)
+			if quiet {
+				show(e)
+				return
+			}
+			bottom.clear()
+			show(e)
+			bottom.draw()
 		}
 	}, progressEvery
 }
@@ -36,22 +46,21 @@ const progressEvery = 500 * time.Millisecond
 // bottomLine is a line below all others that is written over and over.
 type bottomLine struct {
 	out  io.Writer
-	text string // "": never drawn
+	line func() string // what it says now; nil: it was never drawn
 }
 
 // toLineStart takes the cursor back to where its line begins, and empties the
 // line (ECMA-48: CR, EL).
 const toLineStart = "\r\x1b[K"
 
-func (b *bottomLine) draw(text string) {
-	if text != "" {
-		fmt.Fprint(b.out, toLineStart, text)
+func (b *bottomLine) draw() {
+	if b.line != nil {
+		fmt.Fprint(b.out, toLineStart, b.line())
 	}
-	b.text = text
 }
 
 func (b *bottomLine) clear() {
-	if b.text != "" {
+	if b.line != nil {
 		fmt.Fprint(b.out, toLineStart)
 	}
 }
@@ -85,16 +94,20 @@ func (r *runner) progress(now time.Time) string {
 
 // progress remembers what was said last about a load.
 type progress struct {
-	at       time.Duration
-	received int
+	at        time.Duration
+	received  int
+	perSecond float64
 }
 
-// line says how far the load is, and how fast since the last time.
+// measure finds out how fast the load is since the last time.
+func (p *progress) measure(f *flight, now time.Duration) {
+	*p = progress{now, f.received, float64(f.received-p.received) / (now - p.at).Seconds()}
+}
+
+// line says how far the load is, and how fast it was when measured last.
 func (p *progress) line(f *flight, now time.Duration) string {
-	perSecond := float64(f.received-p.received) / (now - p.at).Seconds()
-	*p = progress{now, f.received}
 	r := f.results(now)
-	line := speed(perSecond) + " answers/s"
+	line := speed(p.perSecond) + " answers/s"
 	if loss, ok := r.loss(); ok {
 		line += fmt.Sprintf(", %.3g%% lost", loss)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -103,30 +104,50 @@ server1  seq=4  0.400 ms  PING 4 00:00:12.000
 4 sent, 3 received, 25% loss, time 12000 ms
 rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
 answered by  server1 ×2  server3 ×1
-order        1 · 3  1
+order        1 · 3  1        the next server has not answered yet, so its name is not known
 `)
 }
 
 func TestTheLineInPlaceComesBackBelowWhatIsPrinted(t *testing.T) {
 	var screen bytes.Buffer
 	p := program{stderr: &screen, isTerminal: func(any) bool { return true }, environ: []string{"TERM=xterm"}}
-	show, _ := p.inPlace(func(event) { screen.WriteString("line\n") })
+	show, _ := p.inPlace(func(event) { screen.WriteString("line\n") }, false)
+	answered := 1
+	progress := progressed{func() string { return fmt.Sprintf("%d of 9", answered) }}
 	for _, step := range []struct {
-		event event
-		want  string
+		event    event
+		answered int
+		want     string
 	}{
-		{started{}, "line\n"},
-		{progressed{"1 of 9"}, toLineStart + "1 of 9"},
-		{replied{}, toLineStart + "line\n" + toLineStart + "1 of 9"},
-		{progressed{"2 of 9"}, toLineStart + "2 of 9"},
-		{ended{}, toLineStart + "line\n"},
+		{started{}, 0, "line\n"},
+		{progress, 1, toLineStart + "1 of 9"},
+		{replied{}, 2, toLineStart + "line\n" + toLineStart + "2 of 9"},
+		{asked{}, 3, toLineStart + "line\n" + toLineStart + "3 of 9"},
+		{progress, 4, toLineStart + "4 of 9"},
+		{ended{}, 4, toLineStart + "line\n"},
 	} {
+		answered = step.answered
 		screen.Reset()
 		show(step.event)
 		if got := screen.String(); got != step.want {
 			t.Errorf("%T: %q, want %q", step.event, got, step.want)
 		}
 	}
+}
+
+func TestAQuietRunLeavesTheLineInPlaceAlone(t *testing.T) {
+	var screen bytes.Buffer
+	p := program{stderr: &screen, isTerminal: func(any) bool { return true }, environ: []string{"TERM=xterm"}}
+	show, _ := p.inPlace(func(e event) {
+		switch e.(type) {
+		case asked, ended:
+			screen.WriteString("line\n")
+		}
+	}, true)
+	for _, e := range []event{started{}, progressed{func() string { return "far" }}, replied{}, timedOut{}, asked{}, ended{}} {
+		show(e)
+	}
+	same(t, "the screen", screen.String(), toLineStart+"far"+toLineStart+"line\n"+toLineStart+"far"+toLineStart+"line\n")
 }
 
 func TestEachOfStdoutAndStderrIsATerminalOrNot(t *testing.T) {

@@ -39,6 +39,7 @@ type (
 	timeoutObject struct {
 		Type string `json:"type"`
 		Seq  int    `json:"seq"`
+		Why  string `json:"why,omitempty"`
 	}
 	lateObject struct {
 		Type   string  `json:"type"`
@@ -57,12 +58,20 @@ type (
 		Received     int            `json:"received"`
 		Late         int            `json:"late"`
 		Duplicates   int            `json:"duplicates"`
+		Strays       int            `json:"strays"`
+		Unfinished   int            `json:"unfinished"`
 		LossPct      *float64       `json:"loss_pct"`
 		TimeMS       float64        `json:"time_ms"`
 		RTTMS        rttObject      `json:"rtt_ms"`
 		ByServer     map[string]int `json:"by_server"`
 		NextExpected *string        `json:"next_expected"`
+		OutOfTurn    *turnObject    `json:"out_of_turn"`
 		Exit         int            `json:"exit"`
+	}
+	turnObject struct {
+		Seq      int     `json:"seq"`
+		Server   *string `json:"server"`
+		Expected *string `json:"expected"` // nil: any server of the cycle
 	}
 	rttObject struct {
 		Min  *float64 `json:"min"`
@@ -102,7 +111,7 @@ func (j jsonReport) line(e event) {
 	case replied:
 		j.print(replyObject{"reply", e.seq, named(e.server), milliseconds(e.rtt), len(e.payload), e.payload})
 	case timedOut:
-		j.print(timeoutObject{"timeout", e.seq})
+		j.print(timeoutObject{"timeout", e.seq, e.why})
 	case cameLate:
 		j.print(lateObject{"late", e.seq, named(e.server), milliseconds(e.rtt)})
 	case cameAgain:
@@ -115,6 +124,7 @@ func (j jsonReport) line(e event) {
 func summaryOf(e ended) summaryObject {
 	s := summaryObject{
 		Type: "summary", Sent: e.sent, Received: e.received, Late: e.late, Duplicates: e.duplicates,
+		Strays: e.strays, Unfinished: e.unfinished,
 		TimeMS:   wholeMilliseconds(e.elapsed),
 		ByServer: e.byServer, Exit: e.exit,
 	}
@@ -123,6 +133,12 @@ func summaryOf(e ended) summaryObject {
 	}
 	if next := e.order.next(); next != "" {
 		s.NextExpected = &next
+	}
+	if o := e.outOfTurn; o != nil {
+		s.OutOfTurn = &turnObject{Seq: o.seq, Server: named(o.server)}
+		if o.whose != "" {
+			s.OutOfTurn.Expected = &o.whose
+		}
 	}
 	if e.received > 0 {
 		rtt := e.spread()

@@ -41,8 +41,8 @@ func TestJSONIsTheDocumentedLinesAndNothingElse(t *testing.T) {
 {"type":"late","seq":3,"server":"server3","rtt_ms":1718.2}
 {"type":"reply","seq":5,"server":"server2","rtt_ms":700,"bytes":27,"message":"PING 5 00:00:01.600 server2"}
 {"type":"reply","seq":6,"server":null,"rtt_ms":1,"bytes":23,"message":"PING 6 00:00:02.300<\u009b>"}
-{"type":"timeout","seq":7}
-{"type":"summary","sent":7,"received":5,"late":1,"duplicates":1,"loss_pct":28.571,"time_ms":2500,"rtt_ms":{"min":0.4,"avg":140.46,"max":700,"mdev":279.77,"p50":0.5,"p95":null,"p99":null},"by_server":{"?":1,"server1":2,"server2":2},"next_expected":null,"exit":0}
+{"type":"timeout","seq":7,"why":"refused"}
+{"type":"summary","sent":7,"received":5,"late":1,"duplicates":1,"strays":1,"unfinished":0,"loss_pct":28.571,"time_ms":2500,"rtt_ms":{"min":0.4,"avg":140.46,"max":700,"mdev":279.77,"p50":0.5,"p95":null,"p99":null},"by_server":{"?":1,"server1":2,"server2":2},"next_expected":null,"out_of_turn":null,"exit":0}
 `)
 	same(t, "stderr", s.stderr, "client: stray \"stray\" answers no ping of this run\n")
 }
@@ -50,7 +50,7 @@ func TestJSONIsTheDocumentedLinesAndNothingElse(t *testing.T) {
 func TestJSONIsValidWhenNothingIsAnswered(t *testing.T) {
 	s := inLab(t, &lab{answer: roundRobin(0, 1)}, &session{args: "-c 2 --json -q balancer:8888"})
 	s.check(t, 1, `
-{"type":"summary","sent":2,"received":0,"late":0,"duplicates":0,"loss_pct":100,"time_ms":2000,"rtt_ms":{"min":null,"avg":null,"max":null,"mdev":null,"p50":null,"p95":null,"p99":null},"by_server":{},"next_expected":null,"exit":1}
+{"type":"summary","sent":2,"received":0,"late":0,"duplicates":0,"strays":0,"unfinished":0,"loss_pct":100,"time_ms":2000,"rtt_ms":{"min":null,"avg":null,"max":null,"mdev":null,"p50":null,"p95":null,"p99":null},"by_server":{},"next_expected":null,"out_of_turn":null,"exit":1}
 `)
 }
 
@@ -67,6 +67,19 @@ func TestJSONKnowsWhoIsNext(t *testing.T) {
 		}
 		if summary["next_expected"] != want {
 			t.Errorf("%s: next expected %v, want %v", args, summary["next_expected"], want)
+		}
+	}
+}
+
+func TestJSONSaysWhichAnswerWasOutOfTurn(t *testing.T) {
+	for cycle, want := range map[string]string{
+		"server1,server2,server3": `"out_of_turn":null,"exit":0}`,
+		"server1,server3,server2": `"out_of_turn":{"seq":2,"server":"server2","expected":"server3"},"exit":1}`,
+		"x,y":                     `"out_of_turn":{"seq":1,"server":"server1","expected":null},"exit":1}`,
+	} {
+		s := inLab(t, &lab{answer: roundRobin()}, &session{args: "--json -q b:1 --expect-cycle " + cycle})
+		if !strings.HasSuffix(s.stdout, want+"\n") {
+			t.Errorf("%s: %s", cycle, s.stdout)
 		}
 	}
 }
@@ -88,7 +101,7 @@ func TestPercentilesComeWithTwentyAnswers(t *testing.T) {
 rtt min/avg/max/mdev = 1.000/10.500/20.000/5.766 ms
 rtt p50/p95/p99 = 10.000/19.000/20.000 ms
 answered by  server1 ×20
-order        1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1
+order        1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1        only one server has answered, which tells no order
 `)
 	s = inLab(t, &lab{answer: answer}, &session{args: "--json -q -c 20 b:1"})
 	if !strings.Contains(s.stdout, `"p50":10,"p95":19,"p99":20}`) {
@@ -98,7 +111,7 @@ order        1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1
 
 func TestTheEpilogueFollowsTheSummary(t *testing.T) {
 	environ := []string{"CLIENT_EPILOGUE=again: docker compose run --rm client\npage:  http://localhost:8080\n"}
-	want := "order        1\nagain: docker compose run --rm client\npage:  http://localhost:8080\n"
+	want := "order        1        too few answers to tell who is next\nagain: docker compose run --rm client\npage:  http://localhost:8080\n"
 	s := inLab(t, &lab{answer: roundRobin()}, &session{args: "-c 1 b:1", environ: environ})
 	if !strings.HasSuffix(s.stdout, want) {
 		t.Errorf("%s", s.stdout)

@@ -86,11 +86,16 @@ func (t textReport) summary(e ended) {
 		fmt.Fprintln(t.out)
 	}
 	if drawn := e.order.String(); drawn != "" {
-		if next := e.order.next(); next != "" {
-			drawn += fmt.Sprintf("        the balancer keeps counting: the next turn is expected to be %s's", printable(next))
-		}
-		fmt.Fprintf(t.out, "order        %s\n", drawn)
+		fmt.Fprintf(t.out, "order        %s        %s\n", drawn, outlook(e.order))
 	}
+}
+
+// outlook says who is next, or why nobody can tell.
+func outlook(o order) string {
+	if next := o.next(); next != "" {
+		return fmt.Sprintf("the balancer keeps counting: the next turn is expected to be %s's", printable(next))
+	}
+	return o.whyNot()
 }
 
 // countLine has the numbers that are not zero as a rule, and the others only
@@ -103,8 +108,11 @@ func countLine(r results) string {
 	if r.duplicates > 0 {
 		parts = append(parts, counted(r.duplicates, "duplicate"))
 	}
-	if r.waiting {
-		parts = append(parts, "1 unfinished")
+	if r.strays > 0 {
+		parts = append(parts, counted(r.strays, "stray"))
+	}
+	if r.unfinished > 0 {
+		parts = append(parts, fmt.Sprintf("%d unfinished", r.unfinished))
 	}
 	if loss, ok := r.loss(); ok {
 		parts = append(parts, percent(loss)+" loss")
@@ -115,11 +123,7 @@ func countLine(r results) string {
 // statusLine is the answer to SIGQUIT. The ping that still waits is neither
 // answered nor lost.
 func statusLine(r results) string {
-	decided := r.sent
-	if r.waiting {
-		decided--
-	}
-	line := fmt.Sprintf("%d of %s answered so far", r.received, counted(decided, "ping"))
+	line := fmt.Sprintf("%d of %s answered so far", r.received, counted(r.decided(), "ping"))
 	if r.received > 0 {
 		s := r.spread()
 		line += fmt.Sprintf(", rtt min/avg/max = %s/%s/%s ms", millis(s.min), millis(s.avg), millis(s.max))
@@ -180,8 +184,7 @@ func (p program) escapes(out any) bool {
 		}
 		return found
 	}
-	kind := value("TERM")
-	return p.isTerminal(out) && value("NO_COLOR") == "" && kind != "" && kind != "dumb"
+	return p.isTerminal(out) && value("NO_COLOR") == "" && obeysEscapes(out, value("TERM"))
 }
 
 func (p paint) red(text string) string    { return p.colour("31", text) }

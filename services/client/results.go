@@ -13,13 +13,14 @@ import (
 
 // results is what a run found out so far, copied out of its tally.
 type results struct {
-	sent, received, late, duplicates int
-	waiting                          bool // for the answer to the latest ping
-	elapsed                          time.Duration
-	rtts                             []time.Duration // of the answers in time, shortest first
-	byServer                         map[string]int  // answers in time
-	turns                            []string        // by turn: who had it, or ""
-	order                            order
+	sent, received, late, duplicates, strays int
+
+	unfinished int // neither answered in time nor given up: 1 while the latest waits
+	elapsed    time.Duration
+	rtts       []time.Duration // of the answers in time, shortest first
+	byServer   map[string]int  // answers in time
+	turns      []string        // by turn: who had it, or ""
+	order      order
 }
 
 // results is the state at this time of a run whose servers are expected to
@@ -30,14 +31,15 @@ func (t *tally) results(now time.Time, expected cycle) results {
 		received:   len(t.rtts),
 		late:       t.late,
 		duplicates: t.duplicates,
-		waiting:    t.waiting(),
+		strays:     t.strays,
+		unfinished: boolInt(t.waiting()),
 		rtts:       slices.Sorted(slices.Values(t.rtts)),
 		byServer:   maps.Clone(t.byServer),
 		turns:      slices.Clone(t.turns),
 		order:      orderOf(t.turns, expected),
 	}
 	if t.doubtful {
-		r.order.rotations = nil
+		r.order = r.order.unknown("two servers have answered one ping, so nobody can tell who is next")
 	}
 	if len(t.pings) > 0 {
 		r.elapsed = now.Sub(t.pings[0].sentAt)
@@ -45,13 +47,16 @@ func (t *tally) results(now time.Time, expected cycle) results {
 	return r
 }
 
-// loss is the percentage of the pings sent that were not answered in time. ok
-// is false if none was sent.
+// decided is how many pings were answered in time or given up.
+func (r results) decided() int { return r.sent - r.unfinished }
+
+// loss is the percentage of the decided pings that were not answered in time. ok
+// is false if there are none.
 func (r results) loss() (percent float64, ok bool) {
-	if r.sent == 0 {
+	if r.decided() == 0 {
 		return 0, false
 	}
-	return 100 * float64(r.sent-r.received) / float64(r.sent), true
+	return 100 * float64(r.decided()-r.received) / float64(r.decided()), true
 }
 
 // percent is a percentage as ping writes it: up to six digits.

@@ -21,7 +21,7 @@ func (p program) exchange(ctx context.Context, cfg config, w wording, show func(
 	if err != nil {
 		return results{}, err
 	}
-	show, every := p.inPlace(show)
+	show, every := p.inPlace(show, cfg.Quiet)
 	show(started{cfg.Target, addr, cfg.Count, cfg.Timeout})
 
 	status, stop := statusRequests()
@@ -44,7 +44,11 @@ func (p program) exchange(ctx context.Context, cfg config, w wording, show func(
 	if err == nil {
 		err = found.verdict(cfg.MaxLoss)
 	}
-	show(ended{cfg.Target, found, app.ExitCode(err)})
+	end := ended{target: cfg.Target, results: found, exit: app.ExitCode(err)}
+	if wrong := (outOfTurn{}); errors.As(err, &wrong) {
+		end.outOfTurn = &wrong
+	}
+	show(end)
 	return found, err
 }
 
@@ -126,8 +130,8 @@ func (r *runner) wait(ctx context.Context, until time.Time, going func() bool) e
 		case <-r.status:
 			r.show(asked{r.tally.results(time.Now(), r.ExpectCycle)})
 		case now := <-r.ticks:
-			if line := r.progress(now); line != "" {
-				r.show(progressed{line})
+			if r.progress(now) != "" {
+				r.show(progressed{func() string { return r.progress(time.Now()) }})
 			}
 		case a := <-r.arrivals:
 			if err := r.handle(a); err != nil {
@@ -192,7 +196,7 @@ func (r *runner) checkTurn(e event) error {
 		return nil
 	}
 	if whose, ok := r.keeper.check(turn, server); !ok {
-		return outOfTurn{seq, server, whose}
+		return outOfTurn{seq, server, whose, r.keeper.cycle}
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ server3  seq=2  900.000 ms  PING 2 00:00:01.000
 2 sent, 1 received, 1 late, 50% loss, time 1900 ms
 rtt min/avg/max/mdev = 900.000/900.000/900.000/0.000 ms
 answered by  server3 ×1
-order        2 3
+order        2 3        too few answers to tell who is next
 `,
 		},
 		{
@@ -78,7 +78,7 @@ server1  seq=1  500.000 ms  PING 1 00:00:00.000
 1 sent, 1 received, 0% loss, time 500 ms
 rtt min/avg/max/mdev = 500.000/500.000/500.000/0.000 ms
 answered by  server1 ×1
-order        1
+order        1        too few answers to tell who is next
 `,
 		},
 		{
@@ -118,7 +118,7 @@ server1  seq=3  300.000 ms  PING 3 00:00:01.200
 3 sent, 2 received, 1 late, 2 duplicates, 33.3333% loss, time 1500 ms
 rtt min/avg/max/mdev = 0.400/150.200/300.000/149.800 ms
 answered by  server1 ×2
-order        1 1 1
+order        1 1 1        only one server has answered, which tells no order
 `,
 		},
 		{
@@ -143,10 +143,10 @@ stray  "\x1b[2Jgarbage" (answers no ping of this run)
 stray  "" (answers no ping of this run)
 server1  seq=1  5.000 ms  PING 1 00:00:00.000
 server2  seq=2  0.400 ms  PING 2 00:00:00.200
-2 sent, 2 received, 0% loss, time 200 ms
+2 sent, 2 received, 4 strays, 0% loss, time 200 ms
 rtt min/avg/max/mdev = 0.400/2.700/5.000/2.300 ms
 answered by  server1 ×1  server2 ×1
-order        1 2
+order        1 2        too few answers to tell who is next
 `,
 		},
 		{
@@ -164,7 +164,7 @@ server1  seq=2  0.000 ms  PING 2 00:00:00.200
 4 sent, 4 received, 0% loss, time 600 ms
 rtt min/avg/max/mdev = 0.000/0.000/0.000/0.000 ms
 answered by  server1 ×1  ? ×3
-order        ?  1 ? ?
+order        ?  1 ? ?        a server does not say its name, so nobody can tell who is next
 `,
 		},
 		{
@@ -204,7 +204,7 @@ order        1 2 3  1 2        the balancer keeps counting: the next turn is exp
 2 sent, 2 received, 0% loss, time 200 ms
 rtt min/avg/max/mdev = 0.000/0.000/0.000/0.000 ms
 answered by  "\x1b]0;x\a" ×1  ? ×1
-order        "\x1b]0;x\a" ?
+order        "\x1b]0;x\a" ?        a server does not say its name, so nobody can tell who is next
 `,
 		},
 		{
@@ -222,7 +222,7 @@ server1  seq=2  0.400 ms  PING 2 00:00:00.200 ..................................
 2 sent, 2 received, 0% loss, time 200 ms
 rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
 answered by  server1 ×2
-order        1 1
+order        1 1        only one server has answered, which tells no order
 `,
 		},
 	} {
@@ -290,7 +290,7 @@ func TestASocketThatFailsEndsTheRunWithItsSummary(t *testing.T) {
 		}
 		return []datagram{{err: context.DeadlineExceeded}} // nothing a UDP socket should say
 	}}, &session{args: "b:1"})
-	if s.code != 2 || !strings.Contains(s.stdout, "2 sent, 1 received, 1 unfinished, 50% loss") {
+	if s.code != 2 || !strings.Contains(s.stdout, "2 sent, 1 received, 1 unfinished, 0% loss") {
 		t.Errorf("exit code %d (%v)\n%s", s.code, s.err, s.stdout)
 	}
 }
@@ -304,7 +304,8 @@ func TestCtrlCEndsTheRunWithItsSummary(t *testing.T) {
 		want   string
 	}{
 		{"between two pings", 500 * time.Millisecond, nil, 0, "3 sent, 3 received, 0% loss, time 500 ms\n"},
-		{"while one waits", 500 * time.Millisecond, []int{1}, 0, "2 sent, 1 received, 1 unfinished, 50% loss, time 500 ms\n"},
+		{"while one waits", 500 * time.Millisecond, []int{1}, 0, "2 sent, 1 received, 1 unfinished, 0% loss, time 500 ms\n"},
+		{"while the first waits", 100 * time.Millisecond, []int{0}, 1, "1 sent, 0 received, 1 unfinished, time 100 ms\n"},
 		{"before anything was sent", 0, nil, 1, "0 sent, 0 received, time 0 ms\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -318,6 +319,15 @@ func TestCtrlCEndsTheRunWithItsSummary(t *testing.T) {
 				t.Errorf("exit code %d (%v)\n%s", s.code, s.err, s.stdout)
 			}
 		})
+	}
+}
+
+func TestCtrlCWhileAPingWaitsBreaksNoLimit(t *testing.T) {
+	for _, args := range []string{"-c 0 --max-loss 0 b:1", "-c 0 --max-loss 0 --json -q b:1"} {
+		s := inLabFor(t, 500*time.Millisecond, &lab{answer: roundRobin(2)}, &session{args: args})
+		if s.code != 0 || !strings.Contains(s.stdout, "1 unfinished, 0% loss") && !strings.Contains(s.stdout, `"unfinished":1,"loss_pct":0,`) {
+			t.Errorf("%s: exit code %d (%v)\n%s", args, s.code, s.err, s.stdout)
+		}
 	}
 }
 

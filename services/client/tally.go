@@ -16,6 +16,7 @@ type tally struct {
 	byServer   map[string]int  // answers in time
 	late       int
 	duplicates int
+	strays     int
 	doubtful   bool // two servers answered one ping: its turn says nothing
 }
 
@@ -75,11 +76,13 @@ func (t *tally) giveUp(why string) timedOut {
 func (t *tally) receive(payload string, at time.Time) event {
 	seq, ok := t.wording.sequence(payload)
 	if !ok || seq < 1 || seq > len(t.pings) {
+		t.strays++
 		return strayed{payload}
 	}
 	p := &t.pings[seq-1]
 	server, message, ok := understand(payload, pad(p.text, t.size))
 	if !ok {
+		t.strays++
 		return strayed{payload}
 	}
 	rtt := at.Sub(p.sentAt)
