@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,7 +46,7 @@ var manners = []manner{
 	{pattern: compose + `logs --follow `, on: inContainers, stays: "log", ready: `balancer listens on`},
 	{pattern: compose + `run .*\bclient .*--count 40\b`, on: inContainers, stays: "client", ready: `seq=1 `},
 	{pattern: compose + `up --detach --no-deps (?P<server>server\d)$`, on: inContainers, up: "$server"},
-	{pattern: compose + `(up|run|stop|start|pause|unpause|exec|logs|down)\b`, on: inContainers},
+	{pattern: compose + `(up|run|stop|start|restart|pause|unpause|exec|logs|down)\b`, on: inContainers},
 
 	{pattern: `^` + variables + `go run \./services/pingserver (?P<port>\d+)$`, on: inProcesses, stays: "$port", ready: `listens on`},
 	{pattern: `^` + variables + `go run \./services/balancer( 8888)?$`, on: inProcesses, stays: "balancer", ready: `listens on`},
@@ -112,13 +113,87 @@ func TestDocuments(t *testing.T) {
 }
 
 func (d document) play(t *testing.T) {
-	p := &player{t: t, dir: t.TempDir(), terminals: map[string]*terminal{}}
-	defer p.leave()
-	for _, s := range d.steps {
-		s.play(p)
-		if t.Failed() {
+	p := &player{dir: t.TempDir(), terminals: map[string]*terminal{}}
+	for _, a := range acts(d.steps) {
+		if !t.Run(a.name(), func(t *testing.T) { a.play(t, p) }) {
 			return // what follows depends on it
 		}
+	}
+}
+
+// act is what is played on one stage. Where there is no such stage, as where
+// there is no Docker, it is skipped and the others are played.
+type act struct {
+	on    func(*testing.T) stage // nil: nothing in it needs one
+	steps []step
+}
+
+// acts are the steps of a document by their stages. What comes before the first
+// stage belongs to it.
+func acts(steps []step) (all []act) {
+	var a act
+	for _, s := range steps {
+		if on := stageOf(s); on != nil && a.on != nil && nameOf(on) != nameOf(a.on) {
+			all, a = append(all, a), act{on: on}
+		} else if a.on == nil {
+			a.on = on
+		}
+		a.steps = append(a.steps, s)
+	}
+	return append(all, a)
+}
+
+// stageOf is the stage that a step is played on, or nil if it is played wherever
+// the document is.
+func stageOf(s step) func(*testing.T) stage {
+	var commands []string
+	switch s := s.(type) {
+	case typing:
+		commands = strings.Split(s.command, "; ")
+	case together:
+		commands = []string{s[0].command}
+	}
+	for _, command := range commands {
+		if m, ok := mannerOf(command); ok && m.on != nil {
+			return m.on
+		}
+	}
+	return nil
+}
+
+func (a act) name() string {
+	switch {
+	case a.on == nil:
+		return "anywhere"
+	case nameOf(a.on) == nameOf(inContainers):
+		return "containers"
+	}
+	return "processes"
+}
+
+func (a act) play(t *testing.T, p *player) {
+	p.t = t
+	defer p.leave()
+	for _, s := range a.steps {
+		s.play(p)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func TestADocumentIsPlayedStageByStage(t *testing.T) {
+	d, err := readSteps("x", "```python a.py\n```\n```sh\ngo run ./services/balancer\n```\n```console\n$ curl -s x\n```\n"+
+		"```sh\ndocker compose up --detach balancer\n```\n```text log\n```\n```powershell\n$env:A=\"1\"; go run ./services/balancer\n```")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, a := range acts(d) {
+		got = append(got, fmt.Sprintf("%s %d", a.name(), len(a.steps)))
+	}
+	if want := "processes 3, containers 2, processes 1"; strings.Join(got, ", ") != want {
+		t.Errorf("%q, want %s", got, want)
 	}
 }
 

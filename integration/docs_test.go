@@ -102,6 +102,19 @@ func TestTheReadmesFlagsAreThoseOfTheClientsHelp(t *testing.T) {
 	compareSettings(t, readmeRows(t, "flag"), helpRows(t, "client", "Flags"))
 }
 
+func TestTheReadmesUsageIsThatOfTheClientsHelp(t *testing.T) {
+	exit, err := programs(t).Run(within(t), "client", nil, "-h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	usage, _, _ := strings.Cut(exit.Stdout, "\n\n")
+	_, usage, _ = strings.Cut(usage, "usage: ")
+	usage = strings.ReplaceAll(usage, "\n       ", "\n")
+	if usage == "" || !strings.Contains(readRoot(t, "README.md"), "```text\n"+usage+"\n```\n") {
+		t.Errorf("README.md has no block of text with\n%s", usage)
+	}
+}
+
 // compareSettings wants the README to have each of the rows once and no other.
 func compareSettings(t *testing.T, readme, help []setting) {
 	t.Helper()
