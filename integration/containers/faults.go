@@ -298,8 +298,14 @@ func (l *faultLab) Stop(ctx context.Context, name string) error {
 }
 
 func (l *faultLab) Freeze(ctx context.Context, name string) error {
-	_, err := l.docker.ContainerPause(ctx, l.find(name).id, client.ContainerPauseOptions{})
-	return err
+	for {
+		_, err := l.docker.ContainerPause(ctx, l.find(name).id, client.ContainerPauseOptions{})
+		// The kernel freezes no container some thread of which is just being
+		// started or ended; on a busy machine Docker gives up too soon.
+		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "unable to freeze") {
+			return err
+		}
+	}
 }
 
 func (l *faultLab) Thaw(ctx context.Context, name string) error {

@@ -110,6 +110,7 @@ func askTurns(ctx context.Context, url string, after uint64) (turns []Turn, miss
 				Place   int    `json:"place"`
 				Outcome string `json:"outcome"`
 				Reply   string `json:"reply"`
+				Exact   bool   `json:"rtt_exact"`
 			}
 			switch err := lines.Decode(&line); {
 			case errors.Is(err, io.EOF):
@@ -121,6 +122,9 @@ func askTurns(ctx context.Context, url string, after uint64) (turns []Turn, miss
 			case line.Outcome == "waiting":
 				return nil
 			default:
+				if !line.Exact { // it may be another turn's
+					line.Reply = ""
+				}
 				turns = append(turns, Turn{line.Turn, line.Place, line.Reply})
 			}
 		}

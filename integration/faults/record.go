@@ -34,7 +34,7 @@ type State struct {
 type Turn struct {
 	Number uint64 // from 1
 	Place  int    // of the server in turn order, from 1
-	Reply  string // its beginning; empty: none came
+	Reply  string // its beginning; empty: none came that is certainly this turn's
 }
 
 // Judge goes through the turns. Known is how many could be judged against the

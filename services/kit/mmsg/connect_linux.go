@@ -39,11 +39,5 @@ func (s *Socket) Peer() netip.AddrPort {
 	if err != nil {
 		return netip.AddrPort{}
 	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(inZone(netip.AddrFrom16(sa.Addr).Unmap(), sa.ZoneId), uint16(sa.Port))
-	}
-	return netip.AddrPort{}
+	return addrOf(sa)
 }

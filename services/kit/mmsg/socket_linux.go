@@ -140,6 +140,11 @@ func (s *Socket) Addr() netip.AddrPort {
 	if err != nil {
 		return netip.AddrPort{}
 	}
+	return addrOf(sa)
+}
+
+// addrOf is an address of package unix; a zone is a number.
+func addrOf(sa unix.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
