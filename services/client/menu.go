@@ -94,6 +94,9 @@ func (m *menu) choose(ctx context.Context) (option, error) {
 			m.explain(all, strings.TrimSpace(which))
 			continue
 		}
+		if answer == "q" { // as elsewhere
+			answer = "0"
+		}
 		i := slices.IndexFunc(all, func(o option) bool { return o.key == answer })
 		if i >= 0 {
 			return all[i], nil

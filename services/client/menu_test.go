@@ -67,6 +67,7 @@ func TestTheMenuAnswersWhateverIsTyped(t *testing.T) {
 	}{
 		{"nothing at all", "", "", nil, 0, 0, "> \n"},
 		{"quit", "", "0\n", nil, 0, 0, "> 0\n"},
+		{"quit by its letter", "", "q\n", nil, 0, 0, "> q\n"},
 		{"a question", "", "1\nhello there\n0\n", nil, 1, 0, `
 > 1
 Your question [hello]: hello there

@@ -1,6 +1,9 @@
 package ledger
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // clientsKept is how many client addresses are remembered at least, those seen
 // last: more than there are sessions, unless that limit was raised.
@@ -9,9 +12,10 @@ const clientsKept = 16384
 // Run is where a new client joined the order.
 type Run struct {
 	Client  netip.AddrPort // not valid: none has joined yet
-	Turn    uint64         // its first one
-	Backend int            // whose turn that was
-	After   int            // who had the turn before it, also if that was before a restart; -1: there was none
+	At      time.Time
+	Turn    uint64 // its first one
+	Backend int    // whose turn that was
+	After   int    // who had the turn before it, also if that was before a restart; -1: there was none
 }
 
 // clientele knows the clients that were seen lately, in two generations, so

@@ -186,7 +186,7 @@ func (l *Ledger) write(at time.Duration, a *Arrival) {
 	s := &l.ring[a.Turn%Size]
 	first := l.isNew(a)
 	if first {
-		l.newest = Run{Client: a.Client, Turn: a.Turn, Backend: a.Backend, After: -1}
+		l.newest = Run{Client: a.Client, At: l.started.Add(at), Turn: a.Turn, Backend: a.Backend, After: -1}
 		if a.Turn > 0 {
 			n := len(l.backends)
 			l.newest.After = ((a.Backend-1-a.Passed)%n + n) % n

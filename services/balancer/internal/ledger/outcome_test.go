@@ -121,7 +121,7 @@ func TestTheFirstTurnOfAClientIsMarked(t *testing.T) {
 		}
 	}
 	s := b.Snapshot(ms(2))
-	if got != "0 4 " || s.Clients != 2 || s.Newest != (Run{other, 4, 1, 0}) {
+	if got != "0 4 " || s.Clients != 2 || s.Newest != (Run{other, ms(1), 4, 1, 0}) {
 		t.Errorf("first turns are %s; %d clients, the newest %+v", got, s.Clients, s.Newest)
 	}
 }

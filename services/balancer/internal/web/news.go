@@ -81,14 +81,21 @@ func (c *chronicle) look(now time.Time, s sight) (changed []Item) {
 			return fmt.Sprintf("%s that nobody has seen", amount(n, "more up, down or move", "more ups, downs and moves"))
 		})
 	}
+	// What happened to servers and who came is told in the order in which it was.
+	newClients := s.snapshot.Clients - c.clients
+	c.clients = s.snapshot.Clients
+	tellClients := func(before time.Time) {
+		if run := s.snapshot.Newest; newClients > 0 && run.At.Before(before) {
+			tell(run.At, clientsTogether, "client", "", newClients, func(total uint64) string { return clientText(total, s) })
+			newClients = 0
+		}
+	}
 	for _, e := range s.events {
 		c.nextEvent = e.Number + 1
+		tellClients(e.At)
 		tell(e.At, 0, string(e.Kind), e.Backend, 1, func(uint64) string { return eventText(e, s.whenDown) })
 	}
-	if n := s.snapshot.Clients - c.clients; n > 0 {
-		c.clients = s.snapshot.Clients
-		tell(now, clientsTogether, "client", "", n, func(total uint64) string { return clientText(total, s) })
-	}
+	tellClients(now.Add(1))
 	for f := ledger.Forwarded + 1; f < ledger.Fates; f++ {
 		if n := s.snapshot.Dropped[f] - c.dropped[f]; n > 0 {
 			c.dropped[f] = s.snapshot.Dropped[f]

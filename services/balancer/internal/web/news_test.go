@@ -26,6 +26,9 @@ func newChronicler() *chronicler {
 // look looks after a while and returns what is new as "number kind count text".
 func (c *chronicler) look(after time.Duration) (lines []string) {
 	c.now = c.now.Add(after)
+	if c.snapshot.Newest.At.IsZero() {
+		c.snapshot.Newest.At = c.now
+	}
 	for _, item := range c.chronicle.look(c.now, c.sight) {
 		lines = append(lines, fmt.Sprintf("%d %s %d %s", item.ID, item.Kind, item.Count, item.Text))
 	}
@@ -97,6 +100,25 @@ func TestWhatGoesOnIsOneItemThatGrows(t *testing.T) {
 	c.snapshot.Dropped[ledger.NoBackend] = 8
 	if got := c.look(6 * time.Second); got[0] != "2 dropped 1 1 datagram dropped: no server is up" {
 		t.Errorf("a while after: %q", got)
+	}
+}
+
+// A client whose first datagram took its server down came before that.
+func TestWhatHappenedIsToldInItsOrder(t *testing.T) {
+	c := newChronicler()
+	c.client(1, "127.0.0.1:4000", 40, "server2")
+	c.snapshot.Newest.At = c.now.Add(100 * time.Millisecond)
+	c.events = []ledger.Event{
+		{Number: 0, At: c.now.Add(50 * time.Millisecond), Kind: ledger.WentUp, Backend: "server1"},
+		{Number: 1, At: c.now.Add(150 * time.Millisecond), Kind: ledger.WentDown, Backend: "server2", Reason: "connection refused"},
+	}
+	want := []string{
+		"1 up 1 server1 is up and has its turns again",
+		"2 client 1 new client 127.0.0.1:4000, began at turn #41 with server2",
+		"3 down 1 server2 is down: connection refused; its turns go to the next server",
+	}
+	if got := c.look(time.Second); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
