@@ -16,7 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 )
 
 // filesWanted is how many files the hungriest contestant opens: our portable
@@ -29,7 +29,7 @@ const longestWarmUp = 5 * time.Second
 
 // bench is one run of all measurements.
 type bench struct {
-	*config
+	*settings
 	progress       io.Writer
 	dir            string // for whatever is built or written
 	limits         limits
@@ -39,17 +39,17 @@ type bench struct {
 }
 
 // measureAll makes every measurement and prints what came out.
-func measureAll(ctx context.Context, cfg *config, stdout, stderr io.Writer) (err error) {
+func measureAll(ctx context.Context, cfg *settings, stdout, stderr io.Writer) (err error) {
 	if did, err := isolate(ctx, cfg.Netns); did || err != nil {
 		return err
 	}
-	b := &bench{config: cfg, progress: stderr}
+	b := &bench{settings: cfg, progress: stderr}
 	if b.dir, err = os.MkdirTemp("", "udplab-bench"); err != nil {
-		return app.CannotStart(err)
+		return program.CannotStart(err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	if err := b.open(ctx); err != nil {
-		return app.CannotStart(err)
+		return program.CannotStart(err)
 	}
 	b.measureRounds(ctx)
 	b.report.sumUp()
@@ -57,7 +57,7 @@ func measureAll(ctx context.Context, cfg *config, stdout, stderr io.Writer) (err
 		return err
 	}
 	if ctx.Err() != nil {
-		return app.Exit(1) // what there is has been printed
+		return program.Exit(1) // what there is has been printed
 	}
 	return b.report.failed()
 }
@@ -76,7 +76,7 @@ func (b *bench) open(ctx context.Context) (err error) {
 	if b.limits.ports, err = portRange(); err != nil {
 		return err
 	}
-	if b.contestants, err = prepare(ctx, b.config, b.dir, b.limits.files); err != nil {
+	if b.contestants, err = prepare(ctx, b.settings, b.dir, b.limits.files); err != nil {
 		return err
 	}
 	for _, c := range b.contestants {

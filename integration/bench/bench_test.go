@@ -11,7 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/program"
 )
 
 func TestTheSpreadOfWhatRoundsFound(t *testing.T) {
@@ -129,18 +130,18 @@ func TestFlags(t *testing.T) {
 	for _, tt := range []struct {
 		name, args string
 		wrong      string // in the error; empty: none
-		check      func(*config) bool
+		check      func(*settings) bool
 	}{
-		{"none: four cases, three rounds", "", "", func(c *config) bool { return len(c.cases()) == 4 && c.Rounds == 3 }},
-		{"one case", "--clients 7 --outstanding 2", "", func(c *config) bool { return slices.Equal(c.cases(), []loadCase{{7, 2}}) }},
-		{"one case, waiting clients", "--clients 7", "", func(c *config) bool { return slices.Equal(c.cases(), []loadCase{{7, 1}}) }},
-		{"quick is short", "--quick --duration 9s", "", func(c *config) bool { return c.Rounds == 1 && c.Duration < time.Second }},
-		{"quick is no longer than was asked", "--quick --duration 20ms", "", func(c *config) bool { return c.Duration == 20*time.Millisecond }},
-		{"some contestants", "--only pen,nginx", "", func(c *config) bool {
+		{"none: four cases, three rounds", "", "", func(c *settings) bool { return len(c.cases()) == 4 && c.Rounds == 3 }},
+		{"one case", "--clients 7 --outstanding 2", "", func(c *settings) bool { return slices.Equal(c.cases(), []loadCase{{7, 2}}) }},
+		{"one case, waiting clients", "--clients 7", "", func(c *settings) bool { return slices.Equal(c.cases(), []loadCase{{7, 1}}) }},
+		{"quick is short", "--quick --duration 9s", "", func(c *settings) bool { return c.Rounds == 1 && c.Duration < time.Second }},
+		{"quick is no longer than was asked", "--quick --duration 20ms", "", func(c *settings) bool { return c.Duration == 20*time.Millisecond }},
+		{"some contestants", "--only pen,nginx", "", func(c *settings) bool {
 			return c.wanted(pen) && c.wanted(nginxPerFlow) && c.wanted(nginxPerDatagram) && !c.wanted(udplab) && !c.wanted(direct)
 		}},
-		{"a whole name is no beginning", "--only udplab", "", func(c *config) bool { return c.wanted(udplab) && !c.wanted(udplabPortable) }},
-		{"the beginning of any word", "--only portable,relay", "", func(c *config) bool { return c.wanted(udplabPortable) && c.wanted(relayInC) && !c.wanted(udplab) }},
+		{"a whole name is no beginning", "--only udplab", "", func(c *settings) bool { return c.wanted(udplab) && !c.wanted(udplabPortable) }},
+		{"the beginning of any word", "--only portable,relay", "", func(c *settings) bool { return c.wanted(udplabPortable) && c.wanted(relayInC) && !c.wanted(udplab) }},
 		{"nobody of that name", "--only haproxy", `--only`, nil},
 		{"no rounds", "--rounds 0", `--rounds="0"`, nil},
 		{"outstanding for nobody", "--outstanding 64", "--outstanding", nil},
@@ -152,7 +153,7 @@ func TestFlags(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg, err := load(strings.Fields(tt.args))
 			if tt.wrong != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.wrong) || app.ExitCode(err) != 2 {
+				if err == nil || !strings.Contains(err.Error(), tt.wrong) || program.ExitCode(err) != 2 {
 					t.Errorf("error %v, want one about %s", err, tt.wrong)
 				}
 				return
@@ -162,7 +163,7 @@ func TestFlags(t *testing.T) {
 			}
 		})
 	}
-	if _, err := load([]string{"-h"}); !errors.Is(err, app.ErrHelp) {
+	if _, err := load([]string{"-h"}); !errors.Is(err, config.ErrHelp) {
 		t.Errorf("-h: %v", err)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
 )
 
 const usage = `
@@ -16,8 +16,8 @@ Measures round trips through the balancer and, in turn, through whatever else
 there is to compare it with. Linux only.
 `
 
-// config is everything that can be set.
-type config struct {
+// settings is everything that can be set.
+type settings struct {
 	Rounds      int           `env:"--rounds" envDefault:"3" flag:"rounds" range:"1..1000" help:"how often every measurement is made; the medians count"`
 	Duration    time.Duration `env:"--duration" envDefault:"3s" flag:"duration" range:"10ms..10m" help:"how long each measurement takes"`
 	WarmUp      time.Duration `env:"--warm-up" envDefault:"500ms" flag:"warm-up" range:"0s..1m" help:"traffic before each measurement"`
@@ -43,9 +43,9 @@ func (n *netns) UnmarshalText(text []byte) error {
 }
 
 // load reads the flags.
-func load(args []string) (*config, error) {
-	var cfg config
-	_, err := app.Load(&cfg, app.Source{Args: args})
+func load(args []string) (*settings, error) {
+	var cfg settings
+	_, err := config.Load(&cfg, config.Source{Args: args})
 	if cfg.Quick {
 		cfg.Rounds, cfg.Duration, cfg.WarmUp = 1, min(cfg.Duration, 300*time.Millisecond), min(cfg.WarmUp, 100*time.Millisecond)
 	}
@@ -53,7 +53,7 @@ func load(args []string) (*config, error) {
 }
 
 // Check refuses what does not go together.
-func (c *config) Check(wrong func(variable, want string)) {
+func (c *settings) Check(wrong func(variable, want string)) {
 	if c.Outstanding > 0 && c.Clients == 0 {
 		wrong("--outstanding", "--clients with it")
 	}
@@ -76,7 +76,7 @@ func (c *config) Check(wrong func(variable, want string)) {
 const mostUnderWay = 1_000_000
 
 // wanted says whether a contestant is to take part.
-func (c *config) wanted(name string) bool {
+func (c *settings) wanted(name string) bool {
 	return len(c.Only) == 0 || slices.ContainsFunc(c.Only, func(word string) bool { return chooses(word, name) })
 }
 
@@ -95,7 +95,7 @@ func (c loadCase) String() string {
 }
 
 // cases are what is measured.
-func (c *config) cases() []loadCase {
+func (c *settings) cases() []loadCase {
 	if c.Clients > 0 {
 		return []loadCase{{c.Clients, max(c.Outstanding, 1)}}
 	}

@@ -43,7 +43,7 @@ type endpoints struct {
 
 // prepare finds the contestants that are wanted, and builds what there is to
 // build, into dir.
-func prepare(ctx context.Context, cfg *config, dir string, files int) (list []contestant, err error) {
+func prepare(ctx context.Context, cfg *settings, dir string, files int) (list []contestant, err error) {
 	for _, name := range contestantNames {
 		if !cfg.wanted(name) {
 			continue

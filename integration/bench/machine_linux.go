@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"udplab/integration/apart"
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 )
 
 // affinity is the set of cores that the calling thread may run on.
@@ -130,15 +130,15 @@ func isolate(ctx context.Context, want netns) (did bool, err error) {
 		if want == "auto" {
 			return false, nil
 		}
-		return true, app.CannotStart(fmt.Errorf("--netns: %w", err))
+		return true, program.CannotStart(fmt.Errorf("--netns: %w", err))
 	}
 	err = cmd.Wait()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() >= 0 {
-		return true, app.Exit(exit.ExitCode())
+		return true, program.Exit(exit.ExitCode())
 	}
 	if ctx.Err() != nil {
-		return true, app.Exit(1)
+		return true, program.Exit(1)
 	}
 	return true, err
 }

@@ -17,15 +17,16 @@ import (
 	"errors"
 	"os"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/program"
 )
 
-func main() { app.Main("bench", run) }
+func main() { program.Main("bench", run) }
 
 func run(ctx context.Context) error {
 	cfg, err := load(os.Args[1:])
-	if errors.Is(err, app.ErrHelp) {
-		app.Help(os.Stdout, usage, cfg)
+	if errors.Is(err, config.ErrHelp) {
+		config.Help(os.Stdout, usage, cfg)
 		return nil
 	}
 	if err != nil {

@@ -20,22 +20,24 @@ import (
 	"strings"
 
 	"udplab/integration/stack"
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/logging"
+	"udplab/services/kit/program"
 )
 
 func main() {
-	app.Main("demo", func(ctx context.Context) error { return run(ctx, os.Stdin, os.Stdout, os.Stderr) })
+	program.Main("demo", func(ctx context.Context) error { return run(ctx, os.Stdin, os.Stdout, os.Stderr) })
 }
 
 // run is the demonstration from its build to its end. The files are those that
 // the client inherits, so that it finds a terminal where there is one.
 func run(ctx context.Context, stdin io.Reader, stdout, stderr *os.File) (err error) {
 	if len(os.Args) > 1 {
-		return app.CannotStart(app.Problem{Name: "argument", Value: os.Args[1], Want: "no argument"})
+		return program.CannotStart(config.Problem{Name: "argument", Value: os.Args[1], Want: "no argument"})
 	}
 	dir, err := os.MkdirTemp("", "udplab-demo-")
 	if err != nil {
-		return app.CannotStart(err)
+		return program.CannotStart(err)
 	}
 	defer os.RemoveAll(dir)
 	fmt.Fprintln(stdout, "building the three programs …")
@@ -44,7 +46,7 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr *os.File) (err err
 		return nil // told to end before it began
 	}
 	if err != nil {
-		return app.CannotStart(err)
+		return program.CannotStart(err)
 	}
 	defer func() { err = errors.Join(err, lab.Close()) }()
 
@@ -133,7 +135,7 @@ func ask(ctx context.Context, stdin io.Reader, stdout io.Writer, run func() erro
 		case line, more = <-lines:
 		case <-ctx.Done():
 		}
-		if !more || !app.IsTerminal(stdin) {
+		if !more || !logging.IsTerminal(stdin) {
 			fmt.Fprintln(stdout) // nobody has pressed Enter there
 		}
 		if !more || strings.EqualFold(strings.TrimSpace(line), "q") {

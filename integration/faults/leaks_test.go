@@ -16,8 +16,8 @@ runtime.futex(0xfd9a18, 0x80, 0x0, 0x0, 0x0, 0x0)
 goroutine 1 gp=0x207a113981e0 m=nil [sync.WaitGroup.Wait]:
 sync.(*WaitGroup).Wait(0x207a113a8730)
 	/usr/local/go/src/sync/waitgroup.go:206 +0x85
-udplab/services/balancer/internal/relay.(*epoll).Run(0x207a114ce240, {0xadaff8, 0x207a114c4b00})
-	/src/services/balancer/internal/relay/epoll_linux.go:153 +0x312
+udplab/services/balancer/internal/datapath.(*epoll).Run(0x207a114ce240, {0xadaff8, 0x207a114c4b00})
+	/src/services/balancer/internal/datapath/epoll_linux.go:153 +0x312
 main.main()
 	/src/services/balancer/main.go:33 +0x26
 runtime.main()
@@ -32,10 +32,10 @@ created by runtime.init.7 in goroutine 1
 goroutine 30 gp=0x207a11484b40 m=nil [select]:
 runtime.selectgo(0x207a113df7a8, 0x207a113df790, 0x0?, 0x0, 0x207a114c00e0?, 0x1)
 	/usr/local/go/src/runtime/select.go:351 +0xaa5
-udplab/services/balancer/internal/backend.(*Set).probeAll(0x207a11398d20, {0xadaff8, 0x207a114c4b00}, 0x0)
-	/src/services/balancer/internal/backend/probe.go:43 +0x1a5
-udplab/services/balancer/internal/backend.(*Set).Run.func1()
-	/src/services/balancer/internal/backend/backend.go:210 +0x30
+udplab/services/balancer/internal/membership.(*Set).probeAll(0x207a11398d20, {0xadaff8, 0x207a114c4b00}, 0x0)
+	/src/services/balancer/internal/membership/probe.go:43 +0x1a5
+udplab/services/balancer/internal/membership.(*Set).Run.func1()
+	/src/services/balancer/internal/membership/backend.go:210 +0x30
 sync.(*WaitGroup).Go.func1()
 	/usr/local/go/src/sync/waitgroup.go:239 +0x4a
 runtime.goexit({})
@@ -44,8 +44,8 @@ created by sync.(*WaitGroup).Go in goroutine 9
 	/usr/local/go/src/sync/waitgroup.go:237 +0x73
 
 goroutine 31 gp=0x207a11484d20 m=nil [select]:
-udplab/services/balancer/internal/backend.(*Set).Run.func1(...)
-	/src/services/balancer/internal/backend/backend.go:210 +0x30
+udplab/services/balancer/internal/membership.(*Set).Run.func1(...)
+	/src/services/balancer/internal/membership/backend.go:210 +0x30
 created by sync.(*WaitGroup).Go in goroutine 9
 	/usr/local/go/src/sync/waitgroup.go:237 +0x73
 
@@ -74,7 +74,7 @@ func TestGoroutinesAreCountedByWhatTheyDo(t *testing.T) {
 	got := goroutines(dump)
 	want := census{
 		"main.main": 1,
-		"udplab/services/balancer/internal/backend.(*Set).Run.func1": 2,
+		"udplab/services/balancer/internal/membership.(*Set).Run.func1": 2,
 		"unknown": 1,
 	}
 	if got.total() != want.total() || got.beyond(want) != nil || want.beyond(got) != nil {

@@ -14,20 +14,20 @@ import (
 	"os"
 
 	"udplab/integration/baseimage"
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 )
 
-func main() { app.Main("goimage", run) }
+func main() { program.Main("goimage", run) }
 
 func run(ctx context.Context) error {
 	if len(os.Args) > 1 {
-		return app.CannotStart(fmt.Errorf("argument %q: want none; it prints the tag of an image with Go", os.Args[1]))
+		return program.CannotStart(fmt.Errorf("argument %q: want none; it prints the tag of an image with Go", os.Args[1]))
 	}
 	tag, err := baseimage.Ensure(ctx, func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, format+"\n", args...)
 	})
 	if errors.Is(err, baseimage.ErrForeign) {
-		return app.CannotStart(err)
+		return program.CannotStart(err)
 	}
 	if err == nil {
 		fmt.Println(tag)

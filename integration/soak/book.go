@@ -44,7 +44,7 @@ type counts struct {
 
 // newBooks deals the datagrams out among the clients. What they settle is
 // counted while they run.
-func newBooks(cfg *config) (books []*book, settled *atomic.Uint64) {
+func newBooks(cfg *settings) (books []*book, settled *atomic.Uint64) {
 	settled = new(atomic.Uint64)
 	for i := range cfg.Clients {
 		b := &book{

@@ -9,7 +9,7 @@ import (
 // newBook is the book of one client that may have so many of its datagrams
 // under way.
 func newBook(datagrams uint64, window int) *book {
-	books, _ := newBooks(&config{Datagrams: datagrams, Clients: 1, Window: window, Seed: 3})
+	books, _ := newBooks(&settings{Datagrams: datagrams, Clients: 1, Window: window, Seed: 3})
 	return books[0]
 }
 
@@ -158,7 +158,7 @@ func TestASlotIsGivenUpInTimeAndNotBefore(t *testing.T) {
 }
 
 func TestTheDatagramsAreDealtOutToTheLast(t *testing.T) {
-	books, _ := newBooks(&config{Datagrams: 11, Clients: 4, Window: 2, Seed: 1})
+	books, _ := newBooks(&settings{Datagrams: 11, Clients: 4, Window: 2, Seed: 1})
 	var shares []uint64
 	for _, b := range books {
 		shares = append(shares, b.left)

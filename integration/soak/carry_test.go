@@ -52,7 +52,7 @@ func TestEveryDatagramIsCarriedAndEveryAnswerEntered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const clients, datagrams = 3, 3000
-			books, settled := newBooks(&config{Datagrams: datagrams, Clients: clients, Window: 16, Seed: 5})
+			books, settled := newBooks(&settings{Datagrams: datagrams, Clients: clients, Window: 16, Seed: 5})
 			drops, err := carry(t.Context(), books, crookedServer(t))
 			if err != nil {
 				t.Fatal(err)
@@ -71,7 +71,7 @@ func TestCarryingEndsWhenItIsToldTo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
-			books, settled := newBooks(&config{Datagrams: 1e12, Clients: 2, Window: 8, Seed: 5})
+			books, settled := newBooks(&settings{Datagrams: 1e12, Clients: 2, Window: 8, Seed: 5})
 			go func() {
 				defer cancel()
 				look := time.NewTicker(time.Millisecond)
@@ -102,7 +102,7 @@ func TestANobodyThatRefusesIsNoEnd(t *testing.T) {
 	for name, carry := range carriers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			books, _ := newBooks(&config{Datagrams: 6, Clients: 2, Window: 2, Seed: 5})
+			books, _ := newBooks(&settings{Datagrams: 6, Clients: 2, Window: 2, Seed: 5})
 			_, err := carry(t.Context(), books, gone.LocalAddr().String())
 			if want := (counts{Sent: 6, Lost: 6}); err != nil || sum(books) != want {
 				t.Errorf("carry: %v, entered %+v, want %+v", err, sum(books), want)

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
 )
 
 const usage = `
@@ -12,8 +12,8 @@ usage: soak [flags]
 Sends a great many datagrams through the whole lab and balances the books.
 `
 
-// config is everything that can be set.
-type config struct {
+// settings is everything that can be set.
+type settings struct {
 	Datagrams uint64 `env:"--datagrams" envDefault:"1000000" flag:"datagrams" range:"1..1000000000000" help:"how many to send, by all clients together"`
 	Clients   int    `env:"--clients" envDefault:"8" flag:"clients" range:"1..900" help:"clients at once"`
 	Window    int    `env:"--window" envDefault:"32" flag:"window" range:"1..900" help:"datagrams that each client has under way"`
@@ -26,15 +26,15 @@ type config struct {
 const mostUnderWay = 900
 
 // Check refuses what does not go together.
-func (c *config) Check(wrong func(variable, want string)) {
+func (c *settings) Check(wrong func(variable, want string)) {
 	if c.Clients*c.Window > mostUnderWay {
 		wrong("--window", fmt.Sprintf("at most %d datagrams under way, so at most %d with --clients %d", mostUnderWay, mostUnderWay/c.Clients, c.Clients))
 	}
 }
 
 // load reads the flags.
-func load(args []string) (*config, error) {
-	var cfg config
-	_, err := app.Load(&cfg, app.Source{Args: args})
+func load(args []string) (*settings, error) {
+	var cfg settings
+	_, err := config.Load(&cfg, config.Source{Args: args})
 	return &cfg, err
 }

@@ -30,19 +30,20 @@ import (
 	"time"
 
 	"udplab/integration/stack"
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/program"
 )
 
 func main() {
-	app.Main("soak", func(ctx context.Context) error { return run(ctx, os.Args[1:], os.Stdout, os.Stderr) })
+	program.Main("soak", func(ctx context.Context) error { return run(ctx, os.Args[1:], os.Stdout, os.Stderr) })
 }
 
 // run is the soak from its flags to its verdict. The sheet goes to stdout, the
 // progress to stderr.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg, err := load(args)
-	if errors.Is(err, app.ErrHelp) {
-		app.Help(stdout, usage, cfg)
+	if errors.Is(err, config.ErrHelp) {
+		config.Help(stdout, usage, cfg)
 		return nil
 	}
 	if err != nil {
@@ -53,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	dir, err := os.MkdirTemp("", "udplab-soak-")
 	if err != nil {
-		return app.CannotStart(err)
+		return program.CannotStart(err)
 	}
 	defer os.RemoveAll(dir)
 	fmt.Fprintf(stdout, "%s datagrams by %d clients, each with %d under way, seed %d\n",
@@ -66,9 +67,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	if ctx.Err() != nil {
-		return app.Exit(1) // told to end before it began
+		return program.Exit(1) // told to end before it began
 	}
-	return app.CannotStart(err)
+	return program.CannotStart(err)
 }
 
 // start starts the lab. No session of it ends for being idle, so that what the
@@ -78,7 +79,7 @@ func start(ctx context.Context, programs stack.Programs) (*stack.Stack, error) {
 }
 
 // soak sends everything, ends the lab and prints what came out.
-func soak(ctx context.Context, cfg *config, lab *stack.Stack, stdout, stderr io.Writer) (err error) {
+func soak(ctx context.Context, cfg *settings, lab *stack.Stack, stdout, stderr io.Writer) (err error) {
 	defer func() { err = errors.Join(err, lab.Close()) }()
 	books, settled := newBooks(cfg)
 	begin := time.Now()
@@ -107,7 +108,7 @@ func soak(ctx context.Context, cfg *config, lab *stack.Stack, stdout, stderr io.
 }
 
 // verdict prints the sheet and says whether all is well.
-func verdict(w io.Writer, cfg *config, f figures, memory memory, took time.Duration) error {
+func verdict(w io.Writer, cfg *settings, f figures, memory memory, took time.Duration) error {
 	settled := f.Clients.InTime + f.Clients.Lost
 	fmt.Fprintf(w, "sent %s of %s in %v: %s datagrams a second, there and back\n",
 		thousands(f.Clients.Sent), thousands(cfg.Datagrams), took.Round(10*time.Millisecond), thousands(uint64(float64(settled)/took.Seconds())))
@@ -119,7 +120,7 @@ func verdict(w io.Writer, cfg *config, f figures, memory memory, took time.Durat
 	text, flat := memory.verdict(cfg.Datagrams)
 	fmt.Fprintln(w, text)
 	if !good || !flat {
-		return app.Exit(1)
+		return program.Exit(1)
 	}
 	return nil
 }

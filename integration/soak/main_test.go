@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 )
 
 // patience of a test with a whole run, its build included.
@@ -20,7 +20,7 @@ func TestAShortSoakBalances(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	err := run(ctx, []string{"--datagrams", "20000", "--clients", "5", "--window", "16", "--seed", "11"}, &stdout, &stderr)
 	if err != nil {
-		t.Fatalf("exit %d: %v\n%s%s", app.ExitCode(err), err, &stdout, &stderr)
+		t.Fatalf("exit %d: %v\n%s%s", program.ExitCode(err), err, &stdout, &stderr)
 	}
 	for _, want := range []string{
 		"20,000 datagrams by 5 clients, each with 16 under way, seed 11\n",
@@ -44,8 +44,8 @@ func TestAnEarlyEndBalancesToo(t *testing.T) {
 	defer end()
 	var stdout bytes.Buffer
 	err := run(stop, []string{"--datagrams", "1000000000"}, &stdout, endAfterALine(end))
-	if app.ExitCode(err) != 1 || err.Error() != "" {
-		t.Fatalf("exit %d, %v, want 1 and no word\n%s", app.ExitCode(err), err, &stdout)
+	if program.ExitCode(err) != 1 || err.Error() != "" {
+		t.Fatalf("exit %d, %v, want 1 and no word\n%s", program.ExitCode(err), err, &stdout)
 	}
 	if text := stdout.String(); strings.Contains(text, "WRONG") || !strings.Contains(text, " of 1,000,000,000 in ") || !strings.Contains(text, "  ok  sent by the clients ") {
 		t.Errorf("want a sheet whose lines hold\n%s", text)
@@ -76,8 +76,8 @@ func TestWrongFlagsAreNamedAndNothingStarts(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		err := run(t.Context(), c.args, &stdout, &stderr)
-		if app.ExitCode(err) != 2 || stdout.Len() > 0 || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%v: exit %d, %q, stdout %q; want 2 and one line %s…", c.args, app.ExitCode(err), err, &stdout, c.want)
+		if program.ExitCode(err) != 2 || stdout.Len() > 0 || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v: exit %d, %q, stdout %q; want 2 and one line %s…", c.args, program.ExitCode(err), err, &stdout, c.want)
 		}
 	}
 }

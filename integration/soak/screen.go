@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/logging"
 )
 
 // screen shows the progress: a line every few seconds, or on a terminal one
@@ -21,7 +21,7 @@ type screen struct {
 }
 
 func newScreen(out io.Writer) *screen {
-	if app.IsTerminal(out) && os.Getenv("TERM") != "dumb" {
+	if logging.IsTerminal(out) && os.Getenv("TERM") != "dumb" {
 		return &screen{out: out, inPlace: true, every: 250 * time.Millisecond}
 	}
 	return &screen{out: out, every: 5 * time.Second}

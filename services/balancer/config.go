@@ -3,11 +3,12 @@ package main
 import (
 	"time"
 
-	"udplab/services/balancer/internal/backend"
-	"udplab/services/balancer/internal/relay"
-	"udplab/services/balancer/internal/rotation"
-	"udplab/services/balancer/internal/web"
-	"udplab/services/kit/app"
+	"udplab/services/balancer/internal/api"
+	"udplab/services/balancer/internal/balancing"
+	"udplab/services/balancer/internal/datapath"
+	"udplab/services/balancer/internal/membership"
+	"udplab/services/kit/config"
+	"udplab/services/kit/logging"
 )
 
 const usage = `
@@ -17,39 +18,39 @@ usage: balancer [PORT]        balance from that port instead of BALANCER_LISTEN'
 Hands every UDP datagram to the next server in turn and carries the replies back.
 `
 
-// config is everything that can be set.
-type config struct {
-	Listen          app.Address       `env:"BALANCER_LISTEN" envDefault:":8888" help:"[host]:port that clients send to (argument 1: the port)"`
-	Backends        backend.List      `env:"BALANCER_BACKENDS" envDefault:"server1=localhost:2526,server2=localhost:2527,server3=localhost:2528" empty:"refused" help:"the servers, name=host:port, in turn order"`
-	HTTP            app.Address       `env:"BALANCER_HTTP" envDefault:"localhost:8080" empty:"off" help:"[host]:port of the page, the status and the health"`
-	HTTPHosts       web.Hosts         `env:"BALANCER_HTTP_HOSTS" envDefault:"localhost,127.0.0.1,[::1],balancer" help:"names that a request may come under"`
-	WhenDown        rotation.WhenDown `env:"BALANCER_WHEN_DOWN" envDefault:"skip" want:"skip or hold" help:"the turn of a server that is down: skip gives it to the next, hold loses it"`
-	Workers         int               `env:"BALANCER_WORKERS" envDefault:"1" range:"0..256" help:"event loops that share the port; 0: one for each processor"`
-	DataPath        relay.DataPath    `env:"BALANCER_DATAPATH" envDefault:"auto" help:"how datagrams are carried: epoll (Linux), portable, or auto: the best there is"`
-	SessionIdle     time.Duration     `env:"BALANCER_SESSION_IDLE" envDefault:"60s" range:"1ms.." help:"a client without a datagram either way for so long is forgotten"`
-	MaxSessions     int               `env:"BALANCER_MAX_SESSIONS" envDefault:"10000" range:"1..1000000" help:"clients at once"`
-	ClientRate      int               `env:"BALANCER_CLIENT_RATE" envDefault:"0" range:"0..1000000" help:"datagrams a second from one client, its address and port; 0: no limit"`
-	AnswerTimeout   time.Duration     `env:"BALANCER_ANSWER_TIMEOUT" envDefault:"1s" range:"1ms.." help:"after so long a turn shows as unanswered"`
-	ResolveInterval time.Duration     `env:"BALANCER_RESOLVE_INTERVAL" envDefault:"2s" range:"10ms.." help:"how often the servers' names are resolved again"`
-	Probe           string            `env:"BALANCER_PROBE" empty:"off" help:"payload that servers are probed with"`
-	ProbeInterval   time.Duration     `env:"BALANCER_PROBE_INTERVAL" envDefault:"1s" range:"10ms.." help:"from one probe of a server to the next"`
-	ProbeTimeout    time.Duration     `env:"BALANCER_PROBE_TIMEOUT" envDefault:"500ms" range:"1ms.." help:"how long a probe's answer may take"`
-	ProbeRise       int               `env:"BALANCER_PROBE_RISE" envDefault:"2" range:"1..100" help:"probes answered in a row until a server is up"`
-	ProbeFall       int               `env:"BALANCER_PROBE_FALL" envDefault:"3" range:"1..100" help:"probes failed in a row until a server is down"`
-	StateFile       string            `env:"BALANCER_STATE_FILE" empty:"off" help:"file that keeps whose turn it is over a restart"`
-	Drain           time.Duration     `env:"BALANCER_DRAIN" envDefault:"1s" help:"how long replies are still carried after the stop"`
-	app.LogConfig
+// settings is everything that can be set.
+type settings struct {
+	Listen          config.Address     `env:"BALANCER_LISTEN" envDefault:":8888" help:"[host]:port that clients send to (argument 1: the port)"`
+	Backends        membership.List    `env:"BALANCER_BACKENDS" envDefault:"server1=localhost:2526,server2=localhost:2527,server3=localhost:2528" empty:"refused" help:"the servers, name=host:port, in turn order"`
+	HTTP            config.Address     `env:"BALANCER_HTTP" envDefault:"localhost:8080" empty:"off" help:"[host]:port of the page, the status and the health"`
+	HTTPHosts       api.Hosts          `env:"BALANCER_HTTP_HOSTS" envDefault:"localhost,127.0.0.1,[::1],balancer" help:"names that a request may come under"`
+	WhenDown        balancing.WhenDown `env:"BALANCER_WHEN_DOWN" envDefault:"skip" want:"skip or hold" help:"the turn of a server that is down: skip gives it to the next, hold loses it"`
+	Workers         int                `env:"BALANCER_WORKERS" envDefault:"1" range:"0..256" help:"event loops that share the port; 0: one for each processor"`
+	DataPath        datapath.DataPath  `env:"BALANCER_DATAPATH" envDefault:"auto" help:"how datagrams are carried: epoll (Linux), portable, or auto: the best there is"`
+	SessionIdle     time.Duration      `env:"BALANCER_SESSION_IDLE" envDefault:"60s" range:"1ms.." help:"a client without a datagram either way for so long is forgotten"`
+	MaxSessions     int                `env:"BALANCER_MAX_SESSIONS" envDefault:"10000" range:"1..1000000" help:"clients at once"`
+	ClientRate      int                `env:"BALANCER_CLIENT_RATE" envDefault:"0" range:"0..1000000" help:"datagrams a second from one client, its address and port; 0: no limit"`
+	AnswerTimeout   time.Duration      `env:"BALANCER_ANSWER_TIMEOUT" envDefault:"1s" range:"1ms.." help:"after so long a turn shows as unanswered"`
+	ResolveInterval time.Duration      `env:"BALANCER_RESOLVE_INTERVAL" envDefault:"2s" range:"10ms.." help:"how often the servers' names are resolved again"`
+	Probe           string             `env:"BALANCER_PROBE" empty:"off" help:"payload that servers are probed with"`
+	ProbeInterval   time.Duration      `env:"BALANCER_PROBE_INTERVAL" envDefault:"1s" range:"10ms.." help:"from one probe of a server to the next"`
+	ProbeTimeout    time.Duration      `env:"BALANCER_PROBE_TIMEOUT" envDefault:"500ms" range:"1ms.." help:"how long a probe's answer may take"`
+	ProbeRise       int                `env:"BALANCER_PROBE_RISE" envDefault:"2" range:"1..100" help:"probes answered in a row until a server is up"`
+	ProbeFall       int                `env:"BALANCER_PROBE_FALL" envDefault:"3" range:"1..100" help:"probes failed in a row until a server is down"`
+	StateFile       string             `env:"BALANCER_STATE_FILE" empty:"off" help:"file that keeps whose turn it is over a restart"`
+	Drain           time.Duration      `env:"BALANCER_DRAIN" envDefault:"1s" help:"how long replies are still carried after the stop"`
+	logging.Config
 }
 
 // Check: one event loop is all that the portable data path has.
-func (c *config) Check(wrong func(variable, want string)) {
-	if c.Workers > 1 && c.DataPath.Choose() != relay.Epoll {
+func (c *settings) Check(wrong func(variable, want string)) {
+	if c.Workers > 1 && c.DataPath.Choose() != datapath.Epoll {
 		wrong("BALANCER_WORKERS", "0 or 1: only the data path epoll has more")
 	}
 }
 
 // names lists the servers' names in turn order.
-func (c *config) names() (names []string) {
+func (c *settings) names() (names []string) {
 	for _, s := range c.Backends {
 		names = append(names, s.Name)
 	}
@@ -57,18 +58,18 @@ func (c *config) names() (names []string) {
 }
 
 // load reads the configuration of a start with these arguments.
-func load(args, environ []string) (*config, []string, error) {
-	var cfg config
-	warnings, err := app.Load(&cfg, app.Source{
+func load(args, environ []string) (*settings, []string, error) {
+	var cfg settings
+	warnings, err := config.Load(&cfg, config.Source{
 		Prefix: "BALANCER_", Args: args, Environ: environ,
 		Arguments: func(args []string) (map[string]string, error) {
 			if len(args) == 0 {
 				return nil, nil
 			}
 			if len(args) > 1 {
-				return nil, app.Problem{Name: "argument", Value: args[1], Want: "one argument at most, the port"}
+				return nil, config.Problem{Name: "argument", Value: args[1], Want: "one argument at most, the port"}
 			}
-			if err := app.Port(args[0]); err != nil {
+			if err := config.Port(args[0]); err != nil {
 				return nil, err
 			}
 			return map[string]string{"BALANCER_LISTEN": ":" + args[0]}, nil

@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"udplab/services/balancer/internal/rotation"
-	"udplab/services/kit/app"
+	"udplab/services/balancer/internal/balancing"
+	"udplab/services/kit/config"
+	"udplab/services/kit/program"
 )
 
 func TestConfiguration(t *testing.T) {
@@ -21,28 +22,28 @@ func TestConfiguration(t *testing.T) {
 		name    string
 		args    []string
 		environ []string
-		right   func(c *config) bool
+		right   func(c *settings) bool
 	}{
-		{"nothing set is the assignment", nil, nil, func(c *config) bool {
-			return c.Listen == ":8888" && c.HTTP == "localhost:8080" && c.WhenDown == rotation.Skip && c.DataPath == "auto" &&
+		{"nothing set is the assignment", nil, nil, func(c *settings) bool {
+			return c.Listen == ":8888" && c.HTTP == "localhost:8080" && c.WhenDown == balancing.Skip && c.DataPath == "auto" &&
 				slices.Equal(c.names(), []string{"server1", "server2", "server3"}) && c.Backends[2].Address() == "localhost:2528" &&
 				slices.Equal(c.HTTPHosts, []string{"localhost", "127.0.0.1", "[::1]", "balancer"}) &&
 				c.SessionIdle == time.Minute && c.MaxSessions == 10000 && c.ClientRate == 0 && c.AnswerTimeout == time.Second && c.Drain == time.Second &&
 				c.ResolveInterval == 2*time.Second && c.Probe == "" && c.StateFile == ""
 		}},
-		{"the argument is the port", []string{"9999"}, nil, func(c *config) bool { return c.Listen == ":9999" }},
-		{"the argument overrides the variable", []string{"9999"}, []string{"BALANCER_LISTEN=127.0.0.1:1"}, func(c *config) bool { return c.Listen == ":9999" }},
-		{"an address", nil, []string{"BALANCER_LISTEN=[::1]:0"}, func(c *config) bool { return c.Listen == "[::1]:0" }},
-		{"servers without names", nil, []string{"BALANCER_BACKENDS=a:1, [::1]:2"}, func(c *config) bool {
+		{"the argument is the port", []string{"9999"}, nil, func(c *settings) bool { return c.Listen == ":9999" }},
+		{"the argument overrides the variable", []string{"9999"}, []string{"BALANCER_LISTEN=127.0.0.1:1"}, func(c *settings) bool { return c.Listen == ":9999" }},
+		{"an address", nil, []string{"BALANCER_LISTEN=[::1]:0"}, func(c *settings) bool { return c.Listen == "[::1]:0" }},
+		{"servers without names", nil, []string{"BALANCER_BACKENDS=a:1, [::1]:2"}, func(c *settings) bool {
 			return slices.Equal(c.names(), []string{"server1", "server2"}) && c.Backends[1].Address() == "[::1]:2"
 		}},
-		{"empty turns the page, the probes and the state off", nil, []string{"BALANCER_HTTP=", "BALANCER_PROBE=", "BALANCER_STATE_FILE="}, func(c *config) bool {
+		{"empty turns the page, the probes and the state off", nil, []string{"BALANCER_HTTP=", "BALANCER_PROBE=", "BALANCER_STATE_FILE="}, func(c *settings) bool {
 			return c.HTTP == "" && c.Probe == "" && c.StateFile == ""
 		}},
-		{"no drain", nil, []string{"BALANCER_DRAIN=0"}, func(c *config) bool { return c.Drain == 0 }},
-		{"a plain number is seconds", nil, []string{"BALANCER_ANSWER_TIMEOUT=0.25"}, func(c *config) bool { return c.AnswerTimeout == 250*time.Millisecond }},
-		{"hosts are trimmed", nil, []string{"BALANCER_HTTP_HOSTS=Lab, ::1"}, func(c *config) bool { return slices.Equal(c.HTTPHosts, []string{"lab", "[::1]"}) }},
-		{"hold", nil, []string{"BALANCER_WHEN_DOWN=hold"}, func(c *config) bool { return c.WhenDown == rotation.Hold }},
+		{"no drain", nil, []string{"BALANCER_DRAIN=0"}, func(c *settings) bool { return c.Drain == 0 }},
+		{"a plain number is seconds", nil, []string{"BALANCER_ANSWER_TIMEOUT=0.25"}, func(c *settings) bool { return c.AnswerTimeout == 250*time.Millisecond }},
+		{"hosts are trimmed", nil, []string{"BALANCER_HTTP_HOSTS=Lab, ::1"}, func(c *settings) bool { return slices.Equal(c.HTTPHosts, []string{"lab", "[::1]"}) }},
+		{"hold", nil, []string{"BALANCER_WHEN_DOWN=hold"}, func(c *settings) bool { return c.WhenDown == balancing.Hold }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -104,7 +105,7 @@ func TestWhatCannotBeConfigured(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("error\n  %v\nwant one line that begins\n  %s", err, test.want)
 			}
-			if code := app.ExitCode(err); code != 2 {
+			if code := program.ExitCode(err); code != 2 {
 				t.Errorf("exit code %d", code)
 			}
 			if out.Len() > 0 {
@@ -142,7 +143,7 @@ func TestHelpPrintsEveryVariable(t *testing.T) {
 		if !strings.HasPrefix(out.String(), "usage: balancer [PORT]") {
 			t.Errorf("%v: %s", args, &out)
 		}
-		for _, f := range reflect.VisibleFields(reflect.TypeFor[config]()) {
+		for _, f := range reflect.VisibleFields(reflect.TypeFor[settings]()) {
 			if f.Anonymous {
 				continue
 			}
@@ -175,8 +176,8 @@ func TestProblemsThatTheSystemFindsStopTheStart(t *testing.T) {
 			environ := []string{"BALANCER_LISTEN=127.0.0.1:0", "BALANCER_HTTP=127.0.0.1:0", "BALANCER_BACKENDS=127.0.0.1:1", test.set}
 			var out bytes.Buffer
 			err := run(briefly(t), nil, environ, &out)
-			if err == nil || app.ExitCode(err) != 2 {
-				t.Fatalf("error %v, exit code %d", err, app.ExitCode(err))
+			if err == nil || program.ExitCode(err) != 2 {
+				t.Fatalf("error %v, exit code %d", err, program.ExitCode(err))
 			}
 			lines := strings.Split(err.Error(), "\n")
 			if !slices.EqualFunc(lines, test.want, strings.HasPrefix) {
@@ -190,7 +191,7 @@ func TestProblemsThatTheSystemFindsStopTheStart(t *testing.T) {
 }
 
 func TestHelpIsNoError(t *testing.T) {
-	if _, _, err := load([]string{"-h"}, nil); !errors.Is(err, app.ErrHelp) {
+	if _, _, err := load([]string{"-h"}, nil); !errors.Is(err, config.ErrHelp) {
 		t.Error(err)
 	}
 }
@@ -201,7 +202,7 @@ var problemLine = regexp.MustCompile(`^[A-Z_a-z-]+="[^\x00-\x1f\x7f]*": want [^\
 // Whatever a variable is set to, it is either refused in one line a problem or
 // something that the balancer can run with.
 func FuzzConfiguration(f *testing.F) {
-	fields := reflect.VisibleFields(reflect.TypeFor[config]())
+	fields := reflect.VisibleFields(reflect.TypeFor[settings]())
 	fields = slices.DeleteFunc(fields, func(f reflect.StructField) bool { return f.Anonymous })
 	for i, field := range fields {
 		for _, value := range []string{field.Tag.Get("envDefault"), "", "0", "-1", "9999999999999999999", "NaN", "\x1b[2J\n", "a=b:1,a=b:1"} {
@@ -212,8 +213,8 @@ func FuzzConfiguration(f *testing.F) {
 		name := fields[int(which)%len(fields)].Tag.Get("env")
 		cfg, warnings, err := load(nil, []string{name + "=" + value})
 		if err != nil {
-			if app.ExitCode(err) != 2 {
-				t.Errorf("exit code %d", app.ExitCode(err))
+			if program.ExitCode(err) != 2 {
+				t.Errorf("exit code %d", program.ExitCode(err))
 			}
 			for line := range strings.SplitSeq(err.Error(), "\n") {
 				if !problemLine.MatchString(line) || !strings.HasPrefix(line, name+"=") {
@@ -234,7 +235,7 @@ func FuzzConfiguration(f *testing.F) {
 		}
 		for i, s := range cfg.Backends {
 			host, port, err := net.SplitHostPort(s.Address())
-			if err != nil || host != s.Host || app.Port(port) != nil || slices.Index(cfg.names(), s.Name) != i {
+			if err != nil || host != s.Host || config.Port(port) != nil || slices.Index(cfg.names(), s.Name) != i {
 				t.Errorf("server %d is %+v", i+1, s)
 			}
 		}
@@ -248,16 +249,16 @@ func FuzzArguments(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, args string) {
 		cfg, _, err := load(strings.Split(args, " "), nil)
-		if errors.Is(err, app.ErrHelp) {
+		if errors.Is(err, config.ErrHelp) {
 			return
 		}
 		if err != nil {
-			if app.ExitCode(err) != 2 || !slices.ContainsFunc(strings.Split(err.Error(), "\n"), problemLine.MatchString) || strings.Count(err.Error(), "\n") > 0 {
+			if program.ExitCode(err) != 2 || !slices.ContainsFunc(strings.Split(err.Error(), "\n"), problemLine.MatchString) || strings.Count(err.Error(), "\n") > 0 {
 				t.Errorf("%q is refused with %q", args, err)
 			}
 			return
 		}
-		if port := strings.TrimPrefix(string(cfg.Listen), ":"); app.Port(port) != nil || !strings.Contains(args, port) && args != "--" {
+		if port := strings.TrimPrefix(string(cfg.Listen), ":"); config.Port(port) != nil || !strings.Contains(args, port) && args != "--" {
 			t.Errorf("%q listens on %q", args, cfg.Listen)
 		}
 	})

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"time"
 
-	"udplab/services/balancer/internal/state"
+	"udplab/services/balancer/internal/persist"
 )
 
 // resume goes on where the state file says.
 func (b *balancer) resume() {
-	store, cursor, err := state.Open(b.cfg.StateFile, b.cfg.names())
+	store, cursor, err := persist.Open(b.cfg.StateFile, b.cfg.names())
 	if err != nil {
 		b.log.Warn(err.Error())
 	}
@@ -43,7 +43,7 @@ func (b *balancer) keepState(ctx context.Context) {
 		case <-tick.C:
 		}
 		number, next := b.rotation.Cursor()
-		err := save(state.Cursor{Number: number, Next: next})
+		err := save(persist.Cursor{Number: number, Next: next})
 		switch {
 		case err != nil && !failed:
 			b.log.Warn(err.Error())

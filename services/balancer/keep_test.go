@@ -13,8 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"udplab/services/balancer/internal/rotation"
-	"udplab/services/balancer/internal/state"
+	"udplab/services/balancer/internal/balancing"
+	"udplab/services/balancer/internal/persist"
 )
 
 // keeper is a balancer that does nothing but keep its place, in a bubble with a
@@ -22,11 +22,11 @@ import (
 func keeper(t *testing.T, path string, said *bytes.Buffer) *balancer {
 	t.Helper()
 	names := []string{"server1", "server2", "server3"}
-	store, _, err := state.Open(path, names)
+	store, _, err := persist.Open(path, names)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &balancer{state: store, rotation: rotation.New(len(names), rotation.Skip), log: slog.New(slog.NewTextHandler(said, nil))}
+	return &balancer{state: store, rotation: balancing.New(len(names), balancing.Skip), log: slog.New(slog.NewTextHandler(said, nil))}
 }
 
 // kept is how many turns the file says there were, and whether its run ended.
@@ -59,7 +59,7 @@ func TestTheStateFileIsASecondBehindAtMost(t *testing.T) {
 		const step = 10 * time.Millisecond
 		var had []uint64 // turns there had been, a step apart
 		for range 3000 {
-			b.rotation.Take(make([]rotation.Turn, dice.IntN(5)))
+			b.rotation.Take(make([]balancing.Turn, dice.IntN(5)))
 			number, _ := b.rotation.Cursor()
 			had = append(had, number)
 			time.Sleep(step)
@@ -69,7 +69,7 @@ func TestTheStateFileIsASecondBehindAtMost(t *testing.T) {
 				t.Fatalf("after %v: %d turns in the file of %d; a second ago there had been %d", time.Duration(len(had))*step, saved, number, had[max(aSecondAgo, 0)])
 			}
 		}
-		b.rotation.Take(make([]rotation.Turn, 7))
+		b.rotation.Take(make([]balancing.Turn, 7))
 		cancel()
 		<-done
 		number, _ := b.rotation.Cursor()
@@ -92,7 +92,7 @@ func TestTroubleWithTheStateFileIsSaidOnceAndSoIsItsEnd(t *testing.T) {
 		go func() { defer close(done); b.keepState(ctx) }()
 		turns := func(seconds int) {
 			for range seconds {
-				b.rotation.Take(make([]rotation.Turn, 1))
+				b.rotation.Take(make([]balancing.Turn, 1))
 				time.Sleep(time.Second)
 				synctest.Wait()
 			}

@@ -1,6 +1,6 @@
 // The balancer hands every UDP datagram to the next server in strict order and
 // carries the replies back. This file wires its rooms together; the way of a
-// datagram begins in internal/relay.
+// datagram begins in internal/datapath.
 package main
 
 import (
@@ -20,18 +20,19 @@ import (
 	"sync/atomic"
 	"time"
 
-	"udplab/services/balancer/internal/backend"
+	"udplab/services/balancer/internal/api"
+	"udplab/services/balancer/internal/balancing"
+	"udplab/services/balancer/internal/datapath"
 	"udplab/services/balancer/internal/ledger"
-	"udplab/services/balancer/internal/relay"
-	"udplab/services/balancer/internal/rotation"
-	"udplab/services/balancer/internal/state"
+	"udplab/services/balancer/internal/membership"
+	"udplab/services/balancer/internal/persist"
 	"udplab/services/balancer/internal/turnlog"
-	"udplab/services/balancer/internal/web"
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/program"
 )
 
 func main() {
-	app.Main("balancer", func(ctx context.Context) error {
+	program.Main("balancer", func(ctx context.Context) error {
 		return run(ctx, os.Args[1:], os.Environ(), os.Stdout)
 	})
 }
@@ -43,8 +44,8 @@ func run(ctx context.Context, args, environ []string, stdout io.Writer) error {
 		args = args[1:]
 	}
 	cfg, warnings, err := load(args, environ)
-	if errors.Is(err, app.ErrHelp) {
-		app.Help(stdout, usage, cfg)
+	if errors.Is(err, config.ErrHelp) {
+		config.Help(stdout, usage, cfg)
 		return nil
 	}
 	if err != nil {
@@ -62,33 +63,33 @@ func run(ctx context.Context, args, environ []string, stdout io.Writer) error {
 		return nil // told to stop before it had started
 	}
 	if err != nil {
-		return app.CannotStart(err)
+		return program.CannotStart(err)
 	}
 	return b.serve(ctx)
 }
 
 // balancer is everything that is open.
 type balancer struct {
-	cfg      *config
+	cfg      *settings
 	log      *slog.Logger
-	rotation *rotation.Rotation
+	rotation *balancing.Rotation
 	ledger   *ledger.Ledger
-	backends *backend.Set
-	relay    relay.Relay
-	page     net.Listener // nil: off
-	state    *state.Store // nil: off
+	backends *membership.Set
+	relay    datapath.Relay
+	page     net.Listener   // nil: off
+	state    *persist.Store // nil: off
 }
 
 // open opens everything and starts nothing, or opens nothing.
-func open(ctx context.Context, cfg *config, log *slog.Logger) (*balancer, error) {
+func open(ctx context.Context, cfg *settings, log *slog.Logger) (*balancer, error) {
 	b := &balancer{
 		cfg: cfg, log: log,
-		rotation: rotation.New(len(cfg.Backends), cfg.WhenDown),
+		rotation: balancing.New(len(cfg.Backends), cfg.WhenDown),
 		ledger:   ledger.New(cfg.names(), cfg.AnswerTimeout, time.Now()),
 	}
-	b.backends = backend.New(backend.Config{
+	b.backends = membership.New(membership.Config{
 		Servers: cfg.Backends, ResolveInterval: cfg.ResolveInterval,
-		Probe: backend.Probe{
+		Probe: membership.Probe{
 			Payload: cfg.Probe, Interval: cfg.ProbeInterval, Timeout: cfg.ProbeTimeout,
 			Rise: cfg.ProbeRise, Fall: cfg.ProbeFall,
 		},
@@ -110,20 +111,20 @@ func open(ctx context.Context, cfg *config, log *slog.Logger) (*balancer, error)
 
 // listen opens the clients' port and the page's.
 func (b *balancer) listen(ctx context.Context) error {
-	var problems app.Problems
+	var problems config.Problems
 	var err error
-	b.relay, err = relay.Open(ctx, relay.Config{
+	b.relay, err = datapath.Open(ctx, datapath.Config{
 		Listen: string(b.cfg.Listen), SessionIdle: b.cfg.SessionIdle, MaxSessions: b.cfg.MaxSessions, ClientRate: b.cfg.ClientRate, Drain: b.cfg.Drain,
 		DataPath: b.cfg.DataPath, Workers: b.cfg.Workers,
 		Rotation: b.rotation, Ledger: b.ledger, Backends: b.backends,
 	})
 	if err != nil {
-		problems = append(problems, app.Problem{Name: "BALANCER_LISTEN", Value: string(b.cfg.Listen), Want: fmt.Sprintf("an address that is free here (%v)", err)})
+		problems = append(problems, config.Problem{Name: "BALANCER_LISTEN", Value: string(b.cfg.Listen), Want: fmt.Sprintf("an address that is free here (%v)", err)})
 	}
 	if b.cfg.HTTP != "" {
-		b.page, err = web.Listen(ctx, string(b.cfg.HTTP))
+		b.page, err = api.Listen(ctx, string(b.cfg.HTTP))
 		if err != nil {
-			problems = append(problems, app.Problem{Name: "BALANCER_HTTP", Value: string(b.cfg.HTTP), Want: fmt.Sprintf("an address that is free here, or empty for no page (%v)", err)})
+			problems = append(problems, config.Problem{Name: "BALANCER_HTTP", Value: string(b.cfg.HTTP), Want: fmt.Sprintf("an address that is free here, or empty for no page (%v)", err)})
 		}
 	}
 	if len(problems) > 0 {
@@ -182,7 +183,7 @@ func (b *balancer) serve(ctx context.Context) error {
 		watchers.Go(func() { b.keepState(watching) })
 	}
 	if b.page != nil {
-		server := web.New(b.page, web.Config{
+		server := api.New(b.page, api.Config{
 			Ledger: b.ledger, Rotation: b.rotation, Alive: alive.Load, Hosts: b.cfg.HTTPHosts, Facts: b.facts(),
 			KernelDrops: b.relay.KernelDrops, Grace: min(b.cfg.Drain, pageGrace),
 		})
@@ -209,7 +210,7 @@ func (b *balancer) announce() {
 	asked, granted := b.relay.ReceiveBuffer()
 	page := "off"
 	if b.page != nil {
-		page = "http://" + app.Loopback(b.page.Addr().String())
+		page = "http://" + config.Loopback(b.page.Addr().String())
 	}
 	b.log.Info(fmt.Sprintf("balancer listens on %v, page %s", b.relay.Addr(), page),
 		"event", "listening", "addr", b.relay.Addr().String(), "http", page,
@@ -232,8 +233,8 @@ func (b *balancer) sumUp() {
 	drops, attrs := "", []any{"received", s.Received, "forwarded", s.Forwarded, "replied", s.Replied, "dropped", s.DroppedTotal()}
 	for f, n := range s.Dropped {
 		if n > 0 {
-			drops += fmt.Sprintf(", %s %d", ledger.Fate(f), n)
-			attrs = append(attrs, "dropped_"+ledger.Fate(f).String(), n)
+			drops += fmt.Sprintf(", %s %d", ledger.Disposition(f), n)
+			attrs = append(attrs, "dropped_"+ledger.Disposition(f).String(), n)
 		}
 	}
 	if drops != "" {
@@ -252,8 +253,8 @@ func (b *balancer) sumUp() {
 		s.Received, kernel, s.Forwarded, s.Replied, s.DroppedTotal(), drops, next), attrs...)
 }
 
-func (b *balancer) facts() web.Facts {
-	facts := web.Facts{
+func (b *balancer) facts() api.Facts {
+	facts := api.Facts{
 		Version: version(), Listen: b.relay.Addr().String(),
 		DataPath: string(b.cfg.DataPath.Choose()), WhenDown: b.cfg.WhenDown.String(),
 		AnswerTimeout: float64(b.cfg.AnswerTimeout) / float64(time.Millisecond),
@@ -274,13 +275,13 @@ func version() string {
 
 // healthcheck asks the balancer that this configuration describes whether it
 // is alive.
-func healthcheck(ctx context.Context, cfg *config) error {
+func healthcheck(ctx context.Context, cfg *settings) error {
 	if cfg.HTTP == "" {
-		return app.CannotStart(app.Problem{Name: "BALANCER_HTTP", Want: "an address: the health is asked there"})
+		return program.CannotStart(config.Problem{Name: "BALANCER_HTTP", Want: "an address: the health is asked there"})
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+app.Loopback(string(cfg.HTTP))+"/healthz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+config.Loopback(string(cfg.HTTP))+"/healthz", nil)
 	if err != nil {
 		return err
 	}

@@ -21,10 +21,10 @@ import (
 
 	"go.uber.org/goleak"
 
+	"udplab/services/balancer/internal/balancing"
+	"udplab/services/balancer/internal/datapath"
 	"udplab/services/balancer/internal/ledger"
-	"udplab/services/balancer/internal/relay"
-	"udplab/services/balancer/internal/rotation"
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 )
 
 // roles is what a test may start this program again as, by the name that
@@ -402,7 +402,7 @@ func TestTheSummaryNamesReasonsAndWhenNobodyIsNext(t *testing.T) {
 	defer b.relay.Close()
 	b.ledger.Dropped(ledger.NoBackend, 3)
 	b.ledger.Dropped(ledger.Shutdown, 1)
-	b.rotation.Set(0, rotation.Down)
+	b.rotation.Set(0, balancing.Down)
 	b.sumUp()
 	want := " stopped: 4 received, 0 forwarded, 0 replied, 4 dropped (no_backend 3, shutdown 1); the next turn is nobody's: no server is up\n"
 	if !strings.HasSuffix(out.String(), want) {
@@ -412,7 +412,7 @@ func TestTheSummaryNamesReasonsAndWhenNobodyIsNext(t *testing.T) {
 
 // dying is a data path that fails once it runs.
 type dying struct {
-	relay.Relay
+	datapath.Relay
 	err error
 }
 
@@ -431,8 +431,8 @@ func TestADataPathThatDiesEndsTheBalancer(t *testing.T) {
 	}
 	broken := errors.New("the listener broke")
 	b.relay = dying{b.relay, broken}
-	if err := b.serve(t.Context()); !errors.Is(err, broken) || app.ExitCode(err) != 1 {
-		t.Errorf("returned %v, exit code %d", err, app.ExitCode(err))
+	if err := b.serve(t.Context()); !errors.Is(err, broken) || program.ExitCode(err) != 1 {
+		t.Errorf("returned %v, exit code %d", err, program.ExitCode(err))
 	}
 	if lines := strings.Split(strings.TrimSpace(out.String()), "\n"); !strings.Contains(lines[len(lines)-1], "stopped: ") {
 		t.Errorf("the last line is no summary:\n%s", &out)
@@ -469,7 +469,7 @@ func TestTheHealthcheck(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var out bytes.Buffer
 			err := run(t.Context(), []string{"healthcheck"}, []string{"BALANCER_HTTP=" + test.http, "BALANCER_HTTP_HOSTS=balancer,localhost,127.0.0.1"}, &out)
-			if code := app.ExitCode(err); code != test.code {
+			if code := program.ExitCode(err); code != test.code {
 				t.Errorf("exit code %d: %v", code, err)
 			}
 			if err != nil && (!strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "\n")) {
@@ -506,7 +506,7 @@ func TestABackendThatIsTheBalancerItselfIsRefused(t *testing.T) {
 		var out bytes.Buffer
 		err := run(briefly(t), nil, []string{"BALANCER_LISTEN=" + listen, "BALANCER_HTTP=", "BALANCER_BACKENDS=a=127.0.0.1:9,b=" + udp}, &out)
 		want := fmt.Sprintf(`BALANCER_BACKENDS="b=%s": want another address than %[1]s, the balancer's own (BALANCER_LISTEN)`, udp)
-		if err == nil || app.ExitCode(err) != 2 || err.Error() != want || out.Len() > 0 {
+		if err == nil || program.ExitCode(err) != 2 || err.Error() != want || out.Len() > 0 {
 			t.Errorf("listening on %s: error %v, stdout %s", listen, err, &out)
 		}
 	}
@@ -524,8 +524,8 @@ func TestBothPortsInUseAreToldAtOnce(t *testing.T) {
 	}
 	defer l.Close()
 	err = run(briefly(t), nil, []string{"BALANCER_LISTEN=" + u.LocalAddr().String(), "BALANCER_HTTP=" + l.Addr().String()}, io.Discard)
-	if err == nil || app.ExitCode(err) != 2 {
-		t.Fatalf("error %v, exit code %d", err, app.ExitCode(err))
+	if err == nil || program.ExitCode(err) != 2 {
+		t.Fatalf("error %v, exit code %d", err, program.ExitCode(err))
 	}
 	lines := strings.Split(err.Error(), "\n")
 	if len(lines) != 2 || !strings.HasPrefix(lines[0], "BALANCER_LISTEN=") || !strings.HasPrefix(lines[1], "BALANCER_HTTP=") {
@@ -551,8 +551,8 @@ func TestAPortInUseStopsTheStartAndLeavesNothingOpen(t *testing.T) {
 			state := filepath.Join(t.TempDir(), "turns")
 			var out bytes.Buffer
 			err = run(briefly(t), nil, []string{"BALANCER_LISTEN=" + udp, "BALANCER_HTTP=" + tcp, "BALANCER_BACKENDS=127.0.0.1:9", "BALANCER_STATE_FILE=" + state}, &out)
-			if err == nil || app.ExitCode(err) != 2 || !strings.HasPrefix(err.Error(), test.variable+"=") || strings.Contains(err.Error(), "\n") {
-				t.Errorf("error %v, exit code %d", err, app.ExitCode(err))
+			if err == nil || program.ExitCode(err) != 2 || !strings.HasPrefix(err.Error(), test.variable+"=") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error %v, exit code %d", err, program.ExitCode(err))
 			}
 			if out.Len() > 0 {
 				t.Errorf("stdout: %s", &out)

@@ -8,7 +8,7 @@ import (
 
 // ask sends one question and shows the answer and who gave it, or, if it is to
 // be quiet, the answer alone.
-func (p program) ask(ctx context.Context, cfg config, words []string) error {
+func (p client) ask(ctx context.Context, cfg settings, words []string) error {
 	show := answerReport{out: p.stdout, err: p.stderr, quiet: cfg.Quiet, paint: p.paint()}.show
 	if cfg.JSON {
 		show = p.reporter(cfg)

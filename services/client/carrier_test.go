@@ -263,8 +263,8 @@ func TestACarrierThatCannotOpenLeavesNothingOpen(t *testing.T) {
 func TestAWaitForArrivalsEnds(t *testing.T) {
 	everyCarrier(t, func(t *testing.T, batched batchOpener) {
 		target := strings.ReplaceAll(serve(t, func(int, string) []string { return nil }), " ", ":")
-		p := program{dial: dial, batched: batched}
-		c, _, err := p.openCarrier(t.Context(), config{Target: address(target), Clients: 1})
+		p := client{dial: dial, batched: batched}
+		c, _, err := p.openCarrier(t.Context(), settings{Target: address(target), Clients: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,7 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 )
 
 func TestMain(m *testing.M) {
@@ -134,7 +134,7 @@ type session struct {
 // run starts the client and waits for its end.
 func (s *session) run(ctx context.Context) *session {
 	var stdout, stderr bytes.Buffer
-	p := program{
+	p := client{
 		stdin: strings.NewReader(s.stdin), stdout: &stdout, stderr: &stderr,
 		args: strings.Fields(s.args), environ: s.environ,
 		dial:    s.dial,
@@ -152,7 +152,7 @@ func (s *session) run(ctx context.Context) *session {
 	files := map[string]any{"stdin": p.stdin, "stdout": p.stdout, "stderr": p.stderr}
 	p.isTerminal = func(file any) bool { return s.terminal && file != files[s.piped] }
 	s.err = p.run(ctx)
-	s.stdout, s.stderr, s.code = stdout.String(), stderr.String(), app.ExitCode(s.err)
+	s.stdout, s.stderr, s.code = stdout.String(), stderr.String(), program.ExitCode(s.err)
 	return s
 }
 

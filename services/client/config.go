@@ -7,7 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/logging"
 	"udplab/services/kit/udp"
 )
 
@@ -22,8 +23,8 @@ Exit code 0: at least one answer, and the limits met. 1: no answer, or a limit
 broken. 2: usage, configuration, name or socket error, or output that cannot be
 written.`
 
-// config is the client's configuration: variables, flags and arguments.
-type config struct {
+// settings is the client's configuration: variables, flags and arguments.
+type settings struct {
 	Target      address       `env:"CLIENT_TARGET" envDefault:"localhost:8888" help:"whom to ask, HOST:PORT; the arguments override it"`
 	Count       int           `env:"CLIENT_COUNT" envDefault:"10" range:"0..2147483647" flag:"count,c" help:"how many pings; 0: until Ctrl-C; a load sends exactly so many only if the flag says so"`
 	Interval    time.Duration `env:"CLIENT_INTERVAL" envDefault:"200ms" range:"0s.." flag:"interval,i" help:"from one ping to the next, such as 200ms or 0.2; never before the answer or its timeout"`
@@ -76,15 +77,15 @@ func merge(these, those map[string]string) map[string]string {
 }
 
 // checkLoad says what is wrong with a configuration that is fine for pings.
-func (c config) checkLoad() error {
+func (c settings) checkLoad() error {
 	if c.ExpectCycle != nil {
-		return app.Problems{app.Problem{Name: "CLIENT_EXPECT_CYCLE", Value: strings.Join(c.ExpectCycle, ","), Want: noOrder}}
+		return config.Problems{config.Problem{Name: "CLIENT_EXPECT_CYCLE", Value: strings.Join(c.ExpectCycle, ","), Want: noOrder}}
 	}
 	return nil
 }
 
 // epilogue is the text that follows the summary, without its last line break.
-func (c config) epilogue() string { return strings.TrimRight(c.Epilogue, "\n") }
+func (c settings) epilogue() string { return strings.TrimRight(c.Epilogue, "\n") }
 
 // address is HOST:PORT of somebody to send to: neither may be missing.
 type address string
@@ -92,8 +93,8 @@ type address string
 // UnmarshalText refuses what is not HOST:PORT.
 func (a *address) UnmarshalText(text []byte) error {
 	host, port, err := net.SplitHostPort(string(text))
-	if err != nil || host == "" || app.Port(port) != nil {
-		return app.Problem{Value: string(text), Want: "HOST PORT or HOST:PORT, with a port from 1 to 65535"}
+	if err != nil || host == "" || config.Port(port) != nil {
+		return config.Problem{Value: string(text), Want: "HOST PORT or HOST:PORT, with a port from 1 to 65535"}
 	}
 	*a = address(text)
 	return nil
@@ -107,10 +108,10 @@ func (a address) host() string {
 
 // emptyCycle says whether the command line has an empty --expect-cycle: where a
 // script forgot to set a variable, that must not pass for a check.
-func emptyCycle(from app.Source) bool {
-	var probe config
+func emptyCycle(from config.Source) bool {
+	var probe settings
 	from.Environ = []string{"CLIENT_EXPECT_CYCLE=server1"} // which an empty flag takes back
-	_, err := app.Load(&probe, from)
+	_, err := config.Load(&probe, from)
 	return err == nil && probe.ExpectCycle == nil
 }
 
@@ -126,7 +127,7 @@ func (c *cycle) UnmarshalText(text []byte) error {
 	for i, name := range names {
 		names[i] = strings.TrimSpace(name)
 		if names[i] == "" || slices.Contains(names[:i], names[i]) {
-			return app.Problem{Value: string(text), Want: wantCycle}
+			return config.Problem{Value: string(text), Want: wantCycle}
 		}
 	}
 	*c = names
@@ -142,22 +143,22 @@ func target(args []string) (map[string]string, error) {
 	case 1:
 		return map[string]string{"CLIENT_TARGET": args[0]}, nil
 	case 2:
-		if err := app.Port(args[1]); err != nil {
+		if err := config.Port(args[1]); err != nil {
 			return nil, err
 		}
 		host := strings.Trim(args[0], "[]") // as an IPv6 address may be written
 		return map[string]string{"CLIENT_TARGET": net.JoinHostPort(host, args[1])}, nil
 	}
-	return nil, app.Problem{Name: "argument", Value: args[2], Want: "nothing after HOST PORT"}
+	return nil, config.Problem{Name: "argument", Value: args[2], Want: "nothing after HOST PORT"}
 }
 
 // checkQuestion says what is wrong with the words of `client ask`.
 func checkQuestion(words []string) error {
 	switch text := question(words); {
 	case len(words) == 0:
-		return app.Problem{Name: "argument", Want: "a text to send"}
+		return config.Problem{Name: "argument", Want: "a text to send"}
 	case len(text) > udp.MaxPayload:
-		return app.Problem{Name: "argument", Value: text[:app.Quoted] + "…", Want: "a text of at most 65507 bytes"}
+		return config.Problem{Name: "argument", Value: text[:logging.Quoted] + "…", Want: "a text of at most 65507 bytes"}
 	}
 	return nil
 }

@@ -9,14 +9,14 @@ import (
 	"testing"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 )
 
 // dialed is a dialer that remembers its target and opens nothing.
 func dialed(to *address) dialer {
 	return func(_ context.Context, target address) (io.ReadWriteCloser, netip.AddrPort, error) {
 		*to = target
-		return nil, netip.AddrPort{}, app.CannotStart(errors.New("not in this test"))
+		return nil, netip.AddrPort{}, program.CannotStart(errors.New("not in this test"))
 	}
 }
 

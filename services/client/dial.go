@@ -8,13 +8,13 @@ import (
 	"net/netip"
 	"strconv"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 	"udplab/services/kit/udp"
 )
 
 // dialer opens a connected UDP socket to the target and says which address
 // that is. A connected socket hears nobody else, and hears a refusal. The
-// error is one that app.ExitCode knows as a reason not to start.
+// error is one that program.ExitCode knows as a reason not to start.
 type dialer func(ctx context.Context, target address) (io.ReadWriteCloser, netip.AddrPort, error)
 
 func dial(ctx context.Context, target address) (io.ReadWriteCloser, netip.AddrPort, error) {
@@ -29,7 +29,7 @@ func dial(ctx context.Context, target address) (io.ReadWriteCloser, netip.AddrPo
 	return conn, udp.Unmap(conn.RemoteAddr().(*net.UDPAddr).AddrPort()), nil
 }
 
-// resolve finds the target's address. Its error is one that app.ExitCode knows
+// resolve finds the target's address. Its error is one that program.ExitCode knows
 // as a reason not to start.
 func resolve(ctx context.Context, target address) (netip.AddrPort, error) {
 	host, portText, err := net.SplitHostPort(string(target))
@@ -53,7 +53,7 @@ func cannotReach(target address, err error) error {
 	if err == nil {
 		return nil
 	}
-	return app.CannotStart(fmt.Errorf("target %s: %w", target, err))
+	return program.CannotStart(fmt.Errorf("target %s: %w", target, err))
 }
 
 // preferIPv4 chooses among the addresses of one name. The assignment's

@@ -36,7 +36,7 @@ type plan struct {
 }
 
 // plan is the configuration's. With a count, the duration is no limit.
-func (c config) plan() plan {
+func (c settings) plan() plan {
 	p := plan{
 		clients: c.Clients, window: c.Window * c.Clients,
 		count: c.Count, rate: c.Rate, duration: c.Duration, timeout: c.Timeout, size: c.Size,

@@ -14,7 +14,8 @@ import (
 	"time"
 	"unicode"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/program"
 )
 
 // harmless wants a text to hold nothing that a terminal would obey.
@@ -43,16 +44,16 @@ func FuzzConfiguration(f *testing.F) {
 	f.Fuzz(func(t *testing.T, args, target, cycle string) {
 		var out, stderr bytes.Buffer
 		var to address
-		p := program{
+		p := client{
 			stdin: strings.NewReader(""), stdout: &out, stderr: &stderr, args: strings.Split(args, " "),
 			environ:    []string{"CLIENT_TARGET=" + target, "CLIENT_EXPECT_CYCLE=" + cycle},
 			isTerminal: func(any) bool { return false }, dial: dialed(&to),
 		}
 		err := p.run(t.Context())
-		switch code := app.ExitCode(err); {
+		switch code := program.ExitCode(err); {
 		case to != "":
 			host, port, err := net.SplitHostPort(string(to))
-			if err != nil || host == "" || app.Port(port) != nil || code != 2 {
+			if err != nil || host == "" || config.Port(port) != nil || code != 2 {
 				t.Errorf("%q went to %q, exit code %d", args, to, code)
 			}
 		case code == 2:

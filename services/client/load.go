@@ -6,18 +6,18 @@ import (
 	"os"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 )
 
 // load keeps many datagrams under way and says how many answers came, from
 // whom, and how long they took. It claims no order: answers overtake each
 // other, so who answered first need not have had the first turn.
-func (p program) load(ctx context.Context, cfg config) error {
+func (p client) load(ctx context.Context, cfg settings) error {
 	if err := cfg.checkLoad(); err != nil {
 		return err
 	}
 	err := p.carryOut(ctx, cfg, p.reporter(cfg))
-	if err == nil || app.ExitCode(err) == 1 {
+	if err == nil || program.ExitCode(err) == 1 {
 		p.epilogue(cfg)
 	}
 	return err
@@ -25,8 +25,8 @@ func (p program) load(ctx context.Context, cfg config) error {
 
 // carryOut is one whole load: it opens the sockets, sends and listens, and
 // tells show what comes of it. The error is nil if there was an answer and
-// every limit was kept; app.ExitCode knows the others.
-func (p program) carryOut(ctx context.Context, cfg config, show func(event)) error {
+// every limit was kept; program.ExitCode knows the others.
+func (p client) carryOut(ctx context.Context, cfg settings, show func(event)) error {
 	carrier, addr, err := p.openCarrier(ctx, cfg)
 	if err != nil {
 		return err
@@ -45,12 +45,12 @@ func (p program) carryOut(ctx context.Context, cfg config, show func(event)) err
 		loss, _ := found.loss()
 		err = verdict(found.received, loss, cfg.MaxLoss)
 	}
-	show(loadEnded{cfg.Target, found, app.ExitCode(err)})
+	show(loadEnded{cfg.Target, found, program.ExitCode(err)})
 	return err
 }
 
 // openCarrier opens the best carrier there is, and says to which address.
-func (p program) openCarrier(ctx context.Context, cfg config) (carrier, netip.AddrPort, error) {
+func (p client) openCarrier(ctx context.Context, cfg settings) (carrier, netip.AddrPort, error) {
 	if p.batched == nil {
 		return openPlain(ctx, p.dial, cfg.Target, cfg.Clients)
 	}

@@ -14,21 +14,23 @@ import (
 	"os"
 	"slices"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/logging"
+	"udplab/services/kit/program"
 )
 
-func main() { app.Main("client", run) }
+func main() { program.Main("client", run) }
 
 func run(ctx context.Context) error {
-	return program{
+	return client{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		args: os.Args[1:], environ: os.Environ(),
-		isTerminal: app.IsTerminal, dial: dial, batched: openBatched,
+		isTerminal: logging.IsTerminal, dial: dial, batched: openBatched,
 	}.run(ctx)
 }
 
-// program is the client and everything of the world that it touches.
-type program struct {
+// client is the client and everything of the world that it touches.
+type client struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	args           []string // without the program's name
@@ -39,8 +41,8 @@ type program struct {
 }
 
 // run does what the command line asks for, unless its output cannot be written.
-// Its error says how the process is to exit, as app.ExitCode reads it.
-func (p program) run(ctx context.Context) error {
+// Its error says how the process is to exit, as program.ExitCode reads it.
+func (p client) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := &output{to: p.stdout, failed: cancel}
@@ -49,11 +51,11 @@ func (p program) run(ctx context.Context) error {
 }
 
 // obey does what the command line asks for.
-func (p program) obey(ctx context.Context) error {
+func (p client) obey(ctx context.Context) error {
 	command, args := p.command()
-	var cfg config
+	var cfg settings
 	var words []string
-	from := app.Source{Prefix: "CLIENT_", Args: args, Environ: p.environ, Refused: misplaced[command], Arguments: target}
+	from := config.Source{Prefix: "CLIENT_", Args: args, Environ: p.environ, Refused: misplaced[command], Arguments: target}
 	switch command {
 	case "ask":
 		from.Arguments = func(args []string) (map[string]string, error) {
@@ -63,20 +65,20 @@ func (p program) obey(ctx context.Context) error {
 	case "load":
 		from.Args = append(slices.Clone(loadDefaults), args...)
 	}
-	warnings, err := app.Load(&cfg, from)
+	warnings, err := config.Load(&cfg, from)
 	for _, warning := range warnings {
 		fmt.Fprintf(p.stderr, "client: %s\n", warning)
 	}
 	switch {
-	case errors.Is(err, app.ErrHelp):
-		app.Help(p.stdout, usage, &cfg)
+	case errors.Is(err, config.ErrHelp):
+		config.Help(p.stdout, usage, &cfg)
 		return nil
 	case err != nil:
 		return err
 	case emptyCycle(from):
-		return app.Problems{app.Problem{Name: "--expect-cycle", Want: wantCycle + ", or no such flag"}}
+		return config.Problems{config.Problem{Name: "--expect-cycle", Want: wantCycle + ", or no such flag"}}
 	case command == "menu" && cfg.JSON:
-		return app.Problems{app.Problem{Name: "--json", Value: "true", Want: "no menu: it is for people"}}
+		return config.Problems{config.Problem{Name: "--json", Value: "true", Want: "no menu: it is for people"}}
 	case command == "menu":
 		return p.menu(ctx, cfg)
 	case command == "ask":
@@ -88,7 +90,7 @@ func (p program) obey(ctx context.Context) error {
 }
 
 // command splits the command line into what to do and the rest.
-func (p program) command() (command string, args []string) {
+func (p client) command() (command string, args []string) {
 	if len(p.args) == 0 {
 		if p.isTerminal(p.stdin) {
 			return "menu", nil
@@ -103,29 +105,29 @@ func (p program) command() (command string, args []string) {
 }
 
 // ping is the plain form: one run, its summary, and the epilogue.
-func (p program) ping(ctx context.Context, cfg config) error {
+func (p client) ping(ctx context.Context, cfg settings) error {
 	_, err := p.exchange(ctx, cfg, pings, p.reporter(cfg))
-	if err == nil || app.ExitCode(err) == 1 {
+	if err == nil || program.ExitCode(err) == 1 {
 		p.epilogue(cfg)
 	}
 	return err
 }
 
 // epilogue prints what stands after the summary.
-func (p program) epilogue(cfg config) {
+func (p client) epilogue(cfg settings) {
 	if text := cfg.epilogue(); text != "" && !cfg.JSON {
 		fmt.Fprintln(p.stdout, text)
 	}
 }
 
 // reporter is how a run of pings is shown.
-func (p program) reporter(cfg config) func(event) {
+func (p client) reporter(cfg settings) func(event) {
 	if cfg.JSON {
 		return jsonReport{out: p.stdout, err: p.stderr, quiet: cfg.Quiet}.show
 	}
 	return p.textReport(cfg).show
 }
 
-func (p program) textReport(cfg config) textReport {
+func (p client) textReport(cfg settings) textReport {
 	return textReport{out: p.stdout, err: p.stderr, quiet: cfg.Quiet, paint: p.paint()}
 }

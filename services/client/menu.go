@@ -10,7 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/program"
 )
 
 // option is one line of the menu.
@@ -44,8 +45,8 @@ const usual = "2"
 
 // menu is one sitting of questions and options.
 type menu struct {
-	program
-	cfg    config
+	client
+	cfg    settings
 	in     *console
 	cycle  cycle // the order of the servers, once known
 	result error // of the latest run
@@ -54,14 +55,14 @@ type menu struct {
 // menu offers its options until one of them, the end of the input or the
 // context ends it. The error has the exit code of the latest run, whose own
 // words have been printed.
-func (p program) menu(ctx context.Context, cfg config) error {
+func (p client) menu(ctx context.Context, cfg settings) error {
 	_, stop := statusRequests() // so that between two runs one does no harm
 	defer stop()
 	m := &menu{
-		program: p,
-		cfg:     cfg,
-		in:      &console{in: bufio.NewReader(p.stdin), out: p.stdout, echo: !p.isTerminal(p.stdin)},
-		cycle:   cfg.ExpectCycle,
+		client: p,
+		cfg:    cfg,
+		in:     &console{in: bufio.NewReader(p.stdin), out: p.stdout, echo: !p.isTerminal(p.stdin)},
+		cycle:  cfg.ExpectCycle,
 	}
 	for ctx.Err() == nil {
 		chosen, err := m.choose(ctx)
@@ -73,7 +74,7 @@ func (p program) menu(ctx context.Context, cfg config) error {
 		}
 		fmt.Fprintln(p.stdout)
 	}
-	return app.Exit(app.ExitCode(m.result))
+	return program.Exit(program.ExitCode(m.result))
 }
 
 // choose shows the menu and asks until an option is chosen. It returns
@@ -119,7 +120,7 @@ func (m *menu) explain(all []option, which string) {
 }
 
 // send is one run whose result the menu remembers.
-func (m *menu) send(ctx context.Context, cfg config, w wording, show func(event)) {
+func (m *menu) send(ctx context.Context, cfg settings, w wording, show func(event)) {
 	found, err := m.exchange(ctx, cfg, w, show)
 	if known := found.order.cycle(); known != nil {
 		m.cycle = known
@@ -171,8 +172,8 @@ func (m *menu) myWay(ctx context.Context) error {
 		}
 		flags = append(flags, flag)
 	}
-	var way config
-	if _, err := app.Load(&way, app.Source{Args: flags}); err != nil {
+	var way settings
+	if _, err := config.Load(&way, config.Source{Args: flags}); err != nil {
 		return err
 	}
 	cfg := m.cfg
@@ -189,11 +190,11 @@ func (m *menu) askFlag(ctx context.Context, text, flag, usual string) (string, e
 			return "", err
 		}
 		flag := flag + "=" + answer
-		_, err = app.Load(&config{}, app.Source{Args: []string{flag}})
+		_, err = config.Load(&settings{}, config.Source{Args: []string{flag}})
 		if err == nil {
 			return flag, nil
 		}
-		var problem app.Problem
+		var problem config.Problem
 		if errors.As(err, &problem) {
 			fmt.Fprintf(m.stdout, "%q does not do: give %s, or Enter for %s.\n", answer, problem.Want, usual)
 		}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 )
 
 // output is where results go. It keeps the first error of a write, and says at
@@ -28,7 +28,7 @@ func (o *output) Write(p []byte) (int, error) {
 // verdict is err, unless something could not be written: exit code 2.
 func (o *output) verdict(err error) error {
 	if o.err != nil {
-		return app.CannotStart(fmt.Errorf("output: %w", o.err))
+		return program.CannotStart(fmt.Errorf("output: %w", o.err))
 	}
 	return err
 }

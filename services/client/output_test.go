@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 )
 
 // full takes so many writes, and no more.
@@ -59,7 +59,7 @@ func TestOutputThatCannotBeWrittenIsNoSuccess(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 			defer cancel()
-			err = program{
+			err = client{
 				stdin: strings.NewReader(tt.stdin), stdout: out, stderr: &stderr, args: strings.Fields(tt.args),
 				isTerminal: func(any) bool { return false }, dial: l.dial,
 			}.run(ctx)
@@ -67,8 +67,8 @@ func TestOutputThatCannotBeWrittenIsNoSuccess(t *testing.T) {
 				t.Errorf("%s: goes on until Ctrl-C", tt.args)
 			}
 		})
-		if app.ExitCode(err) != 2 || err.Error() != "output: no space left" || stderr.Len() > 0 {
-			t.Errorf("%s, room for %d writes: exit code %d, said %v %s", tt.args, tt.room, app.ExitCode(err), err, &stderr)
+		if program.ExitCode(err) != 2 || err.Error() != "output: no space left" || stderr.Len() > 0 {
+			t.Errorf("%s, room for %d writes: exit code %d, said %v %s", tt.args, tt.room, program.ExitCode(err), err, &stderr)
 		}
 		if len(l.requests) > tt.requests {
 			t.Errorf("%s, room for %d writes: %d requests", tt.args, tt.room, len(l.requests))

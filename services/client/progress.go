@@ -11,7 +11,7 @@ import (
 // terminal of a known kind, or nobody wants escapes, show stays as it is and
 // nothing is wanted: 0. A quiet show prints nothing while the run goes on but
 // answers to those who ask.
-func (p program) inPlace(show func(event), quiet bool) (with func(event), every time.Duration) {
+func (p client) inPlace(show func(event), quiet bool) (with func(event), every time.Duration) {
 	if !p.escapes(p.stderr) {
 		return show, 0
 	}

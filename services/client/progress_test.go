@@ -110,7 +110,7 @@ order        1 · 3  1        the next server has not answered yet, so its name 
 
 func TestTheLineInPlaceComesBackBelowWhatIsPrinted(t *testing.T) {
 	var screen bytes.Buffer
-	p := program{stderr: &screen, isTerminal: func(any) bool { return true }, environ: []string{"TERM=xterm"}}
+	p := client{stderr: &screen, isTerminal: func(any) bool { return true }, environ: []string{"TERM=xterm"}}
 	show, _ := p.inPlace(func(event) { screen.WriteString("line\n") }, false)
 	answered := 1
 	progress := progressed{func() string { return fmt.Sprintf("%d of 9", answered) }}
@@ -137,7 +137,7 @@ func TestTheLineInPlaceComesBackBelowWhatIsPrinted(t *testing.T) {
 
 func TestAQuietRunLeavesTheLineInPlaceAlone(t *testing.T) {
 	var screen bytes.Buffer
-	p := program{stderr: &screen, isTerminal: func(any) bool { return true }, environ: []string{"TERM=xterm"}}
+	p := client{stderr: &screen, isTerminal: func(any) bool { return true }, environ: []string{"TERM=xterm"}}
 	show, _ := p.inPlace(func(e event) {
 		switch e.(type) {
 		case asked, ended:

@@ -8,7 +8,7 @@ import (
 	"math"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/logging"
 )
 
 // jsonReport shows a run to programs: one object a line. What has no place in
@@ -117,7 +117,7 @@ func (j jsonReport) line(e event) {
 	case cameAgain:
 		j.print(duplicateObject{"duplicate", e.seq, named(e.server)})
 	case strayed:
-		fmt.Fprintf(j.err, "client: stray %s answers no ping of this run\n", app.Quote([]byte(e.payload), len(e.payload)))
+		fmt.Fprintf(j.err, "client: stray %s answers no ping of this run\n", logging.Quote([]byte(e.payload), len(e.payload)))
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/logging"
 )
 
 // textReport shows a run to people, in the lines that ping has taught them.
@@ -60,7 +60,7 @@ func (t textReport) line(e event) string {
 	case cameAgain:
 		return answerLine(e.server, e.seq, e.rtt, e.message) + "  " + t.paint.yellow("(DUP!)")
 	case strayed:
-		return fmt.Sprintf("stray  %s (answers no ping of this run)", app.Quote([]byte(e.payload), len(e.payload)))
+		return fmt.Sprintf("stray  %s (answers no ping of this run)", logging.Quote([]byte(e.payload), len(e.payload)))
 	}
 	return ""
 }
@@ -156,11 +156,11 @@ func printable(text string) string {
 
 // excerpt is the printable beginning of a text.
 func excerpt(text string) string {
-	if len(text) <= app.Quoted {
+	if len(text) <= logging.Quoted {
 		return printable(text)
 	}
-	end := app.Quoted
-	for end > app.Quoted-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+	end := logging.Quoted
+	for end > logging.Quoted-utf8.UTFMax && !utf8.RuneStart(text[end]) {
 		end-- // not through the middle of a character
 	}
 	return printable(text[:end]) + "…"
@@ -169,12 +169,12 @@ func excerpt(text string) string {
 // paint colours words, or does not. No word depends on its colour.
 type paint bool
 
-func (p program) paint() paint { return paint(p.escapes(p.stdout)) }
+func (p client) paint() paint { return paint(p.escapes(p.stdout)) }
 
 // escapes says whether escape sequences may be written there: only to a
 // terminal that is known to obey them, and for nobody who asked for none
 // (no-color.org).
-func (p program) escapes(out any) bool {
+func (p client) escapes(out any) bool {
 	value := func(name string) string {
 		found := ""
 		for _, kv := range p.environ {

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 )
 
 // results is what a run found out so far, copied out of its tally.
@@ -72,7 +72,7 @@ func (r results) verdict(maxLoss float64) error {
 func verdict(received int, loss, maxLoss float64) error {
 	switch {
 	case received == 0:
-		return app.Exit(1) // the summary says it
+		return program.Exit(1) // the summary says it
 	case loss > maxLoss:
 		return fmt.Errorf("%s loss: more than the %s allowed", percent(loss), percent(maxLoss))
 	}

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 )
 
 func rtts(millis ...int) (r results) {
@@ -74,7 +74,7 @@ func TestTheVerdict(t *testing.T) {
 		{"more lost than allowed", results{sent: 3, received: 2}, 33.33, 1},
 		{"nothing sent", results{}, 100, 1},
 	} {
-		if code := app.ExitCode(tt.results.verdict(tt.maxLoss)); code != tt.code {
+		if code := program.ExitCode(tt.results.verdict(tt.maxLoss)); code != tt.code {
 			t.Errorf("%s: exit code %d, want %d", tt.name, code, tt.code)
 		}
 	}

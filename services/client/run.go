@@ -9,14 +9,14 @@ import (
 	"syscall"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 	"udplab/services/kit/udp"
 )
 
 // exchange is one whole run: it opens a socket, sends and listens, tells show
 // what happens, and returns what came of it. The error is nil if there was an
-// answer and every limit was kept; app.ExitCode knows the others.
-func (p program) exchange(ctx context.Context, cfg config, w wording, show func(event)) (results, error) {
+// answer and every limit was kept; program.ExitCode knows the others.
+func (p client) exchange(ctx context.Context, cfg settings, w wording, show func(event)) (results, error) {
 	socket, addr, err := p.dial(ctx, cfg.Target)
 	if err != nil {
 		return results{}, err
@@ -27,12 +27,12 @@ func (p program) exchange(ctx context.Context, cfg config, w wording, show func(
 	status, stop := statusRequests()
 	defer stop()
 	r := &runner{
-		config: cfg,
-		tally:  newTally(w, cfg.Size, cfg.Timeout),
-		keeper: turnKeeper{cycle: cfg.ExpectCycle},
-		socket: socket,
-		status: status,
-		show:   show,
+		settings: cfg,
+		tally:    newTally(w, cfg.Size, cfg.Timeout),
+		keeper:   turnKeeper{cycle: cfg.ExpectCycle},
+		socket:   socket,
+		status:   status,
+		show:     show,
 	}
 	if every > 0 {
 		ticker := time.NewTicker(every)
@@ -44,7 +44,7 @@ func (p program) exchange(ctx context.Context, cfg config, w wording, show func(
 	if err == nil {
 		err = found.verdict(cfg.MaxLoss)
 	}
-	end := ended{target: cfg.Target, results: found, exit: app.ExitCode(err)}
+	end := ended{target: cfg.Target, results: found, exit: program.ExitCode(err)}
 	if wrong := (outOfTurn{}); errors.As(err, &wrong) {
 		end.outOfTurn = &wrong
 	}
@@ -55,7 +55,7 @@ func (p program) exchange(ctx context.Context, cfg config, w wording, show func(
 // runner owns everything of one run; only the socket is shared, with the
 // goroutine that reads it.
 type runner struct {
-	config
+	settings
 	tally    *tally
 	keeper   turnKeeper
 	socket   io.ReadWriteCloser

@@ -10,25 +10,27 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/logging"
+	"udplab/services/kit/program"
 )
 
-// config is what a ping server can be told.
-type config struct {
-	Listen app.Address   `env:"PINGSERVER_LISTEN" envDefault:":2526" help:"where requests arrive (argument 1: the port)"`
-	Name   serverName    `env:"PINGSERVER_NAME" default:"server1 for port 2526, server2 for 2527, …, else the host's name" help:"who answers: the last word of each answer"`
-	Loss   float64       `env:"PINGSERVER_LOSS" envDefault:"0" range:"0..1" help:"the share of answers lost on purpose; the assignment lost 0.36"`
-	Seed   seed          `env:"PINGSERVER_SEED" empty:"random" help:"the same seed, the same losses and jitter"`
-	Delay  time.Duration `env:"PINGSERVER_DELAY" envDefault:"0s" range:"..1h" help:"how long each answer is held back"`
-	Jitter time.Duration `env:"PINGSERVER_JITTER" envDefault:"0s" range:"..1h" help:"up to how much longer than that, evenly spread"`
-	app.LogConfig
+// settings is what a ping server can be told.
+type settings struct {
+	Listen config.Address `env:"PINGSERVER_LISTEN" envDefault:":2526" help:"where requests arrive (argument 1: the port)"`
+	Name   serverName     `env:"PINGSERVER_NAME" default:"server1 for port 2526, server2 for 2527, …, else the host's name" help:"who answers: the last word of each answer"`
+	Loss   float64        `env:"PINGSERVER_LOSS" envDefault:"0" range:"0..1" help:"the share of answers lost on purpose; the assignment lost 0.36"`
+	Seed   seed           `env:"PINGSERVER_SEED" empty:"random" help:"the same seed, the same losses and jitter"`
+	Delay  time.Duration  `env:"PINGSERVER_DELAY" envDefault:"0s" range:"..1h" help:"how long each answer is held back"`
+	Jitter time.Duration  `env:"PINGSERVER_JITTER" envDefault:"0s" range:"..1h" help:"up to how much longer than that, evenly spread"`
+	logging.Config
 
 	selfCheck bool // the first argument was healthcheck
 }
 
 // load reads the configuration. The warnings are worth a line in the log.
-func load(args, environ []string, hostname func() (string, error)) (c config, warnings []string, err error) {
-	warnings, err = app.Load(&c, app.Source{
+func load(args, environ []string, hostname func() (string, error)) (c settings, warnings []string, err error) {
+	warnings, err = config.Load(&c, config.Source{
 		Prefix:    "PINGSERVER_",
 		Args:      args,
 		Environ:   environ,
@@ -38,10 +40,10 @@ func load(args, environ []string, hostname func() (string, error)) (c config, wa
 		return c, warnings, err
 	}
 	c.Name, err = defaultName(string(c.Listen), hostname)
-	return c, warnings, app.CannotStart(err)
+	return c, warnings, program.CannotStart(err)
 }
 
-func (c *config) arguments(args []string) (map[string]string, error) {
+func (c *settings) arguments(args []string) (map[string]string, error) {
 	if len(args) > 0 && args[0] == "healthcheck" {
 		c.selfCheck = true
 		args = args[1:]
@@ -50,12 +52,12 @@ func (c *config) arguments(args []string) (map[string]string, error) {
 	case 0:
 		return nil, nil
 	case 1:
-		if err := app.Port(args[0]); err != nil {
+		if err := config.Port(args[0]); err != nil {
 			return nil, err
 		}
 		return map[string]string{"PINGSERVER_LISTEN": ":" + args[0]}, nil
 	}
-	return nil, app.Problem{Name: "argument", Value: args[1], Want: "nothing behind the port"}
+	return nil, config.Problem{Name: "argument", Value: args[1], Want: "nothing behind the port"}
 }
 
 // The ports that name their server: 2526 is server1, 2527 server2, and so on
@@ -93,7 +95,7 @@ const maxName = 253
 func (n *serverName) UnmarshalText(text []byte) error {
 	hidden := func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }
 	if len(text) == 0 || len(text) > maxName || !utf8.Valid(text) || strings.ContainsFunc(string(text), hidden) {
-		return app.Problem{Value: string(text), Want: "one word without spaces or control characters, at most 253 bytes"}
+		return config.Problem{Value: string(text), Want: "one word without spaces or control characters, at most 253 bytes"}
 	}
 	*n = serverName(text)
 	return nil
@@ -105,7 +107,7 @@ type seed string
 // UnmarshalText refuses what is not a number of 64 bits.
 func (s *seed) UnmarshalText(text []byte) error {
 	if _, err := strconv.ParseUint(string(text), 10, 64); err != nil {
-		return app.Problem{Value: string(text), Want: "a whole number from 0 to 18446744073709551615"}
+		return config.Problem{Value: string(text), Want: "a whole number from 0 to 18446744073709551615"}
 	}
 	*s = seed(text)
 	return nil

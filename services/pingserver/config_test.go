@@ -8,7 +8,8 @@ import (
 	"time"
 	"unicode"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/program"
 )
 
 func hostname() (string, error) { return "lab-pc", nil }
@@ -18,25 +19,25 @@ func TestConfiguration(t *testing.T) {
 		name    string
 		args    []string
 		environ []string
-		check   func(c config) bool
+		check   func(c settings) bool
 	}{
-		{"alone it is server1", nil, nil, func(c config) bool {
+		{"alone it is server1", nil, nil, func(c settings) bool {
 			return c.Listen == ":2526" && c.Name == "server1" && c.Loss == 0 && c.Delay == 0 && c.Jitter == 0 && c.Seed == ""
 		}},
-		{"the argument is the port", []string{"2528"}, nil, func(c config) bool {
+		{"the argument is the port", []string{"2528"}, nil, func(c settings) bool {
 			return c.Listen == ":2528" && c.Name == "server3" && !c.selfCheck
 		}},
-		{"the variable names the port too", nil, []string{"PINGSERVER_LISTEN=127.0.0.1:2527"}, func(c config) bool {
+		{"the variable names the port too", nil, []string{"PINGSERVER_LISTEN=127.0.0.1:2527"}, func(c settings) bool {
 			return c.Listen == "127.0.0.1:2527" && c.Name == "server2"
 		}},
-		{"a free port has the host's name", nil, []string{"PINGSERVER_LISTEN=:0"}, func(c config) bool { return c.Name == "lab-pc" }},
-		{"a name of its own", []string{"2526"}, []string{"PINGSERVER_NAME=größe"}, func(c config) bool { return c.Name == "größe" }},
-		{"an empty name is none", []string{"2527"}, []string{"PINGSERVER_NAME="}, func(c config) bool { return c.Name == "server2" }},
-		{"the dice", nil, []string{"PINGSERVER_LOSS=0.36", "PINGSERVER_SEED=0", "PINGSERVER_DELAY=0.2", "PINGSERVER_JITTER=1h"}, func(c config) bool {
+		{"a free port has the host's name", nil, []string{"PINGSERVER_LISTEN=:0"}, func(c settings) bool { return c.Name == "lab-pc" }},
+		{"a name of its own", []string{"2526"}, []string{"PINGSERVER_NAME=größe"}, func(c settings) bool { return c.Name == "größe" }},
+		{"an empty name is none", []string{"2527"}, []string{"PINGSERVER_NAME="}, func(c settings) bool { return c.Name == "server2" }},
+		{"the dice", nil, []string{"PINGSERVER_LOSS=0.36", "PINGSERVER_SEED=0", "PINGSERVER_DELAY=0.2", "PINGSERVER_JITTER=1h"}, func(c settings) bool {
 			return c.Loss == 0.36 && c.Seed == "0" && c.Seed.number() == 0 && c.Delay == 200*time.Millisecond && c.Jitter == time.Hour
 		}},
-		{"the self-check", []string{"healthcheck"}, nil, func(c config) bool { return c.selfCheck && c.Listen == ":2526" }},
-		{"the self-check of a port", []string{"healthcheck", "2527"}, nil, func(c config) bool { return c.selfCheck && c.Listen == ":2527" }},
+		{"the self-check", []string{"healthcheck"}, nil, func(c settings) bool { return c.selfCheck && c.Listen == ":2526" }},
+		{"the self-check of a port", []string{"healthcheck", "2527"}, nil, func(c settings) bool { return c.selfCheck && c.Listen == ":2527" }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, warnings, err := load(tt.args, tt.environ, hostname)
@@ -76,8 +77,8 @@ func TestWhatCannotBeConfigured(t *testing.T) {
 			if err == nil {
 				t.Fatalf("accepted: %+v", c)
 			}
-			if err.Error() != tt.want || app.ExitCode(err) != 2 {
-				t.Errorf("exit %d, %s\nwant %s", app.ExitCode(err), err, tt.want)
+			if err.Error() != tt.want || program.ExitCode(err) != 2 {
+				t.Errorf("exit %d, %s\nwant %s", program.ExitCode(err), err, tt.want)
 			}
 		})
 	}
@@ -95,11 +96,11 @@ func TestPortsThatNameTheirServer(t *testing.T) {
 }
 
 func TestHelpAndWarnings(t *testing.T) {
-	if _, _, err := load([]string{"-h"}, nil, hostname); !errors.Is(err, app.ErrHelp) {
+	if _, _, err := load([]string{"-h"}, nil, hostname); !errors.Is(err, config.ErrHelp) {
 		t.Errorf("-h: %v", err)
 	}
 	var out bytes.Buffer
-	app.Help(&out, usage, &config{})
+	config.Help(&out, usage, &settings{})
 	for _, variable := range []string{"LISTEN", "NAME", "LOSS", "SEED", "DELAY", "JITTER"} {
 		if !strings.Contains(out.String(), "\n  PINGSERVER_"+variable+" ") {
 			t.Errorf("PINGSERVER_%s is not in the help:\n%s", variable, out.String())
@@ -141,7 +142,7 @@ func FuzzConfiguration(f *testing.F) {
 		variable := "PINGSERVER_" + variables[int(which)%len(variables)]
 		c, warnings, err := load(nil, []string{variable + "=" + value}, hostname)
 		if err != nil {
-			if text := err.Error(); app.ExitCode(err) != 2 || !strings.HasPrefix(text, variable+"=") || strings.ContainsFunc(text, unicode.IsControl) {
+			if text := err.Error(); program.ExitCode(err) != 2 || !strings.HasPrefix(text, variable+"=") || strings.ContainsFunc(text, unicode.IsControl) {
 				t.Errorf("%s=%q is refused with %q", variable, value, text)
 			}
 			return

@@ -11,7 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/logging"
 	"udplab/services/kit/udp"
 )
 
@@ -41,7 +42,7 @@ func healthcheck(ctx context.Context, address string) error {
 // loopback is where this machine reaches a listener on address, IPv4 first: a
 // UDP socket, unlike one of TCP, does not find the right one by itself.
 func loopback(ctx context.Context, address string) ([]netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(app.Loopback(address))
+	host, port, err := net.SplitHostPort(config.Loopback(address))
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func ask(ctx context.Context, target netip.AddrPort) error {
 		return err
 	}
 	if want := strings.ToUpper(probe) + " "; !bytes.HasPrefix(buf[:n], []byte(want)) {
-		return fmt.Errorf("the answer %s is not a ping server's", app.Quote(buf[:n], n))
+		return fmt.Errorf("the answer %s is not a ping server's", logging.Quote(buf[:n], n))
 	}
 	return nil
 }

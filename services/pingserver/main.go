@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"os"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/config"
+	"udplab/services/kit/logging"
+	"udplab/services/kit/program"
 	"udplab/services/kit/udp"
 )
 
@@ -20,13 +22,13 @@ usage: pingserver [PORT]
        pingserver healthcheck [PORT]   exit 0 if the server there answers
 `
 
-func main() { app.Main("pingserver", run) }
+func main() { program.Main("pingserver", run) }
 
 func run(ctx context.Context) error {
 	cfg, warnings, err := load(os.Args[1:], os.Environ(), os.Hostname)
 	switch {
-	case errors.Is(err, app.ErrHelp):
-		app.Help(os.Stdout, usage, &config{})
+	case errors.Is(err, config.ErrHelp):
+		config.Help(os.Stdout, usage, &settings{})
 		return nil
 	case err != nil:
 		return err
@@ -34,7 +36,7 @@ func run(ctx context.Context) error {
 		return healthcheck(ctx, string(cfg.Listen))
 	}
 
-	out := app.NewBufferedWriter(os.Stdout)
+	out := logging.NewBufferedWriter(os.Stdout)
 	defer out.Flush()
 	log := cfg.Logger(out)
 	for _, warning := range warnings {
@@ -42,7 +44,7 @@ func run(ctx context.Context) error {
 	}
 	socket, err := udp.Listen(ctx, string(cfg.Listen))
 	if err != nil {
-		return app.CannotStart(app.Problem{
+		return program.CannotStart(config.Problem{
 			Name: "PINGSERVER_LISTEN", Value: string(cfg.Listen), Want: fmt.Sprintf("an address that is free here (%v)", err),
 		})
 	}

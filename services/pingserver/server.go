@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/logging"
 	"udplab/services/kit/udp"
 )
 
@@ -52,7 +52,7 @@ type counts struct {
 	dropped  atomic.Uint64 // held back when the server stopped, or one too many to hold
 }
 
-func newServer(cfg config, socket socket, log *slog.Logger) *server {
+func newServer(cfg settings, socket socket, log *slog.Logger) *server {
 	number := cfg.Seed.number()
 	return &server{
 		name:   string(cfg.Name),
@@ -65,7 +65,7 @@ func newServer(cfg config, socket socket, log *slog.Logger) *server {
 }
 
 // chance says what the dice will do, and with which seed they do it again.
-func chance(cfg config, number uint64) (text string) {
+func chance(cfg settings, number uint64) (text string) {
 	if cfg.Loss > 0 {
 		text += fmt.Sprintf(", loses %.4g%% of its answers", 100*cfg.Loss)
 	}
@@ -196,7 +196,7 @@ func (s *server) logRequest(ctx context.Context, request []byte, peer udp.Peer, 
 		attrs = append(attrs, slog.Float64("delay_ms", inMilliseconds(did.delay)))
 	}
 	s.log.LogAttrs(ctx, slog.LevelInfo,
-		s.name+" got "+app.Quote(request, len(request))+" from "+client+": "+did.String(), attrs...)
+		s.name+" got "+logging.Quote(request, len(request))+" from "+client+": "+did.String(), attrs...)
 }
 
 func (s *server) logStop() {

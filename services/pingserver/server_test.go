@@ -20,7 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"udplab/services/kit/app"
+	"udplab/services/kit/program"
 	"udplab/services/kit/udp"
 )
 
@@ -289,7 +289,7 @@ func TestASocketThatIsLostEndsTheServerWithAnError(t *testing.T) {
 		go func() { ended <- newServer(cfg, socket, slog.New(slog.DiscardHandler)).run(t.Context()) }()
 		synctest.Wait()
 		socket.Close()
-		if err := <-ended; !errors.Is(err, net.ErrClosed) || app.ExitCode(err) != 1 {
+		if err := <-ended; !errors.Is(err, net.ErrClosed) || program.ExitCode(err) != 1 {
 			t.Errorf("error %v", err)
 		}
 	})

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"udplab/services/kit/ownnet"
+	"udplab/services/kit/nettest"
 )
 
 func TestABurstOfRefusalsCostsNoOtherDatagram(t *testing.T) {
@@ -104,10 +104,10 @@ func TestWhoAsksABroadcastAddressIsAnsweredFromAnother(t *testing.T) {
 }
 
 func TestADatagramWithAWrongChecksumIsNoDatagram(t *testing.T) {
-	ownnet.Run(t, func(t *testing.T) {
+	nettest.Run(t, func(t *testing.T) {
 		to := listen(t, loopback4)
 		in := NewInbox(4, 100)
-		forged := ownnet.Datagram{From: netip.MustParseAddrPort("127.0.0.1:7"), To: to.Addr(), Payload: []byte("broken"), Checksum: 1}
+		forged := nettest.Datagram{From: netip.MustParseAddrPort("127.0.0.1:7"), To: to.Addr(), Payload: []byte("broken"), Checksum: 1}
 		forged.Send(t)
 		if n, err := in.Receive(to, 0, 4); n != 0 || err != nil {
 			t.Errorf("received %d, %v", n, err)
@@ -123,8 +123,8 @@ func TestADatagramWithAWrongChecksumIsNoDatagram(t *testing.T) {
 // On an interface that takes 1,500 bytes a packet the kernel needs many small
 // pieces of the send buffer for a long datagram.
 func TestADatagramThatTheBufferDoesNotHoldFailsAlone(t *testing.T) {
-	ownnet.Run(t, func(t *testing.T) {
-		ownnet.Narrow(t, "lo", 1500)
+	nettest.Run(t, func(t *testing.T) {
+		nettest.Narrow(t, "lo", 1500)
 		to, from := listen(t, loopback4), dial(t, false)
 		_ = unix.SetsockoptInt(from.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1) // the kernel makes it a few KiB
 		out, in := NewOutbox(4), NewInbox(4, MaxDatagram)
@@ -152,9 +152,9 @@ func TestADatagramThatTheBufferDoesNotHoldFailsAlone(t *testing.T) {
 // A neighbour that does not say where it is makes the kernel keep what is for
 // it, which counts against the send buffer.
 func TestAFullBufferFailsTheRestOfTheBatchAndNoMore(t *testing.T) {
-	ownnet.Run(t, func(t *testing.T) {
-		ownnet.Link(t, "one", "other")
-		ownnet.Give(t, "one", netip.MustParsePrefix("192.0.2.1/24"))
+	nettest.Run(t, func(t *testing.T) {
+		nettest.Link(t, "one", "other")
+		nettest.Give(t, "one", netip.MustParsePrefix("192.0.2.1/24"))
 		silent := netip.MustParseAddrPort("192.0.2.2:9")
 		from := dial(t, false)
 		_ = unix.SetsockoptInt(from.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1)

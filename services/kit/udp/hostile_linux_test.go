@@ -7,15 +7,15 @@ import (
 	"syscall"
 	"testing"
 
-	"udplab/services/kit/ownnet"
+	"udplab/services/kit/nettest"
 )
 
 // A neighbour that does not say where it is makes the kernel keep what is for
 // it, which counts against the send buffer.
 func TestAFullSendBufferIsAnErrorAndNoWait(t *testing.T) {
-	ownnet.Run(t, func(t *testing.T) {
-		ownnet.Link(t, "one", "other")
-		ownnet.Give(t, "one", netip.MustParsePrefix("192.0.2.1/24"))
+	nettest.Run(t, func(t *testing.T) {
+		nettest.Link(t, "one", "other")
+		nettest.Give(t, "one", netip.MustParsePrefix("192.0.2.1/24"))
 		silent := netip.MustParseAddrPort("192.0.2.2:9")
 		s, err := Listen(t.Context(), "192.0.2.1:0")
 		if err != nil {

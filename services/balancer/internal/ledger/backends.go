@@ -30,33 +30,33 @@ type backend struct {
 // sessions is what is counted for all sessions together.
 type sessions struct {
 	open, opened uint64
-	closed       [endings]uint64
+	closed       [closeReasons]uint64
 }
 
-// Ending is why a session ended.
-type Ending uint8
+// CloseReason is why a session ended.
+type CloseReason uint8
 
 const (
-	Idle    Ending = iota // nothing went through it for a while
-	Evicted               // another client needed its place
-	Stopped               // the balancer stopped
-	endings
+	Idle    CloseReason = iota // nothing went through it for a while
+	Evicted                    // another client needed its place
+	Stopped                    // the balancer stopped
+	closeReasons
 )
 
-var endingNames = [endings]string{"idle", "evicted", "stopped"}
+var closeReasonNames = [closeReasons]string{"idle", "evicted", "stopped"}
 
 // String is the ending's name in logs and metrics.
-func (e Ending) String() string { return endingNames[e] }
+func (e CloseReason) String() string { return closeReasonNames[e] }
 
 // Cause is what sort of evidence took a backend down.
 type Cause uint8
 
 const (
-	Refusal   Cause = iota // the system said that nobody is there
-	Unprobed               // it did not answer its probes
-	Nameless               // its name leads nowhere
-	Misplaced              // its name leads where it cannot be served, or has not been heard from yet
-	Causes                 // how many there are
+	Refusal         Cause = iota // the system said that nobody is there
+	ProbeFailed                  // it did not answer its probes
+	NameNotFound                 // its name leads nowhere
+	AddressConflict              // its name leads where it cannot be served, or has not been heard from yet
+	Causes                       // how many there are
 )
 
 var causeNames = [Causes]string{"refused", "probes", "name", "address"}
@@ -101,7 +101,7 @@ func (l *Ledger) SessionOpened() {
 }
 
 // SessionClosed counts the end of a session.
-func (l *Ledger) SessionClosed(why Ending) {
+func (l *Ledger) SessionClosed(why CloseReason) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sessions.open--

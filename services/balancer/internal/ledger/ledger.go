@@ -32,16 +32,16 @@ const Size = 4096
 // HeadSize is how many bytes of a reply the ring remembers.
 const HeadSize = 64
 
-// Fate is what became of a datagram that the balancer received.
-type Fate uint8
+// Disposition is what became of a datagram that the balancer received.
+type Disposition uint8
 
 const (
-	Forwarded Fate = iota // the kernel took it for the backend
+	Forwarded Disposition = iota // the kernel took it for the backend
 
 	// Dropped after it had taken its turn:
-	Held       // its backend is down and keeps its turn
-	NoSocket   // no socket could be had for its session
-	SendFailed // the kernel would not take it
+	DroppedDown // its backend is down and keeps its turn
+	NoSocket    // no socket could be had for its session
+	SendFailed  // the kernel would not take it
 
 	// Dropped without taking a turn:
 	NoBackend    // no backend is up
@@ -52,45 +52,45 @@ const (
 	Shutdown     // the balancer is stopping
 	Stranger     // it came to a session's socket from an address that is no backend's
 
-	Fates // how many fates there are
+	Dispositions // how many dispositions there are
 )
 
-var fateNames = [Fates]string{"forwarded", "held", "no_socket", "send_failed",
+var dispositionNames = [Dispositions]string{"forwarded", "held", "no_socket", "send_failed",
 	"no_backend", "session_limit", "client_rate", "port_zero", "loop", "shutdown", "stranger"}
 
 // String is the fate's name in logs and metrics.
-func (f Fate) String() string { return fateNames[f] }
+func (f Disposition) String() string { return dispositionNames[f] }
 
 // TakesTurn says whether a datagram of this fate took a turn.
-func (f Fate) TakesTurn() bool { return f < NoBackend }
+func (f Disposition) TakesTurn() bool { return f < NoBackend }
 
-// Pending strings together the turns of one session at one backend that no
+// Outstanding strings together the turns of one session at one backend that no
 // reply has answered yet. The session keeps it, only the ledger touches it.
 // The zero value has none.
-type Pending struct {
+type Outstanding struct {
 	newest uint64 // the number of the newest such turn, plus 1; 0: none
 	fresh  bool   // no reply has come since the newest was sent
 	known  bool   // its client is known not to be new
 }
 
-// Arrival is a datagram that was received, and what became of it.
-type Arrival struct {
-	Client  netip.AddrPort
-	Bytes   int
-	Fate    Fate
-	Turn    uint64   // its number; like the next three only if the fate takes a turn
-	Backend int      // whose turn it was
-	Passed  int      // how many backends the turn passed over because they are down
-	Pending *Pending // of its session at that backend; needed if forwarded
+// Request is a datagram that was received, and what became of it.
+type Request struct {
+	Client      netip.AddrPort
+	Bytes       int
+	Disposition Disposition
+	Turn        uint64       // its number; like the next three only if the fate takes a turn
+	Backend     int          // whose turn it was
+	Skipped     int          // how many backends the turn passed over because they are down
+	Outstanding *Outstanding // of its session at that backend; needed if forwarded
 }
 
 // Reply is a datagram that a backend sent.
 type Reply struct {
-	Backend int
-	Bytes   int
-	Head    []byte   // its first bytes, copied; HeadSize are kept
-	Pending *Pending // of its session at that backend
-	Lost    bool     // the kernel would not take it for the client
+	Backend     int
+	Bytes       int
+	Head        []byte       // its first bytes, copied; HeadSize are kept
+	Outstanding *Outstanding // of its session at that backend
+	Lost        bool         // the kernel would not take it for the client
 }
 
 // Ledger is the record. Its methods may be called by several goroutines.
@@ -99,22 +99,22 @@ type Ledger struct {
 	answerTimeout time.Duration
 	started       time.Time
 
-	mu        sync.Mutex
-	ring      [Size]slot
-	first     uint64 // the first turn this ledger was told of
-	last      uint64 // one more than the highest number it was told of
-	received  uint64
-	refused   uint64 // replies
-	fates     [Fates]uint64
-	violation uint64
-	overdue   map[uint64]time.Duration // turns that the ring went past before they were recorded, and when
-	sessions  sessions
-	clients   clientele
-	newest    Run    // of all clients
-	settled   uint64 // turns before it have been looked at for silence
-	backends  []backend
-	events    []Event
-	eventSeq  uint64
+	mu           sync.Mutex
+	ring         [Size]slot
+	first        uint64 // the first turn this ledger was told of
+	last         uint64 // one more than the highest number it was told of
+	received     uint64
+	refused      uint64 // replies
+	dispositions [Dispositions]uint64
+	violation    uint64
+	overdue      map[uint64]time.Duration // turns that the ring went past before they were recorded, and when
+	sessions     sessions
+	clients      clientele
+	newest       Run    // of all clients
+	settled      uint64 // turns before it have been looked at for silence
+	backends     []backend
+	events       []Event
+	eventSeq     uint64
 }
 
 // slot is a turn in the ring.
@@ -122,13 +122,13 @@ type slot struct {
 	number  uint64 // plus 1; 0: never used
 	at      time.Duration
 	rtt     time.Duration // of the reply that answered; exact or not
-	before  uint64        // the next older turn of its Pending, as Pending.newest
+	before  uint64        // the next older turn of its Outstanding, as Outstanding.newest
 	client  netip.AddrPort
 	backend int32
 	passed  int32
 	bytes   int32
 	size    int32 // of the reply
-	fate    Fate
+	fate    Disposition
 	replied bool
 	lost    bool // the reply did not reach the client: the kernel would not take it
 	exact   bool // rtt can be no other turn's
@@ -157,15 +157,15 @@ func (l *Ledger) Resume(number uint64) {
 }
 
 // Received appends the datagrams of one batch, in the order of their turns.
-func (l *Ledger) Received(now time.Time, batch []Arrival) {
+func (l *Ledger) Received(now time.Time, batch []Request) {
 	at := now.Sub(l.started)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.received += uint64(len(batch))
 	for i := range batch {
 		a := &batch[i]
-		l.fates[a.Fate]++
-		if a.Fate.TakesTurn() {
+		l.dispositions[a.Disposition]++
+		if a.Disposition.TakesTurn() {
 			l.write(at, a)
 		}
 	}
@@ -173,15 +173,15 @@ func (l *Ledger) Received(now time.Time, batch []Arrival) {
 
 // write puts a turn into the ring, checks that it is in its place, and counts
 // it.
-func (l *Ledger) write(at time.Duration, a *Arrival) {
+func (l *Ledger) write(at time.Duration, a *Request) {
 	b := &l.backends[a.Backend]
 	b.turns++
 	before := uint64(0)
-	if a.Fate == Forwarded {
+	if a.Disposition == Forwarded {
 		b.forwarded++
 		b.bytesTo += uint64(a.Bytes)
-		before = a.Pending.newest
-		a.Pending.newest, a.Pending.fresh = a.Turn+1, true
+		before = a.Outstanding.newest
+		a.Outstanding.newest, a.Outstanding.fresh = a.Turn+1, true
 	}
 	s := &l.ring[a.Turn%Size]
 	first := l.isNew(a)
@@ -189,18 +189,18 @@ func (l *Ledger) write(at time.Duration, a *Arrival) {
 		l.newest = Run{Client: a.Client, At: l.started.Add(at), Turn: a.Turn, Backend: a.Backend, After: -1}
 		if a.Turn > 0 {
 			n := len(l.backends)
-			l.newest.After = ((a.Backend-1-a.Passed)%n + n) % n
+			l.newest.After = ((a.Backend-1-a.Skipped)%n + n) % n
 		}
 	}
 	if !l.follows(at, s, a.Turn) {
-		if a.Fate == Forwarded {
+		if a.Disposition == Forwarded {
 			b.untold++
 		}
 		return
 	}
 	l.forget(at, s)
 	*s = slot{number: a.Turn + 1, at: at, client: a.Client, backend: int32(a.Backend), before: before,
-		passed: int32(a.Passed), bytes: int32(a.Bytes), fate: a.Fate, first: first}
+		passed: int32(a.Skipped), bytes: int32(a.Bytes), fate: a.Disposition, first: first}
 	l.last = max(l.last, a.Turn+1)
 	if before := &l.ring[(a.Turn-1)%Size]; a.Turn > 0 && before.number == a.Turn && !l.adjacent(before, s) {
 		l.violation++
@@ -212,12 +212,12 @@ func (l *Ledger) write(at time.Duration, a *Arrival) {
 
 // isNew says whether a turn is the first of a client. The turns of a session
 // at one backend need not be looked up but once.
-func (l *Ledger) isNew(a *Arrival) bool {
-	if a.Pending != nil {
-		if a.Pending.known {
+func (l *Ledger) isNew(a *Request) bool {
+	if a.Outstanding != nil {
+		if a.Outstanding.known {
 			return false
 		}
-		a.Pending.known = true
+		a.Outstanding.known = true
 	}
 	return l.clients.meet(a.Client)
 }
@@ -307,21 +307,21 @@ func (l *Ledger) Replied(now time.Time, batch []Reply) {
 // answer marks the turn that a reply answers, if the ring still has it. Also one
 // that the client never gets says how long the backend took.
 func (l *Ledger) answer(at time.Duration, r *Reply) {
-	number := r.Pending.newest
+	number := r.Outstanding.newest
 	if number == 0 {
 		return // a second answer to the same datagram, or one that nobody asked for
 	}
 	s := &l.ring[(number-1)%Size]
 	if s.number != number { // so long ago that the ring has forgotten it
-		r.Pending.newest, r.Pending.fresh = 0, false
+		r.Outstanding.newest, r.Outstanding.fresh = 0, false
 		return
 	}
-	fresh := r.Pending.fresh
+	fresh := r.Outstanding.fresh
 	s.replied, s.lost, s.exact = true, r.Lost, fresh && !l.mayBeAnswered(at, s.before)
 	s.rtt = at - s.at
 	s.size = int32(r.Bytes)
 	copy(s.head[:], r.Head)
-	r.Pending.newest, r.Pending.fresh = s.before, false
+	r.Outstanding.newest, r.Outstanding.fresh = s.before, false
 
 	b := &l.backends[r.Backend]
 	if s.silent {
@@ -348,7 +348,7 @@ func (l *Ledger) answer(at time.Duration, r *Reply) {
 const doubtFor = time.Minute
 
 // mayBeAnswered says whether a turn that has not been answered may still be;
-// number as Pending.newest.
+// number as Outstanding.newest.
 func (l *Ledger) mayBeAnswered(at time.Duration, number uint64) bool {
 	if number == 0 {
 		return false
@@ -392,11 +392,11 @@ func (l *Ledger) settle(at time.Duration) {
 
 // Dropped counts datagrams that took no turn and that no client is to be named
 // for.
-func (l *Ledger) Dropped(fate Fate, n int) {
+func (l *Ledger) Dropped(fate Disposition, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.received += uint64(n)
-	l.fates[fate] += uint64(n)
+	l.dispositions[fate] += uint64(n)
 }
 
 // ReplyRefused counts a reply that went out and that the client's machine sent

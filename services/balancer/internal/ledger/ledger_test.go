@@ -20,7 +20,7 @@ func ms(n int) time.Time { return start.Add(time.Duration(n) * time.Millisecond)
 // book is a ledger with one client's session.
 type book struct {
 	*Ledger
-	pending [3]Pending
+	pending [3]Outstanding
 }
 
 func newBook() *book { return &book{Ledger: New(names, time.Second, start)} }
@@ -29,17 +29,17 @@ func newBook() *book { return &book{Ledger: New(names, time.Second, start)} }
 func (b *book) forward(at time.Time, numbers ...uint64) {
 	for _, n := range numbers {
 		i := int(n % 3)
-		b.Received(at, []Arrival{{Client: client, Bytes: 6, Turn: n, Backend: i, Pending: &b.pending[i]}})
+		b.Received(at, []Request{{Client: client, Bytes: 6, Turn: n, Backend: i, Outstanding: &b.pending[i]}})
 	}
 }
 
 func (b *book) reply(at time.Time, backend int, text string) {
-	b.Replied(at, []Reply{{Backend: backend, Bytes: len(text), Head: []byte(text), Pending: &b.pending[backend]}})
+	b.Replied(at, []Reply{{Backend: backend, Bytes: len(text), Head: []byte(text), Outstanding: &b.pending[backend]}})
 }
 
 // lose is a reply that the kernel would not take for the client.
 func (b *book) lose(at time.Time, backend int) {
-	b.Replied(at, []Reply{{Backend: backend, Bytes: 1, Head: []byte("x"), Pending: &b.pending[backend], Lost: true}})
+	b.Replied(at, []Reply{{Backend: backend, Bytes: 1, Head: []byte("x"), Outstanding: &b.pending[backend], Lost: true}})
 }
 
 // outcomes shows the turns from 0 as one letter each: w(aiting), a(nswered),
@@ -125,9 +125,9 @@ func TestAReplyAnswersTheNewestUnansweredTurnOfItsSession(t *testing.T) {
 func TestAReplyToATurnThatTheRingForgotChangesNoOther(t *testing.T) {
 	b := newBook()
 	b.forward(ms(0), 0)
-	var other [3]Pending
+	var other [3]Outstanding
 	for n := uint64(1); n <= Size; n++ {
-		b.Received(ms(1), []Arrival{{Client: client, Turn: n, Backend: int(n % 3), Pending: &other[n%3]}})
+		b.Received(ms(1), []Request{{Client: client, Turn: n, Backend: int(n % 3), Outstanding: &other[n%3]}})
 	}
 	b.reply(ms(2), 0, "late")
 	turns, missed := b.Since(ms(2), 0, Size)
@@ -175,7 +175,7 @@ func TestATurnOutOfPlaceIsAViolation(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBook()
 			for _, turn := range tt.turns {
-				b.Received(start, []Arrival{{Client: client, Fate: Held, Turn: turn.number, Backend: turn.backend, Passed: turn.passed}})
+				b.Received(start, []Request{{Client: client, Disposition: DroppedDown, Turn: turn.number, Backend: turn.backend, Skipped: turn.passed}})
 			}
 			if got := b.Snapshot(start).OrderViolations; got != tt.want {
 				t.Errorf("%d violations, want %d", got, tt.want)
@@ -188,7 +188,7 @@ func TestATurnThatIsNeverRecordedIsAViolationInTheEnd(t *testing.T) {
 	b := newBook()
 	for n := range uint64(2*Size + 10) {
 		if n != 4 && n != 4+Size {
-			b.Received(start, []Arrival{{Client: client, Fate: Held, Turn: n, Backend: int(n % 3)}})
+			b.Received(start, []Request{{Client: client, Disposition: DroppedDown, Turn: n, Backend: int(n % 3)}})
 		}
 	}
 	if got := b.Snapshot(start).OrderViolations; got != 0 {
@@ -204,7 +204,7 @@ func TestATurnThatIsNeverRecordedIsAViolationInTheEnd(t *testing.T) {
 func TestAWorkerThatWasHeldUpForMoreThanARingIsNoViolation(t *testing.T) {
 	b := newBook()
 	record := func(n uint64) {
-		b.Received(start, []Arrival{{Client: client, Fate: Held, Turn: n, Backend: int(n % 3)}})
+		b.Received(start, []Request{{Client: client, Disposition: DroppedDown, Turn: n, Backend: int(n % 3)}})
 	}
 	for n := range uint64(3 * Size) { // turns 10 to 19 are with the worker that is held up
 		if n < 10 || n >= 20 {
@@ -267,18 +267,18 @@ func TestWaitingCountsWhatMayStillBeAnswered(t *testing.T) {
 
 func TestEveryFateHasANameAndSaysWhetherItTakesATurn(t *testing.T) {
 	seen := map[string]bool{}
-	for f := range Fates {
+	for f := range Dispositions {
 		if f.String() == "" || seen[f.String()] {
 			t.Errorf("fate %d is called %q", f, f)
 		}
 		seen[f.String()] = true
 	}
-	for _, f := range []Fate{NoBackend, SessionLimit, ClientRate, PortZero, Loop, Shutdown, Stranger} {
+	for _, f := range []Disposition{NoBackend, SessionLimit, ClientRate, PortZero, Loop, Shutdown, Stranger} {
 		if f.TakesTurn() {
 			t.Errorf("%s takes a turn", f)
 		}
 	}
-	for _, f := range []Fate{Forwarded, Held, NoSocket, SendFailed} {
+	for _, f := range []Disposition{Forwarded, DroppedDown, NoSocket, SendFailed} {
 		if !f.TakesTurn() {
 			t.Errorf("%s takes no turn", f)
 		}
@@ -308,15 +308,15 @@ func TestReceivedIsForwardedPlusDroppedAtEveryMoment(t *testing.T) {
 	})
 	for w := range workers {
 		workersDone.Go(func() {
-			var pending [3]Pending
+			var pending [3]Outstanding
 			for i := range batches {
-				batch := make([]Arrival, size)
+				batch := make([]Request, size)
 				mu.Lock()
 				for j := range batch {
-					batch[j] = Arrival{Client: client, Fate: Fate((w + i + j) % int(Fates))}
-					if batch[j].Fate.TakesTurn() {
+					batch[j] = Request{Client: client, Disposition: Disposition((w + i + j) % int(Dispositions))}
+					if batch[j].Disposition.TakesTurn() {
 						batch[j].Turn, batch[j].Backend = next, int(next%3)
-						batch[j].Pending = &pending[next%3]
+						batch[j].Outstanding = &pending[next%3]
 						next++
 					}
 				}
@@ -381,7 +381,7 @@ func TestSessionsAreCountedByHowTheyEnd(t *testing.T) {
 	l.SessionClosed(Idle)
 	l.SessionClosed(Evicted)
 	s := l.Snapshot(start)
-	if s.Sessions != 1 || s.SessionsOpened != 3 || s.SessionsClosed != [endings]uint64{Idle: 1, Evicted: 1} {
+	if s.Sessions != 1 || s.SessionsOpened != 3 || s.SessionsClosed != [closeReasons]uint64{Idle: 1, Evicted: 1} {
 		t.Errorf("got %+v", s)
 	}
 }
@@ -390,15 +390,15 @@ func BenchmarkAppend(b *testing.B) {
 	for _, size := range []int{1, 64} {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
 			l := New(names, time.Second, start)
-			var pending [3]Pending
-			arrivals, replies := make([]Arrival, size), make([]Reply, size)
+			var pending [3]Outstanding
+			arrivals, replies := make([]Request, size), make([]Reply, size)
 			head := []byte("PING 7 10:04:05.120 server2")
 			number := uint64(0)
 			for b.Loop() {
 				for i := range arrivals {
 					k := int(number % 3)
-					arrivals[i] = Arrival{Client: client, Bytes: 64, Turn: number, Backend: k, Pending: &pending[k]}
-					replies[i] = Reply{Backend: k, Bytes: 72, Head: head, Pending: &pending[k]}
+					arrivals[i] = Request{Client: client, Bytes: 64, Turn: number, Backend: k, Outstanding: &pending[k]}
+					replies[i] = Reply{Backend: k, Bytes: 72, Head: head, Outstanding: &pending[k]}
 					number++
 				}
 				l.Received(start, arrivals)

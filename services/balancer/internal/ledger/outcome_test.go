@@ -11,7 +11,7 @@ import (
 // counts shows what a backend's turns have come to.
 func (b *book) counts(at time.Time, i int) string {
 	s := b.Snapshot(at).Backends[i]
-	return fmt.Sprintf("answered %d, late %d, silent %d, waiting %d, untold %d", s.Answered, s.Late, s.Silent, s.Waiting, s.Untold)
+	return fmt.Sprintf("answered %d, late %d, silent %d, waiting %d, untold %d", s.Answered, s.Late, s.Silent, s.Waiting, s.Unresolved)
 }
 
 func TestSilenceIsCountedUntilAnAnswerComesAfterAll(t *testing.T) {
@@ -58,7 +58,7 @@ func TestATurnThatTheRingForgetsIsSilentOrUntold(t *testing.T) {
 	b.forward(ms(0), 0)
 	b.forward(ms(500), 1, 2)
 	for n := uint64(3); n < Size+2; n++ {
-		b.Received(ms(1100), []Arrival{{Client: client, Turn: n, Backend: int(n % 3), Fate: Held}})
+		b.Received(ms(1100), []Request{{Client: client, Turn: n, Backend: int(n % 3), Disposition: DroppedDown}})
 	}
 	if got, want := b.counts(ms(1100), 0), "answered 0, late 0, silent 1, waiting 0, untold 0"; got != want {
 		t.Errorf("after the answer timeout: %s, want %s", got, want)
@@ -99,7 +99,7 @@ func TestEveryForwardedTurnIsCountedOnce(t *testing.T) {
 			ring[turn.Backend][turn.Outcome]++
 		}
 		for i, s := range b.Snapshot(at).Backends {
-			if s.Waiting != ring[i][Waiting] || s.Forwarded != s.Answered+s.Undelivered+s.Silent+s.Waiting+s.Untold {
+			if s.Waiting != ring[i][Waiting] || s.Forwarded != s.Answered+s.Undelivered+s.Silent+s.Waiting+s.Unresolved {
 				t.Fatalf("seed %d, %d turns forgotten: %s, in the ring %v", seed, missed, b.counts(at, i), ring[i])
 			}
 		}
@@ -110,9 +110,9 @@ func TestTheFirstTurnOfAClientIsMarked(t *testing.T) {
 	b := newBook()
 	b.forward(ms(0), 0, 1, 2, 3) // three backends: three Pendings of one session
 	other := netip.MustParseAddrPort("192.0.2.7:41731")
-	b.Received(ms(1), []Arrival{{Client: other, Turn: 4, Backend: 1, Fate: Held}}) // no Pending at all
-	var again Pending
-	b.Received(ms(2), []Arrival{{Client: client, Turn: 5, Backend: 2, Pending: &again}}) // a new session, a known address
+	b.Received(ms(1), []Request{{Client: other, Turn: 4, Backend: 1, Disposition: DroppedDown}}) // no Outstanding at all
+	var again Outstanding
+	b.Received(ms(2), []Request{{Client: client, Turn: 5, Backend: 2, Outstanding: &again}}) // a new session, a known address
 	turns, _ := b.Since(ms(2), 0, Size)
 	got := ""
 	for _, turn := range turns {

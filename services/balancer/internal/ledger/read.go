@@ -18,19 +18,19 @@ const (
 
 // Turn is one turn as readers see it.
 type Turn struct {
-	Number  uint64 // counted from 0 since the first start
-	At      time.Time
-	Client  netip.AddrPort
-	Backend int    // its place in the order of configuration, from 0
-	Server  string // the backend's name
-	Bytes   int    // of the client's datagram
-	Fate    Fate
-	Outcome Outcome
-	RTT     time.Duration // until the reply; 0 if none came
-	Exact   bool          // RTT is certain: see "Which reply answers which turn"
-	First   bool          // the first turn of a client address not seen before, or long ago
-	Reply   []byte        // the reply's first bytes, HeadSize at most
-	Size    int           // of the whole reply, in bytes
+	Number      uint64 // counted from 0 since the first start
+	At          time.Time
+	Client      netip.AddrPort
+	Backend     int    // its place in the order of configuration, from 0
+	Server      string // the backend's name
+	Bytes       int    // of the client's datagram
+	Disposition Disposition
+	Outcome     Outcome
+	RTT         time.Duration // until the reply; 0 if none came
+	Exact       bool          // RTT is certain: see "Which reply answers which turn"
+	First       bool          // the first turn of a client address not seen before, or long ago
+	Reply       []byte        // the reply's first bytes, HeadSize at most
+	Size        int           // of the whole reply, in bytes
 }
 
 // Since copies the turns from the given number on, at most limit of them, and
@@ -72,7 +72,7 @@ func (l *Ledger) read(now time.Time, s *slot) Turn {
 	t := Turn{
 		Number: s.number - 1, At: l.started.Add(s.at), Client: s.client,
 		Backend: int(s.backend), Server: l.names[s.backend],
-		Bytes: int(s.bytes), Fate: s.fate, First: s.first,
+		Bytes: int(s.bytes), Disposition: s.fate, First: s.first,
 	}
 	switch {
 	case s.fate != Forwarded:
@@ -132,16 +132,16 @@ type Snapshot struct {
 	At, Started     time.Time
 	Received        uint64
 	Forwarded       uint64
-	Replied         uint64        // replies that went out to clients
-	RepliesRefused  uint64        // of those, by ICMP, where the system says so
-	Dropped         [Fates]uint64 // by fate; that of Forwarded is 0
-	Turns           uint64        // taken since the first start, over restarts
-	OrderViolations uint64        // turns out of place; never anything but 0
-	Sessions        uint64        // open now
+	Replied         uint64               // replies that went out to clients
+	RepliesRefused  uint64               // of those, by ICMP, where the system says so
+	Dropped         [Dispositions]uint64 // by fate; that of Forwarded is 0
+	Turns           uint64               // taken since the first start, over restarts
+	OrderViolations uint64               // turns out of place; never anything but 0
+	Sessions        uint64               // open now
 	SessionsOpened  uint64
-	SessionsClosed  [endings]uint64 // by Ending
-	Clients         uint64          // addresses seen for the first time, or not for long
-	Newest          Run             // the last of them
+	SessionsClosed  [closeReasons]uint64 // by CloseReason
+	Clients         uint64               // addresses seen for the first time, or not for long
+	Newest          Run                  // the last of them
 	Backends        []Backend
 }
 
@@ -170,7 +170,7 @@ type Backend struct {
 	Undelivered uint64 // turns that a reply came to, which the kernel would not take
 	Silent      uint64 // turns that no reply has come to within the answer timeout
 	Waiting     uint64 // turns that may still be answered in time
-	Untold      uint64 // turns that the ring forgot before their outcome was known
+	Unresolved  uint64 // turns that the ring forgot before their outcome was known
 	BytesTo     uint64 // of payload, client to backend
 	BytesFrom   uint64 // of payload, backend to client
 	WentUp      uint64
@@ -195,8 +195,8 @@ func (l *Ledger) Snapshot(now time.Time) Snapshot {
 	defer l.mu.Unlock()
 	l.settle(now.Sub(l.started))
 	s := Snapshot{
-		At: now, Started: l.started, Received: l.received, Forwarded: l.fates[Forwarded], RepliesRefused: l.refused,
-		Dropped: l.fates, Turns: l.last, OrderViolations: l.violations(now.Sub(l.started)),
+		At: now, Started: l.started, Received: l.received, Forwarded: l.dispositions[Forwarded], RepliesRefused: l.refused,
+		Dropped: l.dispositions, Turns: l.last, OrderViolations: l.violations(now.Sub(l.started)),
 		Sessions: l.sessions.open, SessionsOpened: l.sessions.opened, SessionsClosed: l.sessions.closed,
 		Clients: l.clients.met, Newest: l.newest,
 	}
@@ -207,7 +207,7 @@ func (l *Ledger) Snapshot(now time.Time) Snapshot {
 		out := Backend{
 			Name: l.names[i], Addr: b.addr, Up: b.up, Since: b.since, Reason: b.reason,
 			Turns: b.turns, Forwarded: b.forwarded, Replies: b.replies, Lost: b.repliesLost, Answered: b.answered,
-			Late: b.late, Silent: b.silent, Undelivered: b.undelivered, Untold: b.untold, Waiting: b.forwarded - b.answered - b.undelivered - b.silent - b.untold,
+			Late: b.late, Silent: b.silent, Undelivered: b.undelivered, Unresolved: b.untold, Waiting: b.forwarded - b.answered - b.undelivered - b.silent - b.untold,
 			BytesTo: b.bytesTo, BytesFrom: b.bytesFrom, WentUp: b.wentUp, WentDown: b.wentDown, Moved: b.moved,
 			RTTLast: b.rttLast, RTT: b.rtt,
 		}

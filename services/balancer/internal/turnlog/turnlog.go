@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
-	"udplab/services/balancer/internal/rotation"
-	"udplab/services/kit/app"
+	"udplab/services/kit/logging"
 )
 
 const (
@@ -29,7 +29,7 @@ const (
 type Config struct {
 	Ledger        *ledger.Ledger
 	Log           *slog.Logger
-	WhenDown      rotation.WhenDown
+	WhenDown      balancing.WhenDown
 	AnswerTimeout time.Duration
 }
 
@@ -63,7 +63,7 @@ type teller struct {
 	second  time.Time // when the current second began
 	chosen  int       // how many turns of it get a line of their own
 	counted []int64   // turns told, chosen or summed up so far, by backend
-	dropped [ledger.Fates]uint64
+	dropped [ledger.Dispositions]uint64
 }
 
 func newTeller(cfg Config, now time.Time) *teller {
@@ -186,7 +186,7 @@ func (t *teller) answered(turn ledger.Turn) {
 	}
 	port := t.Ledger.Addr(turn.Backend).Port()
 	t.Log.Info(fmt.Sprintf("#%d %s answered %v %s %s ms: %s (via the load balancer, server port %d)",
-		turn.Number+1, turn.Server, turn.Client, when, millis(turn.RTT), app.Quote(turn.Reply, turn.Size), port),
+		turn.Number+1, turn.Server, turn.Client, when, millis(turn.RTT), logging.Quote(turn.Reply, turn.Size), port),
 		append(attributes(turn), "rtt_ms", toMillis(turn.RTT), "rtt_exact", turn.Exact,
 			"reply", string(turn.Reply), "reply_bytes", turn.Size, "server_port", port)...)
 }
@@ -205,12 +205,12 @@ func (t *teller) fellSilent(turn ledger.Turn) {
 
 // wasDropped tells a turn that was taken and not forwarded.
 func (t *teller) wasDropped(turn ledger.Turn) {
-	why := "the system would not send it (" + turn.Fate.String() + ")"
-	if turn.Fate == ledger.Held {
+	why := "the system would not send it (" + turn.Disposition.String() + ")"
+	if turn.Disposition == ledger.DroppedDown {
 		why = "it is down and keeps its turn"
 	}
 	t.Log.Info(fmt.Sprintf("#%d %s got nothing from %v: %s", turn.Number+1, turn.Server, turn.Client, why),
-		append(attributes(turn), "fate", turn.Fate.String())...)
+		append(attributes(turn), "fate", turn.Disposition.String())...)
 }
 
 // attributes are the fields that every turn's line has for programs.
@@ -231,7 +231,7 @@ func (t *teller) tellEvents() {
 		switch e.Kind {
 		case ledger.WentDown:
 			fate := "go to the next server"
-			if t.WhenDown == rotation.Hold {
+			if t.WhenDown == balancing.Hold {
 				fate = "are kept and lost"
 			}
 			line += ": " + e.Reason + "; its turns " + fate
@@ -270,7 +270,7 @@ func (t *teller) sumUp(s ledger.Snapshot) {
 // their lines among the turns.
 func (t *teller) sumUpDrops(s ledger.Snapshot) {
 	dropped, reasons, attrs := int64(0), []string{}, []any{}
-	for f := range ledger.Fates {
+	for f := range ledger.Dispositions {
 		n := int64(s.Dropped[f] - t.dropped[f])
 		t.dropped[f] = s.Dropped[f]
 		if n == 0 || f.TakesTurn() {

@@ -14,9 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
-	"udplab/services/balancer/internal/rotation"
-	"udplab/services/kit/app"
+	"udplab/services/kit/logging"
 )
 
 var (
@@ -32,29 +32,29 @@ type scene struct {
 	t       *testing.T
 	out     bytes.Buffer
 	ledger  *ledger.Ledger
-	pending []ledger.Pending // one client's, by backend
+	pending []ledger.Outstanding // one client's, by backend
 	turns   uint64
 	teller  *teller
 }
 
-func newScene(t *testing.T, format app.LogFormat, whenDown rotation.WhenDown) *scene {
-	s := &scene{t: t, ledger: ledger.New(names, time.Second, start), pending: make([]ledger.Pending, len(names))}
+func newScene(t *testing.T, format logging.Format, whenDown balancing.WhenDown) *scene {
+	s := &scene{t: t, ledger: ledger.New(names, time.Second, start), pending: make([]ledger.Outstanding, len(names))}
 	for i := range names {
 		s.ledger.BackendAt(start, i, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(2526+i)))
 	}
 	s.teller = newTeller(Config{
-		Ledger: s.ledger, Log: app.LogConfig{LogFormat: format}.Logger(&s.out),
+		Ledger: s.ledger, Log: logging.Config{LogFormat: format}.Logger(&s.out),
 		WhenDown: whenDown, AnswerTimeout: time.Second,
 	}, start)
 	return s
 }
 
 // receive takes n turns in order, all of one fate.
-func (s *scene) receive(at time.Duration, n int, fate ledger.Fate) {
+func (s *scene) receive(at time.Duration, n int, fate ledger.Disposition) {
 	for range n {
 		backend := int(s.turns % uint64(len(names)))
-		s.ledger.Received(after(at), []ledger.Arrival{{
-			Client: client, Bytes: 19, Fate: fate, Turn: s.turns, Backend: backend, Pending: &s.pending[backend],
+		s.ledger.Received(after(at), []ledger.Request{{
+			Client: client, Bytes: 19, Disposition: fate, Turn: s.turns, Backend: backend, Outstanding: &s.pending[backend],
 		}})
 		s.turns++
 	}
@@ -62,13 +62,13 @@ func (s *scene) receive(at time.Duration, n int, fate ledger.Fate) {
 
 func (s *scene) reply(at time.Duration, backend int, payload string) {
 	s.ledger.Replied(after(at), []ledger.Reply{{
-		Backend: backend, Bytes: len(payload), Head: []byte(payload), Pending: &s.pending[backend],
+		Backend: backend, Bytes: len(payload), Head: []byte(payload), Outstanding: &s.pending[backend],
 	}})
 }
 
 // lose is a reply that the kernel would not take for the client.
 func (s *scene) lose(at time.Duration, backend int) {
-	s.ledger.Replied(after(at), []ledger.Reply{{Backend: backend, Pending: &s.pending[backend], Lost: true}})
+	s.ledger.Replied(after(at), []ledger.Reply{{Backend: backend, Outstanding: &s.pending[backend], Lost: true}})
 }
 
 var timeOfDay = regexp.MustCompile(`^\d\d:\d\d:\d\d `)
@@ -189,7 +189,7 @@ func TestOneTurnOneLine(t *testing.T) {
 			`#1 server1 answered 172.30.7.130:41730 in 1.00 ms: "\x1b[2J\r\n\x00\xff\u202e\"" (via the load balancer, server port 2526)`,
 		}},
 		{"held", func(s *scene) {
-			s.receive(0, 1, ledger.Held)
+			s.receive(0, 1, ledger.DroppedDown)
 			s.teller.tell(after(50 * ms))
 		}, []string{
 			`#1 server1 got nothing from 172.30.7.130:41730: it is down and keeps its turn`,
@@ -230,7 +230,7 @@ func TestOneTurnOneLine(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			s := newScene(t, "pretty", rotation.Skip)
+			s := newScene(t, "pretty", balancing.Skip)
 			test.play(s)
 			s.told(test.want...)
 		})
@@ -238,7 +238,7 @@ func TestOneTurnOneLine(t *testing.T) {
 }
 
 func TestTurnsBeforeTheFirstLookAreToldToo(t *testing.T) {
-	s := newScene(t, "pretty", rotation.Skip)
+	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 1, ledger.SendFailed)
 	late := newTeller(s.teller.Config, start)
 	late.tell(after(10 * time.Millisecond))
@@ -246,7 +246,7 @@ func TestTurnsBeforeTheFirstLookAreToldToo(t *testing.T) {
 }
 
 func TestTurnsOfAnEarlierRunAreNotToldAgain(t *testing.T) {
-	s := newScene(t, "pretty", rotation.Skip)
+	s := newScene(t, "pretty", balancing.Skip)
 	s.ledger.Resume(17)
 	s.turns = 17
 	s.teller.tell(after(50 * time.Millisecond))
@@ -264,9 +264,9 @@ func TestWhatHappensToServersIsTold(t *testing.T) {
 		s.teller.tell(after(100 * time.Millisecond))
 		s.teller.tell(after(150 * time.Millisecond))
 	}
-	for whenDown, fate := range map[rotation.WhenDown]string{
-		rotation.Skip: "go to the next server",
-		rotation.Hold: "are kept and lost",
+	for whenDown, fate := range map[balancing.WhenDown]string{
+		balancing.Skip: "go to the next server",
+		balancing.Hold: "are kept and lost",
 	} {
 		t.Run(whenDown.String(), func(t *testing.T) {
 			s := newScene(t, "pretty", whenDown)
@@ -281,7 +281,7 @@ func TestWhatHappensToServersIsTold(t *testing.T) {
 }
 
 func TestAServerThatNeverHadAnAddressIsToldWithoutOne(t *testing.T) {
-	s := newScene(t, "json", rotation.Skip)
+	s := newScene(t, "json", balancing.Skip)
 	s.ledger = ledger.New(names, time.Second, start)
 	s.teller.Ledger = s.ledger
 	s.ledger.BackendDown(start, 1, ledger.Evidence{Reason: "its name does not resolve: no such host"})
@@ -293,7 +293,7 @@ func TestAServerThatNeverHadAnAddressIsToldWithoutOne(t *testing.T) {
 }
 
 func TestEventsThatWereMissedAreSaid(t *testing.T) {
-	s := newScene(t, "pretty", rotation.Skip)
+	s := newScene(t, "pretty", balancing.Skip)
 	for range 200 {
 		s.ledger.BackendDown(start, 1, ledger.Evidence{Reason: "connection refused"})
 		s.ledger.BackendUp(start, 1)
@@ -306,7 +306,7 @@ func TestEventsThatWereMissedAreSaid(t *testing.T) {
 }
 
 func TestFiftyTurnsASecondHaveLinesAndTheRestIsSummedUp(t *testing.T) {
-	s := newScene(t, "pretty", rotation.Skip)
+	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 50, ledger.SendFailed)
 	s.teller.tell(after(50 * time.Millisecond))
 	if n := len(s.lines()); n != 50 {
@@ -325,7 +325,7 @@ func TestFiftyTurnsASecondHaveLinesAndTheRestIsSummedUp(t *testing.T) {
 }
 
 func TestOneTurnTooManyIsOneMoreTurn(t *testing.T) {
-	s := newScene(t, "pretty", rotation.Skip)
+	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 51, ledger.SendFailed)
 	s.teller.tell(after(50 * time.Millisecond))
 	s.lines()
@@ -334,7 +334,7 @@ func TestOneTurnTooManyIsOneMoreTurn(t *testing.T) {
 }
 
 func TestWhatIsSummedUpAtTheFirstLookIsNotToldAtTheNext(t *testing.T) {
-	s := newScene(t, "pretty", rotation.Skip)
+	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 60, ledger.SendFailed)
 	s.teller.tell(after(1000 * time.Millisecond))
 	lines := s.lines()
@@ -346,7 +346,7 @@ func TestWhatIsSummedUpAtTheFirstLookIsNotToldAtTheNext(t *testing.T) {
 }
 
 func TestTurnsAfterTheSnapshotWaitForTheNextLook(t *testing.T) {
-	s := newScene(t, "pretty", rotation.Skip)
+	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 5, ledger.Forwarded)
 	s.teller.choose(start, 2)
 	if s.teller.chosen != 2 || s.teller.next != 2 {
@@ -398,9 +398,9 @@ func TestToldAndSummedUpAreAllTurns(t *testing.T) {
 		"a burst over the end of a second":     slices.Concat(slices.Repeat([]int{1}, 19), []int{9000, 9000, 3}),
 	}
 	for name, burst := range bursts {
-		for _, fate := range []ledger.Fate{ledger.SendFailed, ledger.Forwarded} {
+		for _, fate := range []ledger.Disposition{ledger.SendFailed, ledger.Forwarded} {
 			t.Run(fmt.Sprintf("%s, %v", name, fate), func(t *testing.T) {
-				s := newScene(t, "pretty", rotation.Skip)
+				s := newScene(t, "pretty", balancing.Skip)
 				now := time.Duration(0)
 				for _, n := range burst {
 					s.receive(now, n, fate)
@@ -423,9 +423,9 @@ func TestToldAndSummedUpAreAllTurns(t *testing.T) {
 }
 
 func TestDropsWithoutATurnAreSummedUpOnceASecond(t *testing.T) {
-	s := newScene(t, "pretty", rotation.Skip)
+	s := newScene(t, "pretty", balancing.Skip)
 	s.ledger.Dropped(ledger.NoBackend, 1500)
-	s.receive(0, 1, ledger.Held) // has its own line
+	s.receive(0, 1, ledger.DroppedDown) // has its own line
 	s.teller.tell(after(50 * time.Millisecond))
 	s.told(`#1 server1 got nothing from 172.30.7.130:41730: it is down and keeps its turn`)
 	s.ledger.Dropped(ledger.Stranger, 2)
@@ -439,10 +439,10 @@ func TestDropsWithoutATurnAreSummedUpOnceASecond(t *testing.T) {
 }
 
 func TestJSONSaysItAgainInAttributes(t *testing.T) {
-	s := newScene(t, "json", rotation.Skip)
+	s := newScene(t, "json", balancing.Skip)
 	s.receive(0, 1, ledger.Forwarded)
 	s.reply(412*time.Microsecond, 0, "PING 1 server1")
-	s.receive(0, 1, ledger.Held)
+	s.receive(0, 1, ledger.DroppedDown)
 	s.ledger.BackendDown(start, 2, ledger.Evidence{Reason: "connection refused"})
 	s.teller.tell(after(50 * time.Millisecond))
 	s.receive(0, 3000, ledger.SendFailed)
@@ -478,7 +478,7 @@ func TestJSONSaysItAgainInAttributes(t *testing.T) {
 
 func TestRunTellsTheRestWhenItIsStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newScene(t, "pretty", rotation.Skip)
+		s := newScene(t, "pretty", balancing.Skip)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); Run(ctx, s.teller.Config) }()
@@ -522,7 +522,7 @@ func TestNumbersAsPeopleReadThem(t *testing.T) {
 // A class may leave thousands of turns silent. They must not cost the data path
 // anything for ever.
 func TestSilentTurnsAreNotAskedAboutForEver(t *testing.T) {
-	s := newScene(t, "pretty", rotation.Skip)
+	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 3, ledger.Forwarded)
 	s.teller.tell(after(time.Second))
 	if len(s.teller.silent) != 3 {

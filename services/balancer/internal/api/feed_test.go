@@ -1,0 +1,399 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"udplab/services/balancer/internal/ledger"
+)
+
+// told is an event as a reader gets it.
+type told struct {
+	name, id string
+	hello
+	Why string `json:"why"`
+}
+
+// parse reads one server-sent event.
+func parse(t *testing.T, text string) (e told) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		switch name {
+		case "event":
+			e.name = value
+		case "id":
+			e.id = value
+		case "data":
+			if err := json.Unmarshal([]byte(value), &e); err != nil {
+				t.Fatalf("%v in %s", err, value)
+			}
+		case "retry", "":
+		default:
+			t.Errorf("an odd line: %q", line)
+		}
+	}
+	return e
+}
+
+// frames returns what has been sent to a reader since the last call.
+func (r *reader) take(t *testing.T) (frames []told) {
+	t.Helper()
+	for {
+		select {
+		case frame, ok := <-r.frames:
+			if !ok {
+				return frames
+			}
+			frames = append(frames, parse(t, string(frame)))
+		default:
+			return frames
+		}
+	}
+}
+
+// one returns the only frame that has been sent.
+func (r *reader) one(t *testing.T) told {
+	t.Helper()
+	frames := r.take(t)
+	if len(frames) != 1 {
+		t.Fatalf("%d frames, want 1", len(frames))
+	}
+	return frames[0]
+}
+
+func mustJoin(t *testing.T, f *feed, now time.Time, after *uint64) (*reader, told) {
+	t.Helper()
+	r, first, err := f.join(now, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, parse(t, string(first))
+}
+
+// numbers lists the turns of an event: "4-6" or "".
+func (e told) numbers() string {
+	if len(e.Turns) == 0 {
+		return ""
+	}
+	for i, turn := range e.Turns {
+		if turn.Turn != e.Turns[0].Turn+uint64(i) {
+			return "gaps"
+		}
+	}
+	return fmt.Sprintf("%d-%d", e.Turns[0].Turn, e.Turns[len(e.Turns)-1].Turn)
+}
+
+func TestAFrameHasTheTurnsSinceTheLast(t *testing.T) {
+	now := time.Now()
+	b := newBalancer("server1", "server2", "server3")
+	r, first := mustJoin(t, b.feed, now, nil)
+	if first.name != "hello" || first.id != "3" || first.numbers() != "1-3" || first.Status == nil || first.Missed != 0 {
+		t.Fatalf("the first event is %+v", first)
+	}
+	b.feed.look(now)
+	if frames := r.take(t); len(frames) != 1 || frames[0].Status == nil {
+		t.Fatalf("the first frame has the state: %+v", frames) // the one that later frames are compared with
+	}
+	b.feed.look(now.Add(frameEvery))
+	if frames := r.take(t); frames != nil {
+		t.Fatalf("a frame of nothing: %+v", frames)
+	}
+
+	now = now.Add(2 * time.Second)
+	b.more(now, 4, "127.0.0.1:4001")
+	b.feed.look(now)
+	frame := r.one(t)
+	if frame.name != "frame" || frame.id != "7" || frame.Count != 4 || frame.numbers() != "4-7" {
+		t.Errorf("%s %s: %d turns, %s", frame.name, frame.id, frame.Count, frame.numbers())
+	}
+	if !frame.Turns[0].NewClient || frame.Turns[1].NewClient || frame.Turns[0].Outcome != ledger.Waiting || frame.Turns[0].Place != 1 {
+		t.Errorf("the first turns are %+v", frame.Turns[:2])
+	}
+	if len(frame.News) != 1 || frame.News[0].Text != "new client 127.0.0.1:4001, began at turn #4 with server1" {
+		t.Errorf("news: %+v", frame.News)
+	}
+}
+
+func TestALaterFrameTellsWhatBecameOfATurn(t *testing.T) {
+	now := time.Now()
+	b := newBalancer("server1", "server2", "server3")
+	r, _ := mustJoin(t, b.feed, now, nil)
+	pending := make([]ledger.Outstanding, 3)
+	for range 3 {
+		b.turn(now, "127.0.0.1:4001", pending)
+	}
+	b.feed.look(now)
+	r.take(t)
+	answer := func(at time.Time, backend int) {
+		b.Ledger.Replied(at, []ledger.Reply{{Backend: backend, Bytes: 1, Head: []byte("x"), Outstanding: &pending[backend]}})
+	}
+	expect := func(at time.Time, want string) {
+		t.Helper()
+		b.feed.look(at)
+		got := ""
+		for _, frame := range r.take(t) {
+			for _, c := range frame.Changes {
+				got += fmt.Sprintf("%d %s", c.Turn, c.Outcome)
+				if c.RTT != nil {
+					got += fmt.Sprintf(" %v", *c.RTT)
+				}
+				got += "; "
+			}
+		}
+		if got != want {
+			t.Errorf("changes %q, want %q", got, want)
+		}
+	}
+	answer(now.Add(2*time.Millisecond), 1)
+	expect(now.Add(100*time.Millisecond), "5 answered 2; ")
+	expect(now.Add(200*time.Millisecond), "")
+	expect(now.Add(1100*time.Millisecond), "4 silent; 6 silent; ")
+	answer(now.Add(1500*time.Millisecond), 0)
+	expect(now.Add(1600*time.Millisecond), "4 answered 1500; ")
+	b.more(now.Add(1700*time.Millisecond), 1, "127.0.0.1:4002")
+	expect(now.Add(1700*time.Millisecond), "")
+	b.more(now.Add(1700*time.Millisecond), ledger.Size, "127.0.0.1:4002")
+	expect(now.Add(1900*time.Millisecond), "7 forgotten; ")
+}
+
+func TestAFastFrameHasTurnsInARowAndTheTrueCount(t *testing.T) {
+	now := time.Now()
+	b := newBalancer("server1", "server2", "server3")
+	r, _ := mustJoin(t, b.feed, now, nil)
+	b.feed.look(now)
+	r.take(t)
+	b.more(now, 500, "127.0.0.1:4001")
+	b.feed.look(now.Add(frameEvery))
+	if frames := r.take(t); frames != nil {
+		t.Errorf("%d frames, though nobody can follow", len(frames))
+	}
+	b.feed.look(now.Add(fastEvery))
+	frame := r.one(t)
+	if frame.Count != 500 || len(frame.Turns) != tapeLength || frame.numbers() == "gaps" || frame.id != "503" {
+		t.Errorf("%d turns, %d told: %s", frame.Count, len(frame.Turns), frame.numbers())
+	}
+}
+
+func TestTheWindowOfAFrame(t *testing.T) {
+	tests := []struct {
+		name                string
+		told, end, from, to uint64
+	}{
+		{"nothing", 10, 10, 10, 10},
+		{"a few", 10, 13, 10, 13},
+		{"as many as fit", 10, 70, 10, 70},
+		{"one more than fit", 10, 71, 10, 70},
+		{"many: the oldest that there are", 10, 510, 10, 70},
+		{"very many: the ledger still has them", 10, 100_010, 100_010 - 2048 - 60, 100_010 - 2048},
+		{"fewer than were told, after an odd start", 10, 3, 3, 3},
+	}
+	for _, test := range tests {
+		if from, to := window(test.told, test.end); from != test.from || to != test.to {
+			t.Errorf("%s: %d to %d, want %d to %d", test.name, from, to, test.from, test.to)
+		}
+	}
+}
+
+func TestAReaderThatComesBackIsToldHowManyTurnsItMissed(t *testing.T) {
+	now := time.Now()
+	b := newBalancer("server1", "server2", "server3")
+	b.more(now, 97, "127.0.0.1:4001") // 100 in all, the first event tells the last 60
+	number := func(n uint64) *uint64 { return &n }
+	for _, test := range []struct {
+		name   string
+		after  *uint64
+		missed uint64
+		count  uint64
+		known  bool
+	}{
+		{"a new one", nil, 0, 0, false},
+		{"one that knows everything", number(100), 0, 0, true},
+		{"one that knows all but the last", number(99), 0, 1, true},
+		{"one that knows enough", number(40), 0, 60, true},
+		{"one that missed a turn", number(39), 1, 61, true},
+		{"one that knows nothing", number(0), 40, 100, true},
+		{"one that knows another balancer's turns", number(101), 0, 0, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, first := mustJoin(t, b.feed, now, test.after)
+			defer b.feed.leave(r)
+			if first.Missed != test.missed || first.Count != test.count || (first.After != nil) != test.known || first.numbers() != "41-100" {
+				t.Errorf("missed %d of %d, told %s", first.Missed, first.Count, first.numbers())
+			}
+		})
+	}
+}
+
+func TestTheFirstEventHasTheRoundTripsOfTheLastMinute(t *testing.T) {
+	b := newBalancer("server1", "server2", "server3") // an answer and a silence 59 seconds ago
+	_, first := mustJoin(t, b.feed, time.Now(), nil)
+	if len(first.Trips) != 2 || first.Trips[0].Place != 1 || *first.Trips[0].RTT != 0.412 || first.Trips[1].Place != 2 || first.Trips[1].RTT != nil {
+		t.Errorf("%+v", first.Trips)
+	}
+	_, first = mustJoin(t, b.feed, time.Now().Add(2*time.Second), nil)
+	if len(first.Trips) != 0 {
+		t.Errorf("two seconds later: %+v", first.Trips)
+	}
+}
+
+func TestThinningPrefersNobody(t *testing.T) {
+	for _, n := range []int{600, 601, 1200, 1800, 4096} {
+		items := make([]int, n)
+		for i := range items {
+			items[i] = i % 3
+		}
+		thinned, counts := thin(items, 600), [3]int{}
+		for _, place := range thinned {
+			counts[place]++
+		}
+		if len(thinned) < 595 || len(thinned) > 605 {
+			t.Errorf("%d of %d", len(thinned), n)
+		}
+		for _, count := range counts {
+			if count < 190 || count > 210 {
+				t.Errorf("of %d: shares %v", n, counts)
+			}
+		}
+	}
+}
+
+func TestOnlySixtyFourReadAtATime(t *testing.T) {
+	now := time.Now()
+	b := newBalancer("server1")
+	var readers []*reader
+	for range maxReaders {
+		r, _ := mustJoin(t, b.feed, now, nil)
+		readers = append(readers, r)
+	}
+	answer := b.ask("GET", "localhost", "/events")
+	if answer.Code != 503 || answer.Body.String() != "64 readers are watching already: close one of their pages and try again\n" || answer.Header().Get("Retry-After") == "" {
+		t.Errorf("%d %q", answer.Code, answer.Body)
+	}
+	b.feed.leave(readers[0])
+	mustJoin(t, b.feed, now, nil)
+	if _, _, err := b.feed.join(now, nil); err != errFull {
+		t.Errorf("one too many: %v", err)
+	}
+}
+
+func TestASlowReaderLosesItsPlaceAndTheOthersDoNot(t *testing.T) {
+	now := time.Now()
+	b := newBalancer("server1", "server2", "server3")
+	slow, _ := mustJoin(t, b.feed, now, nil)
+	quick, _ := mustJoin(t, b.feed, now, nil)
+	for i := range backlog + 5 {
+		b.more(now, 1, "127.0.0.1:4001")
+		b.feed.look(now.Add(time.Duration(i) * frameEvery))
+		if got := quick.one(t); got.name != "frame" {
+			t.Fatalf("frame %d is a %s", i, got.name)
+		}
+	}
+	if frames := slow.take(t); len(frames) != backlog {
+		t.Errorf("%d frames of %d", len(frames), backlog)
+	}
+	if slow.why != "too slow" {
+		t.Errorf("sent away because %q", slow.why)
+	}
+	if len(b.feed.readers) != 1 || b.feed.places != 2 {
+		t.Errorf("%d readers, %d places", len(b.feed.readers), b.feed.places) // it gives its place back when it is gone
+	}
+}
+
+func TestFramesAreMadeTenTimesASecondAndABeatEverySecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBalancer("server1", "server2", "server3")
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); b.feed.run(ctx) }()
+		synctest.Wait()
+		r, _ := mustJoin(t, b.feed, time.Now(), nil)
+		for range 1000 { // a turn every 5 ms
+			b.more(time.Now(), 1, "127.0.0.1:4001")
+			time.Sleep(5 * time.Millisecond)
+			if got := r.take(t); len(got) > 1 {
+				t.Fatalf("%d frames at once", len(got))
+			}
+		}
+		time.Sleep(1500 * time.Millisecond) // the last turns fall silent
+		frames := r.take(t)
+		if len(frames) > 15 {
+			t.Errorf("%d frames in a second and a half", len(frames))
+		}
+		time.Sleep(5100 * time.Millisecond)
+		beats := r.take(t)
+		if len(beats) != 5 {
+			t.Errorf("%d events in five seconds of nothing", len(beats))
+		}
+		for _, beat := range beats {
+			if beat.name != "beat" || beat.At.IsZero() {
+				t.Errorf("got %+v", beat)
+			}
+		}
+		stop()
+		<-done
+		if _, ok := <-r.frames; ok || r.why != "the balancer is stopping" {
+			t.Errorf("not sent away: %q", r.why)
+		}
+		if _, _, err := b.feed.join(time.Now(), nil); err != errStopping {
+			t.Errorf("let in while stopping: %v", err)
+		}
+	})
+}
+
+func TestAtMostTenFramesASecondArrive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBalancer("server1", "server2", "server3")
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); b.feed.run(ctx) }()
+		synctest.Wait()
+		r, _ := mustJoin(t, b.feed, time.Now(), nil)
+		count := 0
+		for range 500 { // five seconds
+			b.more(time.Now(), 3, "127.0.0.1:4001")
+			time.Sleep(10 * time.Millisecond)
+			count += len(r.take(t))
+		}
+		if count > 50 || count < 45 {
+			t.Errorf("%d frames in five seconds", count)
+		}
+		stop()
+		<-done
+	})
+}
+
+// While nobody watches, what happens is noted all the same.
+func TestAPageThatIsOpenedLaterTellsWhatHappenedBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBalancer("server1", "server2")
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); b.feed.run(ctx) }()
+		time.Sleep(1100 * time.Millisecond)
+		b.down(1, "connection refused")
+		time.Sleep(1100 * time.Millisecond)
+		text := readPage(t, b.ask("GET", "localhost", "/").Body.String())
+		if !strings.Contains(text, "server2 is down: connection refused; its turns go to the next server") ||
+			!strings.Contains(text, "4 datagrams dropped: no server is up") {
+			t.Error(text)
+		}
+		stop()
+		<-done
+	})
+}
+
+func TestAFrameCostsTheLedgerNothingWhileNobodyWatches(t *testing.T) {
+	b := newBalancer("server1")
+	if wait := b.feed.look(time.Now()); wait != idleEvery {
+		t.Errorf("looks again after %v", wait)
+	}
+	if b.feed.status != nil || b.feed.told != 0 {
+		t.Error("made a frame for nobody")
+	}
+}

@@ -1,0 +1,312 @@
+package datapath
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"udplab/services/balancer/internal/ledger"
+	"udplab/services/kit/nettest"
+)
+
+// everyPath runs a test over every data path.
+func everyPath(t *testing.T, test func(*testing.T, opener)) {
+	for name, open := range variants() {
+		t.Run(name, func(t *testing.T) { test(t, open) })
+	}
+}
+
+func TestWithoutDescriptorsDatagramsAreDroppedUntilThereAreSome(t *testing.T) {
+	everyPath(t, func(t *testing.T, open opener) {
+		r := open.start(t, setup{})
+		there, comes, another := r.client(), r.client(), r.client()
+		if got := there.who(3); got != "123" {
+			t.Fatalf("got %s", got)
+		}
+		free := useUpDescriptors(t)
+		comes.send([]byte("let me in"))
+		eventually(t, "it was dropped", func() bool { return r.snapshot().Dropped[ledger.NoSocket] == 1 })
+		if got := there.who(2); got != "23" {
+			t.Errorf("the client that was there is answered by %s", got)
+		}
+		another.send([]byte("me too"))
+		comes.send([]byte("please"))
+		eventually(t, "they were dropped", func() bool { return r.snapshot().Dropped[ledger.NoSocket] == 3 })
+		free()
+		if got := comes.who(1) + another.who(1) + there.who(1); got != "312" {
+			t.Errorf("afterwards: %s", got)
+		}
+		for i := range r.servers {
+			if r.backends.isDown(i) {
+				t.Errorf("server%d was blamed", i+1)
+			}
+		}
+	})
+}
+
+// useUpDescriptors leaves this process no file descriptor until free is called.
+func useUpDescriptors(t *testing.T) (free func()) {
+	t.Helper()
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	highest := 0
+	for _, f := range files {
+		n, _ := strconv.Atoi(f.Name())
+		highest = max(highest, n)
+	}
+	few := before
+	few.Cur = uint64(highest) + 1
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	var taken []*os.File
+	for {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			break
+		}
+		taken = append(taken, f)
+	}
+	free = func() {
+		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before)
+		for _, f := range taken {
+			f.Close()
+		}
+	}
+	t.Cleanup(free)
+	return free
+}
+
+func TestADatagramFromPortZeroTakesNoTurn(t *testing.T) {
+	nettest.Run(t, func(t *testing.T) {
+		everyPath(t, func(t *testing.T, open opener) {
+			r := open.start(t, setup{})
+			nowhere := netip.MustParseAddrPort("127.0.0.1:0")
+			for range 3 {
+				nettest.Datagram{From: nowhere, To: r.relay.Addr(), Payload: []byte("to whom?")}.Send(t)
+			}
+			eventually(t, "they were dropped", func() bool { return r.snapshot().Dropped[ledger.PortZero] == 3 })
+			if got := r.client().who(3); got != "123" {
+				t.Errorf("afterwards: %s", got)
+			}
+		})
+	})
+}
+
+// One such datagram would be answered to the balancer itself, which would take
+// the answer for another one, and so on.
+func TestADatagramInTheListenersOwnNameIsDropped(t *testing.T) {
+	nettest.Run(t, func(t *testing.T) {
+		for _, listen := range []string{"127.0.0.1:0", "0.0.0.0:0", ":0"} {
+			t.Run(listen, func(t *testing.T) {
+				everyPath(t, func(t *testing.T, open opener) {
+					r := open.start(t, setup{listen: listen})
+					itself := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), r.relay.Addr().Port())
+					nettest.Datagram{From: itself, To: itself, Payload: []byte("round and round")}.Send(t)
+					eventually(t, "it was dropped", func() bool { return r.snapshot().Dropped[ledger.Loop] == 1 })
+					if got := r.clientAt("127.0.0.1").who(3); got != "123" {
+						t.Errorf("afterwards: %s", got)
+					}
+				})
+			})
+		}
+	})
+}
+
+// The way to a backend turns out to be narrow: the next datagram that is sent
+// would hear of it instead.
+func TestTheNewsOfANarrowWayCostsNoDatagram(t *testing.T) {
+	nettest.Run(t, func(t *testing.T) {
+		everyPath(t, func(t *testing.T, open opener) {
+			r := open.start(t, setup{})
+			c := r.client()
+			c.who(3)
+			for range 20 {
+				for _, s := range r.servers {
+					nettest.Datagram{From: *s.from.Load(), To: s.addr, Payload: []byte("ping")}.Unreachable(t, nettest.FragmentationNeeded, 1000)
+				}
+				if got := c.who(3); got != "123" {
+					t.Fatalf("got %s", got)
+				}
+			}
+			if s := r.snapshot(); s.DroppedTotal() != 0 || r.backends.isDown(0) || r.backends.isDown(1) || r.backends.isDown(2) {
+				t.Errorf("dropped %v, down %v", s.Dropped, r.backends.down)
+			}
+		})
+	})
+}
+
+// Clients and servers at link-local addresses, which mean nothing without the
+// interface, over a link with a usual width.
+func TestLinkLocalAddresses(t *testing.T) {
+	nettest.Run(t, func(t *testing.T) {
+		_, right := nettest.Link(t, "left", "right")
+		// Whoever writes to right's address by way of left goes over the cable.
+		far := right.WithZone("left")
+		left, err := net.InterfaceByName("left")
+		if err != nil {
+			t.Fatal(err)
+		}
+		zone := strconv.Itoa(left.Index)
+		for _, tt := range []struct{ name, listen, ask string }{
+			{"a listener on the link", netip.AddrPortFrom(right, 0).String(), far.String()},
+			{"a wildcard listener", ":0", far.String()},
+		} {
+			t.Run("a client of "+tt.name, func(t *testing.T) {
+				everyPath(t, func(t *testing.T, open opener) {
+					r := open.start(t, setup{listen: tt.listen})
+					if strings.HasPrefix(tt.listen, "[") && r.relay.Addr().Addr().Zone() == "" {
+						t.Errorf("the listener says it is at %v", r.relay.Addr())
+					}
+					c := r.clientAt(tt.ask)
+					if got := c.who(4); got != "1231" {
+						t.Errorf("got %s", got)
+					}
+				})
+			})
+		}
+		t.Run("servers", func(t *testing.T) {
+			everyPath(t, func(t *testing.T, open opener) {
+				r := open.start(t, setup{
+					listen: netip.AddrPortFrom(right, 0).String(), servers: netip.AddrPortFrom(right, 0).String(),
+					prepare: func(servers []*server) {
+						for _, s := range servers {
+							s.answer = (*server).echo
+						}
+					},
+				})
+				for i, s := range r.servers { // the directory has zones as the kernel has them
+					r.backends.move(i, netip.AddrPortFrom(right.WithZone(zone), s.addr.Port()))
+				}
+				c := r.clientAt(far.String())
+				for _, size := range []int{0, 1, 1452, 1453, 9000, longestV6, 64} {
+					if got := c.ask(strings.Repeat("x", size)); len(got) != size {
+						t.Errorf("%d bytes came back as %d", size, len(got))
+					}
+				}
+				if s := r.snapshot(); s.DroppedTotal() != 0 || s.Turns != 7 {
+					t.Errorf("%d turns, dropped %v", s.Turns, s.Dropped)
+				}
+			})
+		})
+	})
+}
+
+// silence is a link on which nobody says that nobody is there: the kernel keeps
+// what is for 192.0.2.2 and so on, up to 208 KiB each, and asks for a minute.
+func silence(t *testing.T) {
+	t.Helper()
+	nettest.Link(t, "left", "right")
+	nettest.Give(t, "left", netip.MustParsePrefix("192.0.2.1/24"))
+	if err := os.WriteFile("/proc/sys/net/ipv4/neigh/left/retrans_time_ms", []byte("60000"), 0); err != nil {
+		if os.Getenv("UDPLAB_REQUIRE_OWNNET") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+}
+
+// A session's send buffer holds what is for two such servers, and not for a
+// third. The portable data path has a socket for each and loses nothing that it
+// could know of.
+func TestWhatAFullSendBufferDoesNotTakeIsCounted(t *testing.T) {
+	nettest.Run(t, func(t *testing.T) {
+		silence(t)
+		everyPath(t, func(t *testing.T, open opener) {
+			const n = 60
+			r := open.start(t, setup{})
+			for i := range 3 {
+				r.backends.move(i, netip.MustParseAddrPort(fmt.Sprintf("192.0.2.%d:9", 2+i)))
+			}
+			c := r.client()
+			for i := range n {
+				c.send(make([]byte, 30_000))
+				eventually(t, "it was received", func() bool { return r.snapshot().Received == uint64(i+1) })
+			}
+			s := r.snapshot()
+			if _, portable := r.relay.(*portable); !portable && s.Dropped[ledger.SendFailed] == 0 || s.DroppedTotal() != s.Dropped[ledger.SendFailed] {
+				t.Errorf("dropped %v", s.Dropped)
+			}
+			for i, addr := range r.backends.addrs {
+				if r.backends.isDown(i) {
+					t.Errorf("%v was blamed", addr)
+				}
+				r.backends.move(i, r.servers[i].addr)
+			}
+			if got, want := r.client().who(1), fmt.Sprint(n%3+1); got != want {
+				t.Errorf("another client is answered by %s, want %s", got, want)
+			}
+		})
+	})
+}
+
+// Clients that are not there, as a flood under forged names would have them,
+// fill the listener's send buffer with the replies to them.
+func TestRepliesThatCannotLeaveHoldUpNobody(t *testing.T) {
+	nettest.Run(t, func(t *testing.T) {
+		silence(t)
+		everyPath(t, func(t *testing.T, open opener) {
+			r := open.start(t, setup{listen: "192.0.2.1:0"})
+			lost := func() uint64 {
+				b := r.snapshot().Backends
+				return b[0].Lost + b[1].Lost + b[2].Lost
+			}
+			sent := uint64(0)
+			for i := 2; i < 255 && lost() == 0; i++ {
+				from := netip.MustParseAddrPort(fmt.Sprintf("192.0.2.%d:9", i))
+				for range 6 {
+					nettest.Datagram{From: from, To: r.relay.Addr(), Payload: make([]byte, 30_000)}.Send(t)
+					sent++
+				}
+				eventually(t, "they were forwarded", func() bool { return r.snapshot().Forwarded == sent })
+			}
+			eventually(t, "the system took no more replies", func() bool { return lost() > 0 })
+			// Whoever is there is not heard either until the kernel gives them up,
+			// and the books say so.
+			c := r.client()
+			for range 3 {
+				c.send([]byte("ping"))
+			}
+			eventually(t, "everybody is told what became of it", func() bool {
+				for number := sent; number < sent+3; number++ {
+					turn, ok := r.ledger.Turn(time.Now(), number)
+					if !ok || turn.Outcome != ledger.Answered && turn.Outcome != ledger.Undelivered {
+						return false
+					}
+				}
+				return true
+			})
+			heard, delivered := 0, 0
+			for number := sent; number < sent+3; number++ {
+				if turn, _ := r.ledger.Turn(time.Now(), number); turn.Outcome == ledger.Answered {
+					delivered++
+				}
+			}
+			for range delivered {
+				if _, ok := c.hear(patience); ok {
+					heard++
+				}
+			}
+			if _, more := c.hear(10 * time.Millisecond); more || heard != delivered {
+				t.Errorf("the client heard %d answers (more: %v), the ledger says %d", heard, more, delivered)
+			}
+			for i := range r.servers {
+				if r.backends.isDown(i) {
+					t.Errorf("server%d was blamed", i+1)
+				}
+			}
+		})
+	})
+}

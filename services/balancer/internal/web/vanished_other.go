@@ -1,9 +1,0 @@
-//go:build !linux
-
-package web
-
-import "syscall"
-
-// giveUpVanished leaves it to the system how long it waits for a reader that
-// acknowledges nothing.
-func giveUpVanished(_, _ string, _ syscall.RawConn) error { return nil }

@@ -1,0 +1,257 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+)
+
+type sample struct {
+	Listen  Address       `env:"X_LISTEN" envDefault:":8888" help:"where clients send to"`
+	Page    Address       `env:"X_PAGE" envDefault:"localhost:80" empty:"off" help:"the page"`
+	Workers int           `env:"X_WORKERS" envDefault:"1" range:"0..64" help:"loops"`
+	Loss    float64       `env:"X_LOSS" envDefault:"0" range:"0..1" help:"share that is lost"`
+	Wait    time.Duration `env:"X_WAIT" envDefault:"1s" range:"1ms.." flag:"wait,W" help:"patience"`
+	JSON    bool          `env:"--json" flag:"json" help:"for programs"`
+	logSample
+}
+
+// logSample is a part that several programs share.
+type logSample struct {
+	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error" want:"debug, info, warn or error"`
+	LogFormat string     `env:"LOG_FORMAT" default:"pretty on a terminal, else text" help:"pretty, text or json" want:"pretty, text or json"`
+}
+
+func (s *sample) Check(wrong func(variable, want string)) {
+	if s.Workers == 13 {
+		wrong("X_WORKERS", "any number but 13")
+	}
+}
+
+func port(args []string) (map[string]string, error) {
+	if len(args) == 0 {
+		return nil, nil
+	}
+	if err := Port(args[0]); err != nil {
+		return nil, err
+	}
+	return map[string]string{"X_LISTEN": ":" + args[0]}, nil
+}
+
+func TestEachSourceOverridesTheOneBefore(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		args    []string
+		check   func(s sample) bool
+	}{
+		{"defaults", nil, nil, func(s sample) bool {
+			return s.Listen == ":8888" && s.Page == "localhost:80" && s.Workers == 1 && s.Wait == time.Second && !s.JSON
+		}},
+		{"the environment", []string{"X_WORKERS=4", "X_WAIT=0.2"}, nil, func(s sample) bool {
+			return s.Workers == 4 && s.Wait == 200*time.Millisecond
+		}},
+		{"a flag over the environment", []string{"X_WAIT=3s"}, []string{"-W", "5ms"}, func(s sample) bool {
+			return s.Wait == 5*time.Millisecond
+		}},
+		{"an argument, with a flag behind it", nil, []string{"2526", "--wait=2s", "--json"}, func(s sample) bool {
+			return s.Listen == ":2526" && s.Wait == 2*time.Second && s.JSON
+		}},
+		{"empty means off where the tag says so", []string{"X_PAGE="}, nil, func(s sample) bool { return s.Page == "" }},
+		{"empty means not set elsewhere", []string{"X_WORKERS="}, nil, func(s sample) bool { return s.Workers == 1 }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var s sample
+			if _, err := Load(&s, Source{Prefix: "X_", Args: tt.args, Environ: tt.environ, Arguments: port}); err != nil {
+				t.Fatal(err)
+			}
+			if !tt.check(s) {
+				t.Errorf("got %+v", s)
+			}
+		})
+	}
+}
+
+func TestEveryProblemIsOneLineThatNamesThingValueAndCure(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		args    []string
+		want    []string
+	}{
+		{"a wrong type", []string{"X_WORKERS=many"}, nil, []string{`X_WORKERS="many": want a whole number from 0 to 64`}},
+		{"out of range", []string{"X_LOSS=1.5"}, nil, []string{`X_LOSS="1.5": want a number from 0 to 1`}},
+		{"not a number at all", []string{"X_LOSS=NaN"}, nil, []string{`X_LOSS="NaN": want a number from 0 to 1`}},
+		{"a negative duration", nil, []string{"--wait=-1s"}, []string{`--wait="-1s": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 1ms up`}},
+		{"an unknown format", []string{"LOG_FORMAT=xml"}, nil, []string{`LOG_FORMAT="xml": want pretty, text or json`}},
+		{"an address without a port", []string{"X_LISTEN=here"}, nil, []string{`X_LISTEN="here": want [host]:port with a port from 0 to 65535`}},
+		{"an address whose port has a zero too many", []string{"X_LISTEN=:08"}, nil, []string{`X_LISTEN=":08": want [host]:port with a port from 0 to 65535`}},
+		{"an address that moves the cursor", []string{"X_LISTEN=\x1b[2J:8"}, nil, []string{`X_LISTEN="\x1b[2J:8": want [host]:port with a port from 0 to 65535`}},
+		{"an unknown flag", nil, []string{"--fast"}, []string{`flag="--fast": want one of those that -h lists`}},
+		{"an unknown short flag", nil, []string{"-f"}, []string{`flag="-f": want one of those that -h lists`}},
+		{"a flag without its value", nil, []string{"--wait"}, []string{`--wait="": want a value`}},
+		{"a port out of range", nil, []string{"70000"}, []string{`port="70000": want a port from 1 to 65535`}},
+		{"a rule of the whole", []string{"X_WORKERS=13"}, nil, []string{`X_WORKERS="13": want any number but 13`}},
+		{"all at once", []string{"X_WORKERS=65", "X_LOSS=x"}, []string{"0"}, []string{
+			`X_LOSS="x": want a number from 0 to 1`, `X_WORKERS="65": want a whole number from 0 to 64`, `port="0": want a port from 1 to 65535`,
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var s sample
+			_, err := Load(&s, Source{Prefix: "X_", Args: tt.args, Environ: tt.environ, Arguments: port})
+			if err == nil {
+				t.Fatalf("accepted: %+v", s)
+			}
+			got := strings.Split(err.Error(), "\n")
+			slices.Sort(got)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
+			}
+		})
+	}
+}
+
+func TestAFlagThatDoesNotGoWithTheRestIsRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		args    []string
+		want    string
+	}{
+		{"by its long name", nil, []string{"--wait", "2s"}, `--wait="2s": want --patience`},
+		{"by its short name", nil, []string{"-W2s"}, `--wait="2s": want --patience`},
+		{"also if its value is no good", nil, []string{"-W", "soon"}, `--wait="soon": want --patience`},
+		{"but not its variable", []string{"X_WAIT=2s"}, nil, ""},
+		{"nor a flag without a value", []string{"X_WAIT=2s"}, []string{"--wait="}, ""},
+		{"nor another flag", nil, []string{"--json"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var s sample
+			_, err := Load(&s, Source{Args: tt.args, Environ: tt.environ, Refused: map[string]string{"wait": "--patience"}})
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("said %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestAnUnknownVariableWithOurPrefixIsWarnedAbout(t *testing.T) {
+	var s sample
+	warnings, err := Load(&s, Source{Prefix: "X_", Environ: []string{"X_WROKERS=2", "PATH=/bin"}})
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "X_WROKERS") {
+		t.Errorf("warnings %q, error %v", warnings, err)
+	}
+}
+
+func TestHelpListsEveryFlagAndVariable(t *testing.T) {
+	var s sample
+	if _, err := Load(&s, Source{Args: []string{"-h"}}); !errors.Is(err, ErrHelp) {
+		t.Fatalf("-h: %v", err)
+	}
+	var out bytes.Buffer
+	Help(&out, "usage: sample [PORT]", &s)
+	for _, want := range []string{
+		"usage: sample [PORT]\n\nFlags:\n", "-W, --wait  1s", "    --json  off",
+		"X_PAGE      localhost:80", "the page (empty: off)", "LOG_FORMAT  pretty on a terminal, else text",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if strings.Count(out.String(), "--json") != 1 {
+		t.Errorf("a flag is listed as a variable:\n%s", out.String())
+	}
+}
+
+func FuzzParseDuration(f *testing.F) {
+	for _, s := range []string{"200ms", "0.2", "1e400", "-1", "NaN", "", "9223372037"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if d, err := ParseDuration(s); err == nil && d < 0 {
+			t.Errorf("%q is %v", s, d)
+		}
+	})
+}
+
+func TestAnEmptyValueIsRefusedWhereTheTagSaysSo(t *testing.T) {
+	var cfg struct {
+		Servers []string `env:"X_SERVERS" envDefault:"a,b" empty:"refused"`
+	}
+	_, err := Load(&cfg, Source{Environ: []string{"X_SERVERS="}})
+	if err == nil || err.Error() != `X_SERVERS="": want a value like "a,b"` {
+		t.Errorf("%+v, error %v", cfg, err)
+	}
+	if _, err := Load(&cfg, Source{}); err != nil || len(cfg.Servers) != 2 {
+		t.Errorf("%+v, error %v", cfg, err)
+	}
+}
+
+// What is taken for an address can be listened on as far as its form goes, and
+// is found on this machine under the same port.
+func FuzzAddress(f *testing.F) {
+	for _, s := range []string{":8888", "localhost:0", "[::1]:65535", "0.0.0.0:1", "[::]:80", "a:b:c", ":65536", "[fe80::1%eth0]:7", ":+1", "[]:1", ":"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var a Address
+		if a.UnmarshalText([]byte(s)) != nil {
+			return
+		}
+		_, port, err := net.SplitHostPort(string(a))
+		if string(a) != s || err != nil || port != "0" && Port(port) != nil {
+			t.Fatalf("%q was taken for %q", s, a)
+		}
+		host, there, err := net.SplitHostPort(Loopback(s))
+		if err != nil || there != port || host == "" {
+			t.Errorf("%q is found at %q", s, Loopback(s))
+		}
+	})
+}
+func FuzzLoad(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"", ""}, {"2526", "0.2"}, {"-W 5ms --json", "1h"}, {"--wait=-1s", "-1"}, {"-W", "NaN"}, {"--json=maybe", "1e999"},
+		{"-- 1", "9223372036854775807ns"}, {"-f\x1b[2J", "\n"}, {"--wait= --wait=2s", ""},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, args, wait string) {
+		var s sample
+		_, err := Load(&s, Source{Prefix: "X_", Args: strings.Fields(args), Environ: []string{"X_WAIT=" + wait}, Arguments: port})
+		if errors.Is(err, ErrHelp) {
+			return
+		}
+		if err == nil {
+			if s.Wait < time.Millisecond || s.Workers != 1 {
+				t.Errorf("%+v", s)
+			}
+			return
+		}
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			if strings.ContainsFunc(line, unicode.IsControl) || !strings.Contains(line, ": want ") {
+				t.Errorf("%q", line)
+			}
+		}
+	})
+}
+
+func TestLoopback(t *testing.T) {
+	for address, want := range map[string]string{
+		":8080": "localhost:8080", "0.0.0.0:1": "localhost:1", "[::]:2": "localhost:2",
+		"10.0.0.1:3": "10.0.0.1:3", "[::1]:4": "[::1]:4", "name:5": "name:5",
+	} {
+		if got := Loopback(address); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+}
