@@ -178,7 +178,7 @@ var contentTypes = map[string]string{
 
 // addFiles serves the page's scripts, its style and its icon.
 func addFiles(mux *http.ServeMux) {
-	entries, err := pageFiles.ReadDir("page")
+	entries, err := pageFiles.ReadDir("static")
 	if err != nil {
 		panic(err) // it is embedded
 	}

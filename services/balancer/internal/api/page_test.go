@@ -125,12 +125,12 @@ func TestThePagesFilesAreServedWithTheirTypes(t *testing.T) {
 // The page works where there is no other network, and its policy forbids
 // anything from elsewhere.
 func TestThePagesFilesLoadNothingFromElsewhere(t *testing.T) {
-	entries, err := pageFiles.ReadDir("page")
+	entries, err := pageFiles.ReadDir("static")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
-		content, err := pageFiles.ReadFile("page/" + entry.Name())
+		content, err := pageFiles.ReadFile("static/" + entry.Name())
 		if err != nil {
 			t.Fatal(err)
 		}
