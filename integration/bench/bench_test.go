@@ -142,6 +142,11 @@ func TestFlags(t *testing.T) {
 		}},
 		{"a whole name is no beginning", "--only udplab", "", func(c *settings) bool { return c.wanted(udplab) && !c.wanted(udplabPortable) }},
 		{"the beginning of any word", "--only portable,relay", "", func(c *settings) bool { return c.wanted(udplabPortable) && c.wanted(relayInC) && !c.wanted(udplab) }},
+		{"an older build, whoever else takes part", "--only direct --also old=/tmp/b", "", func(c *settings) bool {
+			return c.wanted("old") && !c.wanted(udplab) && c.alsoPath("old") == "/tmp/b" && slices.Index(c.contestants(), "old") == 2
+		}},
+		{"an older build without a path", "--also old", `--also="old": want NAME=PATH`, nil},
+		{"an older build under a name that is taken", "--also pen=/tmp/b", "--also", nil},
 		{"nobody of that name", "--only haproxy", `--only`, nil},
 		{"no rounds", "--rounds 0", `--rounds="0"`, nil},
 		{"outstanding for nobody", "--outstanding 64", "--outstanding", nil},

@@ -25,6 +25,7 @@ type settings struct {
 	Outstanding int           `env:"--outstanding" envDefault:"0" default:"1" flag:"outstanding" range:"0..4096" help:"with --clients: datagrams that each has under way"`
 	Only        []string      `env:"--only" default:"all" flag:"only" help:"these contestants, by name or the beginning of a word of it: udplab,nginx,pen"`
 	Balancer    string        `env:"--balancer" default:"built from here" flag:"balancer" help:"a balancer that is built already, as udplab"`
+	Also        []string      `env:"--also" default:"none" flag:"also" help:"other builds of the balancer as further contestants: NAME=PATH,…"`
 	Quick       bool          `env:"--quick" flag:"quick" help:"one short round: proves that it works, not how fast"`
 	JSON        bool          `env:"--json" flag:"json" help:"one JSON document instead of tables"`
 	Markdown    bool          `env:"--markdown" flag:"markdown" help:"the README's tables instead"`
@@ -63,6 +64,7 @@ func (c *settings) Check(wrong func(variable, want string)) {
 	if c.JSON && c.Markdown {
 		wrong("--markdown", "either it or --json")
 	}
+	c.checkAlso(wrong)
 	for _, name := range c.Only {
 		if !slices.ContainsFunc(contestantNames, func(n string) bool { return chooses(name, n) }) {
 			wrong("--only", "the beginnings of some of: "+strings.Join(contestantNames, ", "))
@@ -71,13 +73,53 @@ func (c *settings) Check(wrong func(variable, want string)) {
 	}
 }
 
+// checkAlso refuses builds without a path, and names that are taken.
+func (c *settings) checkAlso(wrong func(variable, want string)) {
+	names := slices.Clone(contestantNames)
+	for _, also := range c.Also {
+		name, path, _ := strings.Cut(also, "=")
+		switch {
+		case name == "" || path == "":
+			wrong("--also", "NAME=PATH of a balancer that is built already")
+		case slices.Contains(names, name):
+			wrong("--also", fmt.Sprintf("names that no other contestant has, and %q has one", name))
+		}
+		names = append(names, name)
+	}
+}
+
+// contestants are the names of all contestants, in the order of their turns.
+func (c *settings) contestants() (names []string) {
+	for _, name := range contestantNames {
+		names = append(names, name)
+		if name != udplab {
+			continue
+		}
+		for _, also := range c.Also {
+			name, _, _ := strings.Cut(also, "=")
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// alsoPath is where another build of the balancer is; empty if none has this name.
+func (c *settings) alsoPath(name string) string {
+	for _, also := range c.Also {
+		if path, ok := strings.CutPrefix(also, name+"="); ok {
+			return path
+		}
+	}
+	return ""
+}
+
 // mostUnderWay is how many datagrams may be under way at a time, more than any
 // system has room for.
 const mostUnderWay = 1_000_000
 
 // wanted says whether a contestant is to take part.
 func (c *settings) wanted(name string) bool {
-	return len(c.Only) == 0 || slices.ContainsFunc(c.Only, func(word string) bool { return chooses(word, name) })
+	return len(c.Only) == 0 || c.alsoPath(name) != "" || slices.ContainsFunc(c.Only, func(word string) bool { return chooses(word, name) })
 }
 
 // loadCase is so many clients, each with so many datagrams under way.

@@ -44,7 +44,7 @@ type endpoints struct {
 // prepare finds the contestants that are wanted, and builds what there is to
 // build, into dir.
 func prepare(ctx context.Context, cfg *settings, dir string, files int) (list []contestant, err error) {
-	for _, name := range contestantNames {
+	for _, name := range cfg.contestants() {
 		if !cfg.wanted(name) {
 			continue
 		}
@@ -71,6 +71,9 @@ func prepare(ctx context.Context, cfg *settings, dir string, files int) (list []
 				return nil, err
 			}
 			c.missing, c.command = missing, simpleCommand(path, relayArguments, files)
+		case direct:
+		default:
+			c.command = balancerCommand(cfg.alsoPath(name), "auto")
 		}
 		list = append(list, c)
 	}

@@ -413,7 +413,7 @@ func (r *report) comparison(w io.Writer, title string, cell func(*result) string
 		fmt.Fprintf(w, " %v |", c.loadCase)
 	}
 	fmt.Fprintf(w, "\n|%s\n", strings.Repeat("---|", 1+len(r.Cases)))
-	for _, name := range contestantNames {
+	for _, name := range r.names() {
 		line, any := "| "+name+" |", false
 		for _, c := range r.Cases {
 			text := none
@@ -427,6 +427,18 @@ func (r *report) comparison(w io.Writer, title string, cell func(*result) string
 		}
 	}
 	fmt.Fprintln(w)
+}
+
+// names is every contestant that was measured, in the order of their turns.
+func (r *report) names() (names []string) {
+	for _, c := range r.Cases {
+		for _, row := range c.Rows {
+			if !slices.Contains(names, row.Name) {
+				names = append(names, row.Name)
+			}
+		}
+	}
+	return names
 }
 
 // none stands for a figure that there is not.
