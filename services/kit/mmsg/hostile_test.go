@@ -124,7 +124,7 @@ func TestADatagramWithAWrongChecksumIsNoDatagram(t *testing.T) {
 // pieces of the send buffer for a long datagram.
 func TestADatagramThatTheBufferDoesNotHoldFailsAlone(t *testing.T) {
 	nettest.Run(t, func(t *testing.T) {
-		nettest.Narrow(t, "lo", 1500)
+		nettest.SetMTU(t, "lo", 1500)
 		to, from := listen(t, loopback4), dial(t, false)
 		_ = unix.SetsockoptInt(from.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1) // the kernel makes it a few KiB
 		out, in := NewOutbox(4), NewInbox(4, MaxDatagram)
@@ -153,8 +153,8 @@ func TestADatagramThatTheBufferDoesNotHoldFailsAlone(t *testing.T) {
 // it, which counts against the send buffer.
 func TestAFullBufferFailsTheRestOfTheBatchAndNoMore(t *testing.T) {
 	nettest.Run(t, func(t *testing.T) {
-		nettest.Link(t, "one", "other")
-		nettest.Give(t, "one", netip.MustParsePrefix("192.0.2.1/24"))
+		nettest.Veth(t, "one", "other")
+		nettest.AddAddress(t, "one", netip.MustParsePrefix("192.0.2.1/24"))
 		silent := netip.MustParseAddrPort("192.0.2.2:9")
 		from := dial(t, false)
 		_ = unix.SetsockoptInt(from.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1)

@@ -1,6 +1,10 @@
-// Package nettest runs a test in a network of its own, for what cannot be had on
-// a machine's own network or must not be done to it: links, addresses, narrow
-// ways, datagrams with a forged sender. It is for tests only, and for Linux; a
-// test that may not have such a network (user_namespaces(7)) is skipped, unless
+// Package nettest gives tests namespaces of their own: a network with nothing
+// but a loopback interface, on which every port is free and no other traffic
+// passes, and mounts that nobody else sees. In it a test may add links and
+// addresses, shrink an MTU, or forge a sender. Linux only, and for tests and
+// measurements only.
+//
+// Root may have such namespaces, and ordinary users where the system lets them
+// (user_namespaces(7)). Elsewhere the test is skipped, or fails if
 // UDPLAB_REQUIRE_OWNNET is 1.
 package nettest

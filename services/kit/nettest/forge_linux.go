@@ -2,31 +2,33 @@ package nettest
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
-	"os"
 	"testing"
 
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
 
-// Datagram is a UDP datagram over IPv4 that anybody may have sent.
+// Datagram is a UDP datagram over IPv4 with any sender.
 type Datagram struct {
 	From, To netip.AddrPort
 	Payload  []byte
-	Checksum uint16 // 0: none, which is right for any datagram (RFC 768)
+	Checksum uint16 // 0 means none, which is right for any datagram (RFC 768)
 }
 
-// Send puts the datagram on its way (raw(7)).
+// Send sends the datagram through a raw socket (raw(7)).
 func (d Datagram) Send(t *testing.T) {
 	t.Helper()
-	put(t, unix.IPPROTO_UDP, d.From.Addr(), d.To.Addr(), append(d.header(), d.Payload...))
+	sendPacket(t, header(unix.IPPROTO_UDP, d.From, d.To), d.bytes())
 }
 
-func (d Datagram) header() (h []byte) {
-	h = binary.BigEndian.AppendUint16(h, d.From.Port())
-	h = binary.BigEndian.AppendUint16(h, d.To.Port())
-	h = binary.BigEndian.AppendUint16(h, uint16(8+len(d.Payload)))
-	return binary.BigEndian.AppendUint16(h, d.Checksum)
+func (d Datagram) bytes() (b []byte) {
+	for _, field := range []uint16{d.From.Port(), d.To.Port(), uint16(8 + len(d.Payload)), d.Checksum} {
+		b = binary.BigEndian.AppendUint16(b, field)
+	}
+	return append(b, d.Payload...)
 }
 
 // Codes of the ICMP message destination unreachable (RFC 792).
@@ -35,44 +37,48 @@ const (
 	FragmentationNeeded = 4
 )
 
-// Unreachable answers a datagram with an ICMP message destination unreachable
-// of the given code, in the name of the datagram's destination. Mtu is what the
-// way takes, for FragmentationNeeded.
-func (d Datagram) Unreachable(t *testing.T, code byte, mtu int) {
+// Unreachable sends the ICMP message that the datagram's destination would send
+// to its sender: destination unreachable with a code. FragmentationNeeded also
+// says the path's MTU.
+func (d Datagram) Unreachable(t *testing.T, code, mtu int) {
 	t.Helper()
-	message := []byte{3, code, 0, 0, 0, 0, byte(mtu >> 8), byte(mtu)}
-	quoted := d.header()
-	message = append(message, ipHeader(unix.IPPROTO_UDP, d.From.Addr(), d.To.Addr(), len(quoted)+len(d.Payload))...)
-	message = append(message, quoted...)
-	sum := uint32(0)
-	for i := 0; i < len(message); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(message[i:]))
-	}
-	sum = sum>>16 + sum&0xffff
-	binary.BigEndian.PutUint16(message[2:], ^uint16(sum>>16+sum))
-	put(t, unix.IPPROTO_ICMP, d.To.Addr(), d.From.Addr(), message)
-}
-
-// put sends an IPv4 packet.
-func put(t *testing.T, protocol byte, from, to netip.Addr, content []byte) {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	h := header(unix.IPPROTO_UDP, d.From, d.To)
+	h.TotalLen += len(d.bytes())
+	quoted, err := h.Marshal()
 	if err != nil {
-		t.Fatal(os.NewSyscallError("socket", err))
+		t.Fatal(err)
 	}
-	defer unix.Close(fd)
-	packet := append(ipHeader(protocol, from, to, len(content)), content...)
-	if err := unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: to.As4()}); err != nil {
-		t.Fatal(os.NewSyscallError("sendto", err))
+	body := append([]byte{0, 0, byte(mtu >> 8), byte(mtu)}, quoted...)
+	body = append(body, d.bytes()[:8]...)
+	message, err := (&icmp.Message{Type: ipv4.ICMPTypeDestinationUnreachable, Code: code, Body: &icmp.RawBody{Data: body}}).Marshal(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sendPacket(t, header(unix.IPPROTO_ICMP, d.To, d.From), message)
+}
+
+// header is an IPv4 header of a packet without content. The kernel adds its
+// checksum.
+func header(protocol int, from, to netip.AddrPort) *ipv4.Header {
+	return &ipv4.Header{
+		Version: ipv4.Version, Len: ipv4.HeaderLen, TotalLen: ipv4.HeaderLen, TTL: 64, Protocol: protocol,
+		Src: from.Addr().AsSlice(), Dst: to.Addr().AsSlice(),
 	}
 }
 
-// ipHeader is an IPv4 header without its checksum, which the kernel adds.
-func ipHeader(protocol byte, from, to netip.Addr, size int) []byte {
-	h := make([]byte, 20)
-	h[0], h[8], h[9] = 0x45, 64, protocol // version and length, time to live
-	binary.BigEndian.PutUint16(h[2:], uint16(len(h)+size))
-	copy(h[12:], from.AsSlice())
-	copy(h[16:], to.AsSlice())
-	return h
+func sendPacket(t *testing.T, h *ipv4.Header, content []byte) {
+	t.Helper()
+	socket, err := net.ListenPacket("ip4:udp", "0.0.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	raw, err := ipv4.NewRawConn(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.TotalLen += len(content)
+	if err := raw.WriteTo(h, content, nil); err != nil {
+		t.Fatal(err)
+	}
 }

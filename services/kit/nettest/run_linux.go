@@ -3,30 +3,45 @@ package nettest
 import (
 	"cmp"
 	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"regexp"
+	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// inside is the variable that tells a process which test it has been started
-// for.
+// inside is the variable that names the test a process was started for.
 const inside = "UDPLAB_TEST_IN_ITS_OWN_NETWORK"
 
-// longest is how long such a test may take.
-const longest = 2 * time.Minute
+// Options say how a test runs in its own namespaces. The zero value is good.
+type Options struct {
+	Timeout time.Duration // of the test; 0 means two minutes
+	Env     []string      // more variables for its process, as in os.Environ
+}
 
-// Run runs the test body in a new process with a network that has nothing but a
-// loopback interface. It must be the first thing that a top-level test does.
-// What the process says is the test's log, and its result the test's result.
+// Run runs the test body with the zero Options.
 func Run(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
+	Options{}.Run(t, body)
+}
+
+// Run starts the test binary again, in namespaces of its own and for this one
+// test, and calls body there once the loopback interface is up. The process's
+// output is the test's log, its result the test's result. What the test (and
+// the tests around it, for a subtest) does before Run, both processes do. Flags
+// of the test binary's own, such as -seed, are passed on.
+func (o Options) Run(t *testing.T, body func(t *testing.T)) {
+	t.Helper()
 	if os.Getenv(inside) == t.Name() {
-		up(t, "lo")
+		if err := LoopbackUp(); err != nil {
+			t.Fatal(err)
+		}
 		body(t)
 		return
 	}
@@ -34,37 +49,75 @@ func Run(t *testing.T, body func(t *testing.T)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), longest+10*time.Second)
+	limit := cmp.Or(o.Timeout, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), limit+10*time.Second) // the test binary's own limit comes first, and says more
 	defer cancel()
-	cmd := exec.CommandContext(ctx, self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+longest.String())
+	cmd := exec.CommandContext(ctx, self, arguments(t.Name(), limit)...)
 	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "GORACE=atexit_sleep_ms=10 "+os.Getenv("GORACE")) // else the race detector sleeps for a second
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
-	if uid := os.Geteuid(); uid != 0 { // root in the new network, nobody special outside
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: uid, Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
-	}
-	var said strings.Builder
-	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.Env = append(cmd.Env, o.Env...)
+	var output strings.Builder
+	cmd.Stdout = io.MultiWriter(t.Output(), &output)
+	cmd.Stderr = cmd.Stdout
+	Isolate(cmd)
+	runtime.LockOSThread() // see Isolate
+	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
-		cannot(t, "no network of its own to be had here: %v", err)
+		unavailable(t, "a process in its own namespaces", err)
 	}
-	err = cmd.Wait()
-	t.Logf("in a network of its own:\n%s", &said)
+	skipped, err := result(t.Name(), output.String, cmd.Wait())
 	switch {
 	case err != nil:
-		t.Errorf("in a network of its own: %v", cmp.Or(ctx.Err(), err))
-	case strings.Contains(said.String(), "--- SKIP: "+t.Name()+" "):
-		t.Skip("as said above")
+		t.Error("in its own namespaces:", cmp.Or(ctx.Err(), err))
+	case skipped:
+		t.Skip("skipped in its own namespaces, for the reason above")
 	}
 }
 
-// cannot skips a test that this machine does not let run. Where
-// UDPLAB_REQUIRE_OWNNET is 1 it fails instead.
-func cannot(t *testing.T, format string, args ...any) {
+// arguments are those that make a test binary run one test.
+func arguments(name string, limit time.Duration) []string {
+	pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(name), "/", "$/^") + "$"
+	args := []string{"-test.run=" + pattern, "-test.v", "-test.timeout=" + limit.String()}
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name == "test.short" || !strings.HasPrefix(f.Name, "test.") {
+			args = append(args, "-"+f.Name+"="+f.Value.String())
+		}
+	})
+	return args
+}
+
+// result judges a test's process by its output and by how it ended. A process
+// that found no such test ends well too, but has not passed.
+func result(name string, output func() string, ended error) (skipped bool, err error) {
+	switch said := output(); {
+	case ended != nil:
+		return false, ended
+	case strings.Contains(said, "--- SKIP: "+name+" ("):
+		return true, nil
+	case strings.Contains(said, "--- PASS: "+name+" ("):
+		return false, nil
+	}
+	return false, fmt.Errorf("%s did not run", name)
+}
+
+// unavailable skips a test for what this machine does not offer, or fails it
+// where that is required.
+func unavailable(t *testing.T, what string, err error) {
 	t.Helper()
 	if os.Getenv("UDPLAB_REQUIRE_OWNNET") == "1" {
-		t.Fatalf("UDPLAB_REQUIRE_OWNNET=1, but "+format, args...)
+		t.Fatalf("UDPLAB_REQUIRE_OWNNET=1, but there is no %s here: %v", what, err)
 	}
-	t.Skipf(format, args...)
+	t.Skipf("no %s here: %v", what, err)
+}
+
+// must ends a test at an error: it skips the test where the kernel does not
+// have or allow what was asked for.
+func must(t *testing.T, what string, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case errors.Is(err, errors.ErrUnsupported), errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist):
+		unavailable(t, what, err)
+	default:
+		t.Fatalf("%s: %v", what, err)
+	}
 }

@@ -14,8 +14,8 @@ import (
 // it, which counts against the send buffer.
 func TestAFullSendBufferIsAnErrorAndNoWait(t *testing.T) {
 	nettest.Run(t, func(t *testing.T) {
-		nettest.Link(t, "one", "other")
-		nettest.Give(t, "one", netip.MustParsePrefix("192.0.2.1/24"))
+		nettest.Veth(t, "one", "other")
+		nettest.AddAddress(t, "one", netip.MustParsePrefix("192.0.2.1/24"))
 		silent := netip.MustParseAddrPort("192.0.2.2:9")
 		s, err := Listen(t.Context(), "192.0.2.1:0")
 		if err != nil {

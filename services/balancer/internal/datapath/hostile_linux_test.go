@@ -152,7 +152,7 @@ func TestTheNewsOfANarrowWayCostsNoDatagram(t *testing.T) {
 // interface, over a link with a usual width.
 func TestLinkLocalAddresses(t *testing.T) {
 	nettest.Run(t, func(t *testing.T) {
-		_, right := nettest.Link(t, "left", "right")
+		_, right := nettest.Veth(t, "left", "right")
 		// Whoever writes to right's address by way of left goes over the cable.
 		far := right.WithZone("left")
 		left, err := net.InterfaceByName("left")
@@ -208,14 +208,9 @@ func TestLinkLocalAddresses(t *testing.T) {
 // what is for 192.0.2.2 and so on, up to 208 KiB each, and asks for a minute.
 func silence(t *testing.T) {
 	t.Helper()
-	nettest.Link(t, "left", "right")
-	nettest.Give(t, "left", netip.MustParsePrefix("192.0.2.1/24"))
-	if err := os.WriteFile("/proc/sys/net/ipv4/neigh/left/retrans_time_ms", []byte("60000"), 0); err != nil {
-		if os.Getenv("UDPLAB_REQUIRE_OWNNET") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	nettest.Veth(t, "left", "right")
+	nettest.AddAddress(t, "left", netip.MustParsePrefix("192.0.2.1/24"))
+	nettest.Sysctl(t, "net.ipv4.neigh.left.retrans_time_ms", "60000")
 }
 
 // A session's send buffer holds what is for two such servers, and not for a

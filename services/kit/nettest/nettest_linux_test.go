@@ -1,0 +1,151 @@
+package nettest
+
+import (
+	"errors"
+	"flag"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+var _ = flag.Bool("nettest", false, "a flag of this test binary's own")
+
+func TestATestHasItsOwnNetworkAndResolver(t *testing.T) {
+	before, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Run("in a subtest (of any name)", func(t *testing.T) {
+		Options{Env: []string{"UDPLAB_NETTEST=yes"}}.Run(t, func(t *testing.T) {
+			if os.Getenv("UDPLAB_NETTEST") != "yes" {
+				t.Error("the variable is missing")
+			}
+			if interfaces, err := net.Interfaces(); err != nil || len(interfaces) != 1 {
+				t.Errorf("interfaces %v, error %v", interfaces, err)
+			}
+			// A listener on a low port, and its address reachable: lo is up.
+			listener, err := net.Listen("tcp", "127.0.0.1:53")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			conn, err := net.Dial("tcp", "127.0.0.1:53")
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+			UseResolver(t, "127.0.0.1")
+			if text, err := os.ReadFile("/etc/resolv.conf"); err != nil || !strings.HasPrefix(string(text), "nameserver 127.0.0.1\n") {
+				t.Errorf("the resolver is %q, error %v", text, err)
+			}
+		})
+	})
+	if after, err := os.ReadFile("/etc/resolv.conf"); err != nil || string(after) != string(before) {
+		t.Errorf("the machine's resolver is now %q, error %v", after, err)
+	}
+}
+
+func TestTheResultOfATestIsThatOfItsProcess(t *testing.T) {
+	broken := errors.New("exit status 1")
+	for _, tt := range []struct {
+		name, output string
+		ended        error
+		skipped, ok  bool
+	}{
+		{"passed", "=== RUN TestX\n--- PASS: TestX (0.00s)\nPASS\n", nil, false, true},
+		{"skipped", "=== RUN TestX\n--- SKIP: TestX (0.00s)\nPASS\n", nil, true, true},
+		{"a subtest skipped", "    --- SKIP: TestX/sub (0.00s)\n--- PASS: TestX (0.00s)\n", nil, false, true},
+		{"failed", "--- FAIL: TestX (0.00s)\nFAIL\n", broken, false, false},
+		{"crashed after it passed", "--- PASS: TestX (0.00s)\npanic: late\n", broken, false, false},
+		{"did not run", "testing: warning: no tests to run\nPASS\n", nil, false, false},
+		{"another test", "--- PASS: TestXY (0.00s)\nPASS\n", nil, false, false},
+	} {
+		skipped, err := result("TestX", func() string { return tt.output }, tt.ended)
+		if skipped != tt.skipped || (err == nil) != tt.ok {
+			t.Errorf("%s: skipped %v, error %v", tt.name, skipped, err)
+		}
+	}
+}
+
+func TestAProcessRunsExactlyItsTest(t *testing.T) {
+	if err := flag.Set("nettest", "true"); err != nil {
+		t.Fatal(err)
+	}
+	args := strings.Join(arguments("TestX/a.b(c)", time.Minute), " ")
+	if want := `-test.run=^TestX$/^a\.b\(c\)$ -test.v -test.timeout=1m0s`; !strings.HasPrefix(args, want) {
+		t.Errorf("%s, want %s", args, want)
+	}
+	if !strings.Contains(args, "-nettest=true") {
+		t.Errorf("%s: the flag is missing", args)
+	}
+}
+
+func TestAVethPairCarriesWhatItsMTUAllows(t *testing.T) {
+	Run(t, func(t *testing.T) {
+		_, b := Veth(t, "left", "right")
+		AddAddress(t, "left", netip.MustParsePrefix("192.0.2.1/24"))
+		AddAddress(t, "left", netip.MustParsePrefix("2001:db8::1/64"))
+		SetMTU(t, "left", 1300)
+		for _, listen := range []netip.Addr{b, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")} {
+			server, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(listen, 0)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Close()
+			to := server.LocalAddr().(*net.UDPAddr).AddrPort()
+			if listen == b { // over the cable
+				to = netip.AddrPortFrom(b.WithZone("left"), to.Port())
+			}
+			client, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			if _, err := client.Write([]byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+			server.SetDeadline(time.Now().Add(time.Minute))
+			buf := make([]byte, 10)
+			if n, err := server.Read(buf); err != nil || string(buf[:n]) != "hello" {
+				t.Errorf("%v heard %q, error %v", to, buf[:n], err)
+			}
+		}
+		if i, err := net.InterfaceByName("left"); err != nil || i.MTU != 1300 {
+			t.Errorf("interface %+v, error %v", i, err)
+		}
+	})
+}
+
+func TestACommandStartsInATestsNetwork(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	networks := map[string]bool{}
+	machine, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		cmd := exec.Command("readlink", "/proc/self/ns/net")
+		output, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := NewNetwork(t).Start(cmd); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 100)
+		n, _ := output.Read(buf)
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		networks[strings.TrimSpace(string(buf[:n]))] = true
+	}
+	if len(networks) != 2 || networks[machine] {
+		t.Errorf("the machine's network is %s, the commands' are %v", machine, networks)
+	}
+}
