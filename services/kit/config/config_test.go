@@ -18,12 +18,14 @@ type sample struct {
 	Workers int           `env:"X_WORKERS" envDefault:"1" range:"0..64" help:"loops"`
 	Loss    float64       `env:"X_LOSS" envDefault:"0" range:"0..1" help:"share that is lost"`
 	Wait    time.Duration `env:"X_WAIT" envDefault:"1s" range:"1ms.." flag:"wait,W" help:"patience"`
+	Pause   time.Duration `env:"X_PAUSE" envDefault:"0s" range:"..1h" help:"rest"`
+	Servers []string      `env:"X_SERVERS" envDefault:"a,b" empty:"refused" help:"peers"`
 	JSON    bool          `env:"--json" flag:"json" help:"for programs"`
-	logSample
+	Shared
 }
 
-// logSample is a part that several programs share.
-type logSample struct {
+// Shared is a part that several programs share.
+type Shared struct {
 	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error" want:"debug, info, warn or error"`
 	LogFormat string     `env:"LOG_FORMAT" default:"pretty on a terminal, else text" help:"pretty, text or json" want:"pretty, text or json"`
 }
@@ -35,8 +37,11 @@ func (s *sample) Check(wrong func(variable, want string)) {
 }
 
 func port(args []string) (map[string]string, error) {
-	if len(args) == 0 {
+	switch len(args) {
+	case 0:
 		return nil, nil
+	case 2:
+		return nil, Problem{"argument", args[1], "nothing after the port"}
 	}
 	if err := Port(args[0]); err != nil {
 		return nil, err
@@ -52,7 +57,10 @@ func TestEachSourceOverridesTheOneBefore(t *testing.T) {
 		check   func(s sample) bool
 	}{
 		{"defaults", nil, nil, func(s sample) bool {
-			return s.Listen == ":8888" && s.Page == "localhost:80" && s.Workers == 1 && s.Wait == time.Second && !s.JSON
+			return s.Listen == ":8888" && s.Page == "localhost:80" && s.Workers == 1 && s.Wait == time.Second && !s.JSON && len(s.Servers) == 2
+		}},
+		{"bounds are included", []string{"X_WORKERS=64", "X_LOSS=1", "X_PAUSE=1h", "X_WAIT=1ms"}, nil, func(s sample) bool {
+			return s.Workers == 64 && s.Loss == 1 && s.Pause == time.Hour && s.Wait == time.Millisecond
 		}},
 		{"the environment", []string{"X_WORKERS=4", "X_WAIT=0.2"}, nil, func(s sample) bool {
 			return s.Workers == 4 && s.Wait == 200*time.Millisecond
@@ -89,7 +97,14 @@ func TestEveryProblemIsOneLineThatNamesThingValueAndCure(t *testing.T) {
 		{"out of range", []string{"X_LOSS=1.5"}, nil, []string{`X_LOSS="1.5": want a number from 0 to 1`}},
 		{"not a number at all", []string{"X_LOSS=NaN"}, nil, []string{`X_LOSS="NaN": want a number from 0 to 1`}},
 		{"a negative duration", nil, []string{"--wait=-1s"}, []string{`--wait="-1s": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 1ms up`}},
-		{"an unknown format", []string{"LOG_FORMAT=xml"}, nil, []string{`LOG_FORMAT="xml": want pretty, text or json`}},
+		{"a value whose tag says what is right", []string{"LOG_LEVEL=loud"}, nil, []string{`LOG_LEVEL="loud": want debug, info, warn or error`}},
+		{"at its lower bound", []string{"X_WORKERS=-1"}, []string{"--wait=0.0009"}, []string{
+			`--wait="0.0009": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 1ms up`, `X_WORKERS="-1": want a whole number from 0 to 64`,
+		}},
+		{"above an upper bound alone", []string{"X_PAUSE=1h1ns"}, nil, []string{`X_PAUSE="1h1ns": want a duration such as 200ms, 1.5s or 0.2 (seconds) up to 1h`}},
+		{"neither true nor false", nil, []string{"--json=maybe"}, []string{`--json="maybe": want true or false`}},
+		{"empty where that is refused", []string{"X_SERVERS="}, nil, []string{`X_SERVERS="": want a value like "a,b"`}},
+		{"an argument too many", nil, []string{"1", "2"}, []string{`argument="2": want nothing after the port`}},
 		{"an address without a port", []string{"X_LISTEN=here"}, nil, []string{`X_LISTEN="here": want [host]:port with a port from 0 to 65535`}},
 		{"an address whose port has a zero too many", []string{"X_LISTEN=:08"}, nil, []string{`X_LISTEN=":08": want [host]:port with a port from 0 to 65535`}},
 		{"an address that moves the cursor", []string{"X_LISTEN=\x1b[2J:8"}, nil, []string{`X_LISTEN="\x1b[2J:8": want [host]:port with a port from 0 to 65535`}},
@@ -147,8 +162,8 @@ func TestAFlagThatDoesNotGoWithTheRestIsRefused(t *testing.T) {
 
 func TestAnUnknownVariableWithOurPrefixIsWarnedAbout(t *testing.T) {
 	var s sample
-	warnings, err := Load(&s, Source{Prefix: "X_", Environ: []string{"X_WROKERS=2", "PATH=/bin"}})
-	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "X_WROKERS") {
+	warnings, err := Load(&s, Source{Prefix: "X_", Environ: []string{"X_WROKERS=2", "X_WAIT=1s", "PATH=/bin", "X_A="}})
+	if want := "X_A is set, but there is no such variable (-h lists them)"; err != nil || len(warnings) != 2 || warnings[0] != want {
 		t.Errorf("warnings %q, error %v", warnings, err)
 	}
 }
@@ -160,18 +175,29 @@ func TestHelpListsEveryFlagAndVariable(t *testing.T) {
 	}
 	var out bytes.Buffer
 	Help(&out, "usage: sample [PORT]", &s)
-	for _, want := range []string{
-		"usage: sample [PORT]\n\nFlags:\n", "-W, --wait  1s", "    --json  off",
-		"X_PAGE      localhost:80", "the page (empty: off)", "LOG_FORMAT  pretty on a terminal, else text",
-	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in\n%s", want, out.String())
-		}
-	}
-	if strings.Count(out.String(), "--json") != 1 {
-		t.Errorf("a flag is listed as a variable:\n%s", out.String())
+	if want := strings.TrimPrefix(sampleHelp, "\n"); out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
 }
+
+const sampleHelp = `
+usage: sample [PORT]
+
+Flags:
+  -W, --wait  1s   patience
+      --json  off  for programs
+
+Variables:
+  X_LISTEN    :8888                            where clients send to
+  X_PAGE      localhost:80                     the page (empty: off)
+  X_WORKERS   1                                loops
+  X_LOSS      0                                share that is lost
+  X_WAIT      1s                               patience
+  X_PAUSE     0s                               rest
+  X_SERVERS   a,b                              peers (empty: refused)
+  LOG_LEVEL   info                             debug, info, warn or error
+  LOG_FORMAT  pretty on a terminal, else text  pretty, text or json
+`
 
 func FuzzParseDuration(f *testing.F) {
 	for _, s := range []string{"200ms", "0.2", "1e400", "-1", "NaN", "", "9223372037"} {
@@ -182,19 +208,6 @@ func FuzzParseDuration(f *testing.F) {
 			t.Errorf("%q is %v", s, d)
 		}
 	})
-}
-
-func TestAnEmptyValueIsRefusedWhereTheTagSaysSo(t *testing.T) {
-	var cfg struct {
-		Servers []string `env:"X_SERVERS" envDefault:"a,b" empty:"refused"`
-	}
-	_, err := Load(&cfg, Source{Environ: []string{"X_SERVERS="}})
-	if err == nil || err.Error() != `X_SERVERS="": want a value like "a,b"` {
-		t.Errorf("%+v, error %v", cfg, err)
-	}
-	if _, err := Load(&cfg, Source{}); err != nil || len(cfg.Servers) != 2 {
-		t.Errorf("%+v, error %v", cfg, err)
-	}
 }
 
 // What is taken for an address can be listened on as far as its form goes, and
@@ -218,6 +231,7 @@ func FuzzAddress(f *testing.F) {
 		}
 	})
 }
+
 func FuzzLoad(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"", ""}, {"2526", "0.2"}, {"-W 5ms --json", "1h"}, {"--wait=-1s", "-1"}, {"-W", "NaN"}, {"--json=maybe", "1e999"},

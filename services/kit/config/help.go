@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"reflect"
@@ -11,58 +12,44 @@ import (
 // Help prints the usage, then the flags and the variables of the struct that
 // cfg points to, read from the same tags that Load obeys.
 func Help(w io.Writer, usage string, cfg any) {
+	var flags, variables []string
+	for _, f := range fieldsOf(cfg) {
+		row := "\t" + f.shownDefault() + "\t" + f.Tag.Get("help")
+		if empty := f.Tag.Get("empty"); empty != "" {
+			row += " (empty: " + empty + ")"
+		}
+		switch long, short := f.flag(); {
+		case short != "":
+			flags = append(flags, "-"+short+", --"+long+row)
+		case long != "":
+			flags = append(flags, "    --"+long+row)
+		}
+		if !strings.HasPrefix(f.variable, "--") {
+			variables = append(variables, f.variable+row)
+		}
+	}
 	fmt.Fprintln(w, strings.TrimSpace(usage))
-	fields := fieldsOf(cfg)
-	table(w, "Flags", fields, field.flags)
-	table(w, "Variables", fields, field.environment)
+	printTable(w, "Flags", flags)
+	printTable(w, "Variables", variables)
 }
 
-// table prints one row for every field that has a name here.
-func table(w io.Writer, title string, fields []field, name func(field) string) {
-	rows := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, f := range fields {
-		if name(f) == "" {
-			continue
-		}
-		if title != "" {
-			fmt.Fprintf(w, "\n%s:\n", title)
-			title = ""
-		}
-		help := f.help
-		if f.empty != "" {
-			help += " (empty: " + f.empty + ")"
-		}
-		fmt.Fprintf(rows, "  %s\t%s\t%s\n", name(f), f.shownDefault(), help)
+func printTable(w io.Writer, title string, rows []string) {
+	if len(rows) == 0 {
+		return
 	}
-	rows.Flush()
-}
-
-func (f field) flags() string {
-	switch {
-	case f.long == "":
-		return ""
-	case f.short == "":
-		return "    --" + f.long
+	fmt.Fprintf(w, "\n%s:\n", title)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintf(table, "  %s\n", row)
 	}
-	return "-" + f.short + ", --" + f.long
-}
-
-func (f field) environment() string {
-	if strings.HasPrefix(f.variable, "--") {
-		return ""
-	}
-	return f.variable
+	table.Flush()
 }
 
 // shownDefault is the default as a person reads it.
-func (f field) shownDefault() string {
-	switch {
-	case f.defaultText != "":
-		return f.defaultText
-	case f.defaultValue != "":
-		return f.defaultValue
-	case f.value.Kind() == reflect.Bool:
-		return "off"
+func (f *field) shownDefault() string {
+	unset := "empty"
+	if f.Type.Kind() == reflect.Bool {
+		unset = "off"
 	}
-	return "empty"
+	return cmp.Or(f.Tag.Get("default"), f.Tag.Get("envDefault"), unset)
 }

@@ -26,6 +26,16 @@ func TestLogFormats(t *testing.T) {
 	}
 }
 
+func TestAFormatIsOneOfThree(t *testing.T) {
+	var f Format
+	if err := f.UnmarshalText([]byte("JSON")); err != nil || f != "json" {
+		t.Errorf("format %q, error %v", f, err)
+	}
+	if err := f.UnmarshalText([]byte("xml")); err == nil {
+		t.Errorf("format %q", f)
+	}
+}
+
 // What is shown of a payload is one line that can be read back.
 func FuzzQuote(f *testing.F) {
 	for _, s := range []string{"PING 1", "", "\x1b[2J\r\n", "\xff\u202e\"", strings.Repeat("é", 40)} {
