@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"udplab/integration/containers"
-	"udplab/integration/stack"
+	"udplab/integration/lab"
+	"udplab/integration/lab/containers"
 )
 
 // TestCompose brings up the real compose file with every compose there is.
@@ -119,7 +119,7 @@ var (
 // newProject prepares a project that is taken down when the test ends.
 func newProject(t *testing.T, command []string, image string) project {
 	t.Helper()
-	root, err := stack.Root()
+	root, err := lab.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

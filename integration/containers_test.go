@@ -3,7 +3,7 @@ package integration
 import (
 	"testing"
 
-	"udplab/integration/containers"
+	"udplab/integration/lab/containers"
 	"udplab/integration/scenario"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 // A document is the README or a file in docs. What its reader types and sees is
@@ -60,7 +60,7 @@ type file struct{ name, content string }
 // documents reads all there are.
 func documents(t *testing.T) (all []document) {
 	t.Helper()
-	root, err := stack.Root()
+	root, err := lab.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"udplab/integration/lab"
 )
 
 // manner is how commands of one kind are played. Of those whose pattern a
@@ -350,7 +352,7 @@ func (p *player) command(ctx context.Context, command string) *exec.Cmd {
 	}
 	cmd := p.stage.command(ctx, strings.Join(words, " "), p.environ)
 	inGroup(cmd)
-	cmd.WaitDelay = patience
+	cmd.WaitDelay = lab.Patience
 	return cmd
 }
 
@@ -485,7 +487,7 @@ func (g glance) play(p *player) {
 	}
 	var lacking string
 	var left []string
-	found := screen.await(patience, func(printed string) bool {
+	found := screen.await(lab.Patience, func(printed string) bool {
 		all := lines(withoutPrefix(p.stage.asShown(printed)))
 		_, fresh := missing(screen.taken, all)
 		lacking, left = missing(g.shows, fresh)
@@ -518,7 +520,7 @@ func (p *player) interrupt(screen *terminal) {
 	interruptGroup(screen.cmd)
 	select {
 	case <-screen.ended:
-	case <-time.After(patience):
+	case <-time.After(lab.Patience):
 		killGroup(screen.cmd)
 		<-screen.ended
 		p.t.Errorf("%s: does not end by Ctrl-C\n%s", screen.command, screen)

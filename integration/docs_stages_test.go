@@ -15,9 +15,10 @@ import (
 	"sync"
 	"testing"
 
-	"udplab/integration/containers"
+	"udplab/integration/lab"
+	"udplab/integration/lab/containers"
+	"udplab/integration/lab/labtest"
 	"udplab/integration/scenario"
-	"udplab/integration/stack"
 )
 
 // nameOf tells one function that opens a stage from another.
@@ -27,7 +28,7 @@ func nameOf(open func(*testing.T) stage) string {
 
 // status asks the balancer that the document has started. ok is false if none
 // answers.
-func (p *player) status() (status scenario.Status, ok bool) {
+func (p *player) status() (status lab.Status, ok bool) {
 	a := p.run("curl -s localhost:8080/api/status")
 	ok = a.err == nil && a.code == 0 && json.Unmarshal([]byte(a.stdout), &status) == nil
 	return status, ok
@@ -45,11 +46,12 @@ func (p *player) audit() {
 // waitFor waits until the balancer takes a server for up.
 func (p *player) waitFor(server string) {
 	p.t.Helper()
-	var last scenario.Status
-	scenario.Eventually(p.t, server+" is up", func() bool {
-		last, _ = p.status()
-		return slices.ContainsFunc(last.Backends, func(b scenario.Backend) bool { return b.Name == server && b.Up })
-	}, func() any { return last })
+	labtest.Eventually(p.t, server+" is up", func(context.Context) error {
+		if status, _ := p.status(); !status.Backend(server).Up {
+			return fmt.Errorf("the status is %+v", status)
+		}
+		return nil
+	})
 }
 
 // shell is a command in a shell, at the root of the workspace.
@@ -132,7 +134,7 @@ type processStage struct {
 }
 
 func inProcesses(t *testing.T) stage {
-	root, err := stack.Root()
+	root, err := lab.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,13 +11,14 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 )
 
 // readRoot reads a file at the root of the workspace.
 func readRoot(t *testing.T, name string) string {
 	t.Helper()
-	root, err := stack.Root()
+	root, err := lab.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ type setting struct{ name, value, help string }
 // helpRows reads a table of a program's -h: "Variables" or "Flags".
 func helpRows(t *testing.T, program, table string) (rows []setting) {
 	t.Helper()
-	exit, err := programs(t).Run(within(t), program, nil, "-h")
+	exit, err := labtest.Programs(t).Run(labtest.Within(t), program, nil, "-h")
 	if err != nil || exit.Code != 0 {
 		t.Fatalf("%s -h: exit %d, %v\n%s", program, exit.Code, err, exit.Stderr)
 	}
@@ -103,7 +104,7 @@ func TestTheReadmesFlagsAreThoseOfTheClientsHelp(t *testing.T) {
 }
 
 func TestTheReadmesUsageIsThatOfTheClientsHelp(t *testing.T) {
-	exit, err := programs(t).Run(within(t), "client", nil, "-h")
+	exit, err := labtest.Programs(t).Run(labtest.Within(t), "client", nil, "-h")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +194,7 @@ func mentioned(t *testing.T, words string) (found [][]string) {
 }
 
 func TestEveryGoRunHasItsProgram(t *testing.T) {
-	root, err := stack.Root()
+	root, err := lab.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 )
 
 // BenchmarkLoad is what `client load` gets out of the lab as people start it:
@@ -24,10 +25,10 @@ func BenchmarkLoad(b *testing.B) {
 	var servers, backends []string
 	for n := range 3 {
 		name := fmt.Sprintf("server%d", n+1)
-		servers = append(servers, listen(b, "pingserver", stack.Env{"PINGSERVER_NAME": name, "PINGSERVER_LISTEN": "127.0.0.1:0"}))
+		servers = append(servers, listen(b, "pingserver", lab.Env{"PINGSERVER_NAME": name, "PINGSERVER_LISTEN": "127.0.0.1:0"}))
 		backends = append(backends, name+"="+servers[n])
 	}
-	balancer := listen(b, "balancer", stack.Env{
+	balancer := listen(b, "balancer", lab.Env{
 		"BALANCER_LISTEN": "127.0.0.1:0", "BALANCER_HTTP": "127.0.0.1:0", "BALANCER_BACKENDS": strings.Join(backends, ","),
 	})
 	var direct, balanced []float64
@@ -49,10 +50,10 @@ var listensOn = regexp.MustCompile(`listens on ([\d.]+:\d+)`)
 
 // listen starts a program that logs for people until the benchmark ends, and
 // returns where it listens. Somebody reads the log to its end.
-func listen(b *testing.B, program string, env stack.Env) (addr string) {
+func listen(b *testing.B, program string, env lab.Env) (addr string) {
 	b.Helper()
 	env["LOG_FORMAT"] = "pretty"
-	cmd := programs(b).Command(b.Context(), program, env)
+	cmd := labtest.Programs(b).Command(b.Context(), program, env)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -81,7 +82,7 @@ func listen(b *testing.B, program string, env stack.Env) (addr string) {
 // loadOnce is the answers a second of a load of one second.
 func loadOnce(b *testing.B, target string) float64 {
 	b.Helper()
-	exit, err := programs(b).Run(b.Context(), "client", stack.Env{}, "load", "--duration", "1s", "--json", "--quiet", target)
+	exit, err := labtest.Programs(b).Run(b.Context(), "client", lab.Env{}, "load", "--duration", "1s", "--json", "--quiet", target)
 	if err != nil || exit.Code != 0 {
 		b.Fatalf("exit code %d, %v\n%s", exit.Code, err, exit.Stderr)
 	}

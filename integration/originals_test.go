@@ -9,8 +9,9 @@ import (
 	"sync"
 	"testing"
 
+	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 	"udplab/integration/scenario"
-	"udplab/integration/stack"
 )
 
 // original is a server as the assignment has it: IPv4 only, it reads 1024
@@ -75,12 +76,12 @@ func TestTheAssignmentsServersWorkBehindTheBalancer(t *testing.T) {
 		originals = append(originals, o)
 		backends = append(backends, fmt.Sprintf("server%d=%v", i+1, o.conn.LocalAddr()))
 	}
-	lab := process{start(t, stack.Config{
+	stack := labtest.Start(t, lab.Config{
 		Servers:  []string{},
-		Balancer: stack.Env{"BALANCER_BACKENDS": strings.Join(backends, ",")},
-	})}
+		Balancer: lab.Env{"BALANCER_BACKENDS": strings.Join(backends, ",")},
+	})
 	const pings = 12
-	run, err := scenario.Ping(t, lab, "--count", fmt.Sprint(pings), "--interval", "1ms", "--timeout", "300ms")
+	run, err := scenario.Ping(t, stack, "--count", fmt.Sprint(pings), "--interval", "1ms", "--timeout", "300ms")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +108,7 @@ func TestTheAssignmentsServersWorkBehindTheBalancer(t *testing.T) {
 		t.Errorf("exit %d\n%s", run.Exit.Code, run.Exit.Stderr)
 	}
 	// A lost answer is no evidence against a server.
-	status := scenario.StatusOf(t, lab)
+	status := labtest.Status(t, stack.URL())
 	for _, b := range status.Backends {
 		if !b.Up || b.Turns != pings/3 {
 			t.Errorf("%s up: %v, turns: %d, want it up with %d", b.Name, b.Up, b.Turns, pings/3)
@@ -118,13 +119,13 @@ func TestTheAssignmentsServersWorkBehindTheBalancer(t *testing.T) {
 
 func TestTheAssignmentsServersCutALongDatagramAndGoOn(t *testing.T) {
 	o := startOriginal(t, 0)
-	lab := process{start(t, stack.Config{
+	stack := labtest.Start(t, lab.Config{
 		Servers:  []string{},
-		Balancer: stack.Env{"BALANCER_BACKENDS": o.conn.LocalAddr().String()},
-	})}
+		Balancer: lab.Env{"BALANCER_BACKENDS": o.conn.LocalAddr().String()},
+	})
 	// Padding comes back short, and that is still an answer to its ping.
 	for answered := false; !answered; {
-		run, err := scenario.Ping(t, lab, "--count", "1", "--size", "2000", "--timeout", "300ms")
+		run, err := scenario.Ping(t, stack, "--count", "1", "--size", "2000", "--timeout", "300ms")
 		if err != nil {
 			t.Fatal(err)
 		}

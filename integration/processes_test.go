@@ -1,17 +1,16 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"net"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 	"udplab/integration/scenario"
-	"udplab/integration/stack"
 )
 
 func TestProcesses(t *testing.T) {
@@ -26,72 +25,24 @@ func onEveryDataPath(t *testing.T, play func(t *testing.T, path string)) {
 	}
 }
 
-// patience is how long anything may take that is bound to happen.
-const patience = 30 * time.Second
-
-// within is a context for one step of a test.
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 // processes starts labs as processes of this machine, whose balancers carry
 // datagrams in one of their ways.
 type processes struct{ datapath string }
 
 func (p processes) Start(t *testing.T, o scenario.Options) scenario.Stack {
 	t.Helper()
-	balancer := stack.Env{"BALANCER_DATAPATH": p.datapath}
+	balancer := lab.Env{"BALANCER_DATAPATH": p.datapath}
 	maps.Copy(balancer, o.Balancer)
-	return process{start(t, stack.Config{Server: o.Server, Balancer: balancer})}
+	return labtest.Start(t, lab.Config{Server: o.Server, Balancer: balancer})
 }
 
-func (processes) Run(t *testing.T, program string, env map[string]string, args ...string) scenario.Exit {
+func (processes) Run(t *testing.T, program string, env map[string]string, args ...string) lab.Exit {
 	t.Helper()
-	exit, err := programs(t).Run(within(t), program, env, args...)
+	exit, err := labtest.Programs(t).Run(labtest.Within(t), program, env, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return scenario.Exit(exit)
-}
-
-// start starts a lab that ends with the test, and fails it if something in the
-// lab does not end as it should.
-func start(t testing.TB, cfg stack.Config) *stack.Stack {
-	t.Helper()
-	cfg.Programs = programs(t)
-	lab, err := stack.Start(within(t), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return lab
-}
-
-// process is a stack as scenarios see it.
-type process struct{ *stack.Stack }
-
-func (p process) Addr() netip.AddrPort { return netip.MustParseAddrPort(p.Stack.Addr()) }
-
-func (p process) Client(ctx context.Context, args ...string) (scenario.Exit, error) {
-	exit, err := p.Stack.Client(ctx, args...)
-	return scenario.Exit(exit), err
-}
-
-func (p process) SelfCheck(ctx context.Context, service string) (scenario.Exit, error) {
-	exit, err := p.Stack.SelfCheck(ctx, service)
-	return scenario.Exit(exit), err
-}
-
-func (p process) KillServer(_ context.Context, name string) error { return p.Stack.KillServer(name) }
-
-func (p process) Stop(ctx context.Context) (scenario.Exit, error) {
-	return scenario.Exit(p.Stack.Stop(ctx)), nil
+	return exit
 }
 
 // What follows only processes can show: containers have no ports in common, no
@@ -99,31 +50,31 @@ func (p process) Stop(ctx context.Context) (scenario.Exit, error) {
 
 func TestADatagramToADeadServerIsLostAndTheNextOneSkipsIt(t *testing.T) {
 	onEveryDataPath(t, func(t *testing.T, path string) {
-		lab := process{start(t, stack.Config{Balancer: stack.Env{"BALANCER_DATAPATH": path}})}
-		scenario.ExpectOrder(t, lab, "123")
-		if err := lab.KillServer(t.Context(), "server2"); err != nil {
+		stack := labtest.Start(t, lab.Config{Balancer: lab.Env{"BALANCER_DATAPATH": path}})
+		scenario.ExpectOrder(t, stack, "123")
+		if err := stack.KillServer(t.Context(), "server2"); err != nil {
 			t.Fatal(err)
 		}
 		// Without probes only a refusal tells, and the datagram that brings it
 		// is lost: no turn is given twice.
-		scenario.ExpectOrder(t, lab, "1·31313", "--timeout", "300ms")
+		scenario.ExpectOrder(t, stack, "1·31313", "--timeout", "300ms")
 	})
 }
 
 func TestADeadServerIsTriedAgainAndTakesItsPlace(t *testing.T) {
 	onEveryDataPath(t, func(t *testing.T, path string) {
-		lab := process{start(t, stack.Config{Balancer: stack.Env{"BALANCER_DATAPATH": path}})}
-		if err := lab.KillServer(t.Context(), "server2"); err != nil {
+		stack := labtest.Start(t, lab.Config{Balancer: lab.Env{"BALANCER_DATAPATH": path}})
+		if err := stack.KillServer(t.Context(), "server2"); err != nil {
 			t.Fatal(err)
 		}
-		scenario.ExpectOrder(t, lab, "1·3", "--timeout", "300ms")
-		if err := lab.StartServer(within(t), "server2"); err != nil {
+		scenario.ExpectOrder(t, stack, "1·3", "--timeout", "300ms")
+		if err := stack.StartServer(labtest.Within(t), "server2"); err != nil {
 			t.Fatal(err)
 		}
 		// One turn every two seconds tries it.
-		deadline := time.Now().Add(patience)
+		deadline := time.Now().Add(lab.Patience)
 		for back := false; !back; {
-			run, err := scenario.Ping(t, lab, "--count", "6", "--interval", "1ms", "--timeout", "300ms")
+			run, err := scenario.Ping(t, stack, "--count", "6", "--interval", "1ms", "--timeout", "300ms")
 			if err != nil || time.Now().After(deadline) {
 				t.Fatalf("server2 is back, answers still come from %s (%v)", run.Order, err)
 			}
@@ -139,14 +90,14 @@ func TestTheBalancerIsReachedOverIPv6(t *testing.T) {
 		probe.Close()
 	}
 	t.Run("at an address of its own", func(t *testing.T) {
-		lab := process{start(t, stack.Config{Balancer: stack.Env{"BALANCER_LISTEN": "[::1]:0"}})}
-		scenario.ExpectOrder(t, lab, "1231231231")
+		stack := labtest.Start(t, lab.Config{Balancer: lab.Env{"BALANCER_LISTEN": "[::1]:0"}})
+		scenario.ExpectOrder(t, stack, "1231231231")
 	})
 	t.Run("beside IPv4, at every address of the machine", func(t *testing.T) {
-		lab := process{start(t, stack.Config{Balancer: stack.Env{"BALANCER_LISTEN": ":0"}})}
-		port := fmt.Sprint(lab.Addr().Port())
-		scenario.ExpectOrder(t, lab, "12312", "::1", port)
-		scenario.ExpectOrder(t, lab, "31231", "127.0.0.1", port)
+		stack := labtest.Start(t, lab.Config{Balancer: lab.Env{"BALANCER_LISTEN": ":0"}})
+		port := fmt.Sprint(stack.Addr().Port())
+		scenario.ExpectOrder(t, stack, "12312", "::1", port)
+		scenario.ExpectOrder(t, stack, "31231", "127.0.0.1", port)
 	})
 }
 
@@ -164,16 +115,16 @@ func TestAPortInUseIsNamedAndNothingStarts(t *testing.T) {
 	const free = "127.0.0.1:0"
 	for _, c := range []struct {
 		program, variable, value string
-		env                      stack.Env
+		env                      lab.Env
 	}{
 		{"pingserver", "PINGSERVER_LISTEN", udp.LocalAddr().String(), nil},
-		{"balancer", "BALANCER_LISTEN", udp.LocalAddr().String(), stack.Env{"BALANCER_HTTP": free}},
-		{"balancer", "BALANCER_HTTP", tcp.Addr().String(), stack.Env{"BALANCER_LISTEN": free}},
+		{"balancer", "BALANCER_LISTEN", udp.LocalAddr().String(), lab.Env{"BALANCER_HTTP": free}},
+		{"balancer", "BALANCER_HTTP", tcp.Addr().String(), lab.Env{"BALANCER_LISTEN": free}},
 	} {
 		t.Run(c.variable, func(t *testing.T) {
-			env := stack.Env{c.variable: c.value}
+			env := lab.Env{c.variable: c.value}
 			maps.Copy(env, c.env)
-			exit, err := programs(t).Run(within(t), c.program, env)
+			exit, err := labtest.Programs(t).Run(labtest.Within(t), c.program, env)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -192,11 +143,11 @@ func TestAStackThatCannotStartLeavesNothing(t *testing.T) {
 	}
 	defer taken.Close()
 	// Built for itself, so that no other test's processes are in the way.
-	programs, err := stack.Build(t.Context(), t.TempDir())
+	programs, err := lab.Build(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = stack.Start(within(t), stack.Config{
+	_, err = lab.Start(labtest.Within(t), lab.Config{
 		Programs: programs,
 		Servers:  []string{"127.0.0.1:0", taken.LocalAddr().String()},
 	})

@@ -10,7 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 )
 
 // echoVariable makes the test program an echo server at the address that is
@@ -75,11 +76,11 @@ const (
 
 func benchmarkRoundTrip(b *testing.B, path string) {
 	server := startEcho(b)
-	lab := start(b, stack.Config{
+	stack := labtest.Start(b, lab.Config{
 		Servers:  []string{},
-		Balancer: stack.Env{"BALANCER_BACKENDS": "echo=" + server, "BALANCER_DATAPATH": path},
+		Balancer: lab.Env{"BALANCER_BACKENDS": "echo=" + server, "BALANCER_DATAPATH": path},
 	})
-	direct, balanced := newPinger(b, server), newPinger(b, lab.Addr())
+	direct, balanced := newPinger(b, server), newPinger(b, stack.Addr().String())
 	rounds := 0
 	for b.Loop() {
 		direct.round(perRound)
@@ -115,7 +116,7 @@ func newPinger(b *testing.B, addr string) *pinger {
 
 // round makes n round trips.
 func (p *pinger) round(n int) {
-	p.conn.SetDeadline(time.Now().Add(patience))
+	p.conn.SetDeadline(time.Now().Add(lab.Patience))
 	for range n {
 		begin := time.Now()
 		if _, err := p.conn.Write(p.out); err != nil {

@@ -1,15 +1,16 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"runtime"
 	"testing"
 	"time"
 
-	"udplab/integration/proc"
+	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 	"udplab/integration/scenario"
-	"udplab/integration/stack"
 )
 
 func TestTheBalancerKeepsNoSocketOfClientsThatAreGone(t *testing.T) {
@@ -17,24 +18,25 @@ func TestTheBalancerKeepsNoSocketOfClientsThatAreGone(t *testing.T) {
 		t.Skipf("%s does not list the sockets of another process as files", runtime.GOOS)
 	}
 	onEveryDataPath(t, func(t *testing.T, path string) {
-		lab := process{start(t, stack.Config{Balancer: stack.Env{
+		stack := labtest.Start(t, lab.Config{Balancer: lab.Env{
 			"BALANCER_DATAPATH":     path,
 			"BALANCER_SESSION_IDLE": "1s",
-		}})}
-		before := sockets(t, lab.BalancerPID())
+		}})
+		before := sockets(t, stack.BalancerPID())
 		const clients = 50
 		for i := range clients {
-			askOnce(t, lab.Stack.Addr(), i)
+			askOnce(t, stack.Addr().String(), i)
 		}
-		if during := sockets(t, lab.BalancerPID()); during <= before {
+		if during := sockets(t, stack.BalancerPID()); during <= before {
 			t.Errorf("%d sockets before %d clients and %d with them: this test sees nothing", before, clients, during)
 		}
-		left := 0
-		scenario.Eventually(t, fmt.Sprintf("%d sockets as before %d clients", before, clients), func() bool {
-			left = sockets(t, lab.BalancerPID())
-			return left == before
-		}, func() any { return left })
-		status := scenario.StatusOf(t, lab)
+		labtest.Eventually(t, fmt.Sprintf("%d sockets as before %d clients", before, clients), func(context.Context) error {
+			if left := sockets(t, stack.BalancerPID()); left != before {
+				return fmt.Errorf("%d", left)
+			}
+			return nil
+		})
+		status := labtest.Status(t, stack.URL())
 		if status.Sessions != 0 || status.Turns != clients {
 			t.Errorf("%d sessions and %d turns, want none and %d", status.Sessions, status.Turns, clients)
 		}
@@ -50,7 +52,7 @@ func askOnce(t *testing.T, addr string, number int) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(lab.Patience))
 	if _, err := fmt.Fprintf(conn, "PING %d", number); err != nil {
 		t.Fatal(err)
 	}
@@ -62,12 +64,12 @@ func askOnce(t *testing.T, addr string, number int) {
 // sockets counts the sockets that a process has open.
 func sockets(t *testing.T, pid int) (n int) {
 	t.Helper()
-	files, err := proc.Files(pid)
+	files, err := lab.Files(pid)
 	if err != nil || len(files) == 0 {
 		t.Fatalf("process %d: no open files (%v)", pid, err)
 	}
 	for _, file := range files {
-		if proc.Kind(file) == "socket" {
+		if lab.FileKind(file) == "socket" {
 			n++
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 //go:embed relay.c
@@ -82,7 +82,7 @@ func prepare(ctx context.Context, cfg *settings, dir string, files int) (list []
 
 // buildBalancer builds the workspace's balancer.
 func buildBalancer(ctx context.Context, dir string) (string, error) {
-	root, err := stack.Root()
+	root, err := lab.Root()
 	if err != nil {
 		return "", err
 	}

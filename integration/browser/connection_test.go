@@ -6,11 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 // openThroughWire opens the page of a lab through a wire that can be cut.
-func openThroughWire(t *testing.T, lab *stack.Stack) (*tab, *wire) {
+func openThroughWire(t *testing.T, lab *lab.Stack) (*tab, *wire) {
 	t.Helper()
 	wire := newWire(t, webAddr(lab))
 	b := openTab(t)
@@ -20,13 +20,13 @@ func openThroughWire(t *testing.T, lab *stack.Stack) (*tab, *wire) {
 	return b, wire
 }
 
-func webAddr(lab *stack.Stack) string { return strings.TrimPrefix(lab.URL(), "http://") }
+func webAddr(lab *lab.Stack) string { return strings.TrimPrefix(lab.URL(), "http://") }
 
 const chip = `document.getElementById("stream").textContent`
 
 func TestThePageReconnectsAndSaysHowManyTurnsItMissed(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b, wire := openThroughWire(t, lab)
 	ping(t, lab, 4)
 	b.expect("the tape", tape, "1231")
@@ -52,7 +52,7 @@ func TestThePageReconnectsAndSaysHowManyTurnsItMissed(t *testing.T) {
 
 func TestWhatHappenedWhileTheConnectionWasLostIsSaidAloud(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b, wire := openThroughWire(t, lab)
 	ping(t, lab, 3)
 	b.expect("the tape", tape, "123")
@@ -71,7 +71,7 @@ func TestWhatHappenedWhileTheConnectionWasLostIsSaidAloud(t *testing.T) {
 // that where there is no event at all; only the status goes on.
 func TestAPageThatIsNotLetInStaysReadableAndSaysWhy(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	ping(t, lab, 4)
 	stop := startReaders(t, lab.URL(), 64)
 	defer stop()
@@ -101,7 +101,7 @@ const story = `["#tape", "#news", "#clients", "#story", "#went-by"].map((id) => 
 
 func TestABalancerThatWasStartedAgainBeginsAnotherStory(t *testing.T) {
 	findBrowser(t)
-	before, after := startLab(t, stack.Config{}), startLab(t, stack.Config{})
+	before, after := startLab(t, lab.Config{}), startLab(t, lab.Config{})
 	for _, freeze := range []bool{false, true} {
 		t.Run(fmt.Sprintf("frozen=%v", freeze), func(t *testing.T) {
 			b, wire := openThroughWire(t, before)
@@ -138,7 +138,7 @@ func TestABalancerThatWasStartedAgainBeginsAnotherStory(t *testing.T) {
 
 func TestThePageIsMadeAnewForOtherServers(t *testing.T) {
 	findBrowser(t)
-	three, two := startLab(t, stack.Config{}), startLab(t, stack.Config{Servers: []string{"127.0.0.1:0", "127.0.0.1:0"}})
+	three, two := startLab(t, lab.Config{}), startLab(t, lab.Config{Servers: []string{"127.0.0.1:0", "127.0.0.1:0"}})
 	ping(t, two, 3)
 	b, wire := openThroughWire(t, three)
 	rows := `document.querySelectorAll("#rows > tr").length + " " + document.querySelectorAll("#servers > li").length`

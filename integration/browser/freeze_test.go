@@ -5,12 +5,12 @@ import (
 	"strings"
 	"testing"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 func TestFreezeHoldsThePageAndLetsItGoOn(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	ping(t, lab, 4)
 	b.expect("the tape", tape, "1231")
@@ -30,7 +30,7 @@ func TestFreezeHoldsThePageAndLetsItGoOn(t *testing.T) {
 const dotsAt = `[...document.querySelectorAll("#ways .dot[visibility=visible]")].map((d) => d.dataset.turn + " " + d.getAttribute("transform")).join("; ")`
 
 // freezeWithDots freezes a page while three dots wait at slow servers.
-func freezeWithDots(t *testing.T, b *tab, lab *stack.Stack) {
+func freezeWithDots(t *testing.T, b *tab, lab *lab.Stack) {
 	t.Helper()
 	client := lab.ClientCommand(t.Context(), "-c", "3", "-i", "30ms", "-W", "10ms", "-q")
 	if err := client.Start(); err != nil {
@@ -44,7 +44,7 @@ func freezeWithDots(t *testing.T, b *tab, lab *stack.Stack) {
 
 func TestFreezeHoldsWhileTheConnectionIsLostAndFound(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{Server: stack.Env{"PINGSERVER_DELAY": "3s"}, Balancer: stack.Env{"BALANCER_ANSWER_TIMEOUT": "10s"}})
+	lab := startLab(t, lab.Config{Server: lab.Env{"PINGSERVER_DELAY": "3s"}, Balancer: lab.Env{"BALANCER_ANSWER_TIMEOUT": "10s"}})
 	b, wire := openThroughWire(t, lab)
 	freezeWithDots(t, b, lab)
 	whole := `["main", "footer"].map((e) => document.querySelector(e).textContent).join()`
@@ -97,7 +97,7 @@ const astray = `(() => {
 
 func TestAFrozenPageIsLaidOutAnew(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{Server: stack.Env{"PINGSERVER_DELAY": "3s"}, Balancer: stack.Env{"BALANCER_ANSWER_TIMEOUT": "10s"}})
+	lab := startLab(t, lab.Config{Server: lab.Env{"PINGSERVER_DELAY": "3s"}, Balancer: lab.Env{"BALANCER_ANSWER_TIMEOUT": "10s"}})
 	b := openPage(t, lab)
 	freezeWithDots(t, b, lab)
 	b.expect("what is astray", astray, "")

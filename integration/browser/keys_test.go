@@ -7,7 +7,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 // key presses a key on the keyboard.
@@ -25,7 +25,7 @@ const focused = `(() => {
 
 func TestThePageWorksByKeyboard(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	ping(t, lab, 1)
 	b.expect("the tape", tape, "1")
@@ -58,7 +58,7 @@ func TestThePageWorksByKeyboard(t *testing.T) {
 // not thrown out of it by what comes.
 func TestListsAreLeftAloneWhileNothingHappens(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	for range 8 {
 		ping(t, lab, 2) // a client of its own each
@@ -93,7 +93,7 @@ func TestListsAreLeftAloneWhileNothingHappens(t *testing.T) {
 // what changes.
 func TestTheSameIsSaidAloudAgain(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	b.eval(`(() => {
 		const place = document.getElementById("announcement");

@@ -14,14 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 // flood sends about a thousand datagrams a second until stop is called, and
 // counts them.
-func flood(t *testing.T, lab *stack.Stack) (sent *atomic.Int64, stop func()) {
+func flood(t *testing.T, lab *lab.Stack) (sent *atomic.Int64, stop func()) {
 	t.Helper()
-	conn, err := net.Dial("udp", lab.Addr())
+	conn, err := net.Dial("udp", lab.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ type told struct {
 }
 
 // readLedger returns the turns that the balancer remembers, by number.
-func readLedger(t *testing.T, lab *stack.Stack) map[int]told {
+func readLedger(t *testing.T, lab *lab.Stack) map[int]told {
 	t.Helper()
 	answer, err := http.Get(lab.URL() + "/api/ledger")
 	if err != nil {
@@ -141,7 +141,7 @@ const watchPage = `(() => {
 // compared with the balancer's record.
 func TestUnderLoadWhatThePageShowsIsTrueAndSaidToBeASample(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	sent, stop := flood(t, lab)
 	defer stop()
@@ -242,11 +242,11 @@ func TestUnderLoadWhatThePageShowsIsTrueAndSaidToBeASample(t *testing.T) {
 // own record.
 func TestDotsGoFromTheirClientToTheirServer(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	var clients []net.Conn
 	for range 3 {
-		conn, err := net.Dial("udp", lab.Addr())
+		conn, err := net.Dial("udp", lab.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -301,7 +301,7 @@ func TestDotsGoFromTheirClientToTheirServer(t *testing.T) {
 
 func TestDotsStandStillForThoseWhoPreferThat(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	// Notes every place where a dot is seen.
 	b.eval(`(window.places = [], new MutationObserver((changes) => changes.forEach((c) =>
@@ -327,7 +327,7 @@ func TestDotsStandStillForThoseWhoPreferThat(t *testing.T) {
 // balancer.
 func TestADroppedDatagramGoesNoFurtherThanTheBalancer(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{Balancer: stack.Env{"BALANCER_WHEN_DOWN": "hold"}})
+	lab := startLab(t, lab.Config{Balancer: lab.Env{"BALANCER_WHEN_DOWN": "hold"}})
 	b := openPage(t, lab)
 	if _, err := lab.StopServer(t.Context(), "server2"); err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 func TestMain(m *testing.M) {
@@ -28,20 +28,20 @@ func TestMain(m *testing.M) {
 var buildDir string
 
 // build builds the programs the first time it is called.
-var build = sync.OnceValues(func() (stack.Programs, error) {
-	return stack.Build(context.Background(), buildDir)
+var build = sync.OnceValues(func() (lab.Programs, error) {
+	return lab.Build(context.Background(), buildDir)
 })
 
 // startLab starts three ping servers and the balancer, and ends them with the
 // test.
-func startLab(t testing.TB, cfg stack.Config) *stack.Stack {
+func startLab(t testing.TB, cfg lab.Config) *lab.Stack {
 	t.Helper()
 	programs, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.Programs = programs
-	lab, err := stack.Start(t.Context(), cfg)
+	lab, err := lab.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func startLab(t testing.TB, cfg stack.Config) *stack.Stack {
 }
 
 // ping sends n datagrams from a client of its own, one after the other.
-func ping(t *testing.T, lab *stack.Stack, n int, more ...string) {
+func ping(t *testing.T, lab *lab.Stack, n int, more ...string) {
 	t.Helper()
 	args := append([]string{"-c", fmt.Sprint(n), "-i", "30ms", "-W", "1100ms", "-q"}, more...)
 	if _, err := lab.Client(t.Context(), args...); err != nil {

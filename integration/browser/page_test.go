@@ -13,7 +13,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 // What the page shows, as JavaScript that reads it.
@@ -27,7 +27,7 @@ const (
 	answers = `[...document.querySelectorAll('[data-cell="answered"]')].map((td) => td.textContent).join(" ")`
 )
 
-func openPage(t *testing.T, lab *stack.Stack) *tab {
+func openPage(t *testing.T, lab *lab.Stack) *tab {
 	t.Helper()
 	b := openTab(t)
 	b.resize(1024, 768)
@@ -38,7 +38,7 @@ func openPage(t *testing.T, lab *stack.Stack) *tab {
 
 func TestThePageShowsWhoseTurnIsNextAndThatTheOrderContinues(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	b.expectText("#next", "server1")
 	b.expectText("#clients", "No client yet")
@@ -60,7 +60,7 @@ func TestThePageShowsWhoseTurnIsNextAndThatTheOrderContinues(t *testing.T) {
 
 func TestThePageShowsWhichServerIsDownAndSinceWhen(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	ping(t, lab, 3)
 	if _, err := lab.StopServer(t.Context(), "server2"); err != nil {
@@ -89,7 +89,7 @@ func TestThePageShowsWhichServerIsDownAndSinceWhen(t *testing.T) {
 // tries it; that turn is no promise that it answers.
 func TestThePageTellsATryFromATurn(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	if _, err := lab.StopServer(t.Context(), "server2"); err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestThePageTellsATryFromATurn(t *testing.T) {
 
 func TestThePageIsReadableWithoutItsScripts(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	ping(t, lab, 4)
 	b := openTab(t)
 	must(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
@@ -165,7 +165,7 @@ func accessibilityTree(b *tab) string {
 
 func TestAScreenReaderIsToldWhatIsThere(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{})
+	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	ping(t, lab, 4)
 	b.expect("the tape", tape, "1231")
@@ -251,7 +251,7 @@ const beyond = `document.documentElement.scrollWidth > innerWidth ? [...document
 
 func TestThePageFitsAndCanBeReadAtEverySize(t *testing.T) {
 	findBrowser(t)
-	lab := startLab(t, stack.Config{Server: stack.Env{"PINGSERVER_LOSS": "0.15", "PINGSERVER_SEED": "7", "PINGSERVER_JITTER": "8ms"}})
+	lab := startLab(t, lab.Config{Server: lab.Env{"PINGSERVER_LOSS": "0.15", "PINGSERVER_SEED": "7", "PINGSERVER_JITTER": "8ms"}})
 	b := openPage(t, lab)
 	ping(t, lab, 10)
 	ping(t, lab, 7)
@@ -307,7 +307,7 @@ func TestThePageFitsWithIPv6Addresses(t *testing.T) {
 		probe.Close()
 	}
 	local := "[::1]:0"
-	lab := startLab(t, stack.Config{Servers: []string{local, local, local}, Balancer: stack.Env{"BALANCER_LISTEN": local}})
+	lab := startLab(t, lab.Config{Servers: []string{local, local, local}, Balancer: lab.Env{"BALANCER_LISTEN": local}})
 	b := openPage(t, lab)
 	ping(t, lab, 4)
 	b.expect("the tape", tape, "1231")
@@ -335,7 +335,7 @@ func TestAPictureForTheReadme(t *testing.T) {
 		t.Skip("UDPLAB_SCREENSHOTS is not set: nobody wants a picture")
 	}
 	findBrowser(t)
-	lab := startLab(t, stack.Config{Server: stack.Env{"PINGSERVER_DELAY": "2ms", "PINGSERVER_JITTER": "30ms"}})
+	lab := startLab(t, lab.Config{Server: lab.Env{"PINGSERVER_DELAY": "2ms", "PINGSERVER_JITTER": "30ms"}})
 	b := openPage(t, lab)
 	b.resize(1280, 1180)
 	ping(t, lab, 10, "-i", "200ms")

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 // BenchmarkReaders measures what those who watch cost the data path: the
@@ -30,8 +30,8 @@ func BenchmarkReaders(b *testing.B) {
 	const rounds = 11
 	for _, readers := range []int{10, 64} {
 		b.Run(fmt.Sprintf("readers=%d", readers), func(b *testing.B) {
-			lab := startLab(b, stack.Config{Servers: []string{}, Balancer: stack.Env{"BALANCER_BACKENDS": startEchoes(b, 3)}})
-			load := newLoad(b, lab.Addr())
+			lab := startLab(b, lab.Config{Servers: []string{}, Balancer: lab.Env{"BALANCER_BACKENDS": startEchoes(b, 3)}})
+			load := newLoad(b, lab.Addr().String())
 			measure := func() float64 { // µs of the balancer for each round trip
 				before := processorTime(b, lab.BalancerPID())
 				trips := load.run(time.Second)

@@ -19,7 +19,7 @@ import (
 	"os/exec"
 	"strings"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 	"udplab/services/kit/config"
 	"udplab/services/kit/logging"
 	"udplab/services/kit/program"
@@ -53,7 +53,7 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr *os.File) (err err
 	for i, addr := range lab.Servers() {
 		fmt.Fprintf(stdout, "server%d listens on %s%s\n", i+1, addr, instead(addr, usualServers[i]))
 	}
-	fmt.Fprintf(stdout, "balancer listens on %s%s\n", lab.Addr(), instead(lab.Addr(), usualBalancer))
+	fmt.Fprintf(stdout, "balancer listens on %s%s\n", lab.Addr().String(), instead(lab.Addr().String(), usualBalancer))
 	fmt.Fprintf(stdout, "page at %s%s\n\n", lab.URL(), instead(strings.TrimPrefix(lab.URL(), "http://"), usualPage))
 	return ask(ctx, stdin, stdout, func() error { return ping(ctx, lab, stdout, stderr) })
 }
@@ -67,8 +67,8 @@ const (
 )
 
 // open builds the programs into dir and starts the lab.
-func open(ctx context.Context, dir string) (*stack.Stack, error) {
-	programs, err := stack.Build(ctx, dir)
+func open(ctx context.Context, dir string) (*lab.Stack, error) {
+	programs, err := lab.Build(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -76,10 +76,10 @@ func open(ctx context.Context, dir string) (*stack.Stack, error) {
 	for _, usual := range usualServers {
 		servers = append(servers, free("udp", usual))
 	}
-	return stack.Start(ctx, stack.Config{
+	return lab.Start(ctx, lab.Config{
 		Programs: programs,
 		Servers:  servers,
-		Balancer: stack.Env{
+		Balancer: lab.Env{
 			"BALANCER_LISTEN": free("udp", usualBalancer),
 			"BALANCER_HTTP":   free("tcp", usualPage),
 		},
@@ -145,7 +145,7 @@ func ask(ctx context.Context, stdin io.Reader, stdout io.Writer, run func() erro
 }
 
 // ping runs a client to its end. That it got no answers it says itself.
-func ping(ctx context.Context, lab *stack.Stack, stdout, stderr *os.File) error {
+func ping(ctx context.Context, lab *lab.Stack, stdout, stderr *os.File) error {
 	client := lab.ClientCommand(ctx, "ping")
 	client.Stdout, client.Stderr = stdout, stderr
 	var code *exec.ExitError

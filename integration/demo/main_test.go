@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 // patience is how long the demonstration may take, its build included.
@@ -129,7 +129,7 @@ var listening = regexp.MustCompile(`listens on (\S+)`)
 
 func (d *demo) expectNoProcesses() {
 	d.t.Helper()
-	left, err := stack.Programs(d.dir).Running()
+	left, err := lab.Programs(d.dir).Running()
 	if err != nil && !errors.Is(err, os.ErrInvalid) {
 		d.t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestNothingSurvivesItsViolentDeath(t *testing.T) {
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-look.C {
-		if left, err := stack.Programs(d.dir).Running(); err == nil && len(left) == 0 {
+		if left, err := lab.Programs(d.dir).Running(); err == nil && len(left) == 0 {
 			return
 		}
 	}

@@ -3,8 +3,8 @@ package faults_test
 import (
 	"testing"
 
-	"udplab/integration/containers"
 	"udplab/integration/faults"
+	"udplab/integration/lab/containers"
 )
 
 func TestContainers(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"udplab/integration/proc"
+	"udplab/integration/lab"
 )
 
 // census is how many there are of each kind: open files, or goroutines.
@@ -14,10 +14,10 @@ type census map[string]int
 
 // files is what a process has open.
 func files(pid int) (census, error) {
-	targets, err := proc.Files(pid)
+	targets, err := lab.Files(pid)
 	c := census{}
 	for _, target := range targets {
-		c[proc.Kind(target)]++
+		c[lab.FileKind(target)]++
 	}
 	return c, err
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"udplab/integration/apart"
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 // Where everything is in a network of its own.
@@ -27,21 +27,21 @@ const (
 // move as it could between machines.
 type processes struct {
 	*testing.T
-	programs stack.Programs
+	programs lab.Programs
 	names    *Names
 	dir      string // for the state file
 
 	mu      sync.Mutex
 	env     map[string]string // of the balancer
-	running map[string]*stack.Process
+	running map[string]*lab.Process
 }
 
 // NewProcesses returns a lab of processes whose balancers have these variables
 // too. It is for a test that runs in namespaces of its own, package apart, and
 // whose loopback interface is down. All ends with the test.
-func NewProcesses(t *testing.T, programs stack.Programs, env map[string]string) Lab {
+func NewProcesses(t *testing.T, programs lab.Programs, env map[string]string) Lab {
 	t.Helper()
-	p := &processes{T: t, programs: programs, dir: t.TempDir(), env: Env(), running: map[string]*stack.Process{}}
+	p := &processes{T: t, programs: programs, dir: t.TempDir(), env: Env(), running: map[string]*lab.Process{}}
 	maps.Copy(p.env, map[string]string{
 		"BALANCER_LISTEN":     balancerHost + ":8888",
 		"BALANCER_HTTP":       balancerHost + ":8080",
@@ -100,10 +100,10 @@ func (p *processes) Configure(env map[string]string) {
 
 func (p *processes) Start(ctx context.Context, part string, place netip.Addr) error {
 	p.mu.Lock()
-	program, env := "balancer", stack.Env(maps.Clone(p.env))
+	program, env := "balancer", lab.Env(maps.Clone(p.env))
 	p.mu.Unlock()
 	if part != balancer {
-		program, env = "pingserver", stack.Env{"PINGSERVER_NAME": part, "PINGSERVER_LISTEN": place.String() + ":" + Port}
+		program, env = "pingserver", lab.Env{"PINGSERVER_NAME": part, "PINGSERVER_LISTEN": place.String() + ":" + Port}
 	}
 	process, err := p.programs.Launch(ctx, program, part, env)
 	if err != nil {
@@ -115,7 +115,7 @@ func (p *processes) Start(ctx context.Context, part string, place netip.Addr) er
 	return nil
 }
 
-func (p *processes) find(part string) *stack.Process {
+func (p *processes) find(part string) *lab.Process {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.running[part]
@@ -123,7 +123,7 @@ func (p *processes) find(part string) *stack.Process {
 
 // gone looks at how a part ended: with this code, and without a word of
 // complaint.
-func gone(part string, exit stack.Exit, code int) error {
+func gone(part string, exit lab.Exit, code int) error {
 	if exit.Code != code || exit.Stderr != "" {
 		return fmt.Errorf("%s ended with %d, want %d\n%s", part, exit.Code, code, exit.Stderr)
 	}

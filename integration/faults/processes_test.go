@@ -15,7 +15,7 @@ import (
 
 	"udplab/integration/apart"
 	"udplab/integration/faults"
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 // insideVariable tells this test binary that it runs in namespaces of its own,
@@ -26,7 +26,7 @@ func TestProcesses(t *testing.T) {
 	t.Parallel()
 	programs := os.Getenv(insideVariable)
 	if programs == "" {
-		built, err := stack.Build(t.Context(), t.TempDir(), raceFlags...)
+		built, err := lab.Build(t.Context(), t.TempDir(), raceFlags...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +51,7 @@ func TestProcesses(t *testing.T) {
 				playApart(t, programs)
 				return
 			}
-			lab := faults.NewProcesses(t, stack.Programs(programs), c.env)
+			lab := faults.NewProcesses(t, lab.Programs(programs), c.env)
 			faults.Play(t, lab, seed(), *length, c.whenDown)
 		})
 	}

@@ -33,7 +33,7 @@ func everySize(t *testing.T, boot Boot) {
 	if want := fmt.Sprint(turn%3 + 1); err != nil || run.Order != want {
 		t.Errorf("the empty datagram was answered by %q, want server %s (%v)\n%s", run.Order, want, err, run.Exit.Stdout)
 	}
-	status := StatusOf(t, stack)
+	status := statusOf(t, stack)
 	if status.Turns != uint64(turn)+1 {
 		t.Errorf("%d turns, want %d", status.Turns, turn+1)
 	}
@@ -56,7 +56,7 @@ func garbage(t *testing.T, boot Boot) {
 		}
 	}
 	ExpectOrder(t, stack, "123")
-	ExpectBooksToBalance(t, StatusOf(t, stack))
+	ExpectBooksToBalance(t, statusOf(t, stack))
 }
 
 // seededLoss gives all three servers one seed: they must then lose the same of

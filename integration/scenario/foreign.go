@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"udplab/integration/lab"
 )
 
 // plain is a client that knows nothing of ours: one UDP socket, and the wire
@@ -46,7 +48,7 @@ func (p *plain) send(payload string) {
 // receive waits for the next answer, which is bound to come.
 func (p *plain) receive() answer {
 	p.t.Helper()
-	p.conn.SetReadDeadline(time.Now().Add(patience))
+	p.conn.SetReadDeadline(time.Now().Add(lab.Patience))
 	n, err := p.conn.Read(p.buf)
 	if err != nil {
 		p.t.Fatal(err)

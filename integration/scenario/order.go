@@ -1,9 +1,14 @@
 package scenario
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
+
+	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 )
 
 // The ten pings of three runs, one after the other, over three servers.
@@ -22,7 +27,7 @@ func orderGoesOn(t *testing.T, boot Boot) {
 				t.Errorf("run %d: the summary does not expect server%s next\n%s", i+1, next, run.Exit.Stdout)
 			}
 		}
-		ExpectBooksToBalance(t, StatusOf(t, stack))
+		ExpectBooksToBalance(t, statusOf(t, stack))
 	})
 	t.Run("of a plain socket", func(t *testing.T) {
 		stack := boot.Start(t, Options{})
@@ -36,7 +41,7 @@ func orderGoesOn(t *testing.T, boot Boot) {
 				t.Errorf("run %d: answers came from %s, want %s", i+1, &order, want)
 			}
 		}
-		ExpectBooksToBalance(t, StatusOf(t, stack))
+		ExpectBooksToBalance(t, statusOf(t, stack))
 	})
 }
 
@@ -58,7 +63,7 @@ func twoClientsAtOnce(t *testing.T, boot Boot) {
 			t.Errorf("client %d: %d of %d answered, from %s", i+1, run.Summary.Received, each, run.Order)
 		}
 	}
-	status := StatusOf(t, stack)
+	status := statusOf(t, stack)
 	ExpectBooksToBalance(t, status)
 	if status.Turns != 2*each {
 		t.Errorf("%d turns, want %d", status.Turns, 2*each)
@@ -80,28 +85,29 @@ func killedServer(t *testing.T, boot Boot) {
 	}})
 	ExpectOrder(t, stack, "1231")
 
-	if err := stack.KillServer(within(t), "server2"); err != nil {
+	if err := stack.KillServer(labtest.Within(t), "server2"); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, stack, "server2", false)
 	// It is server2's turn, which goes to the next.
 	ExpectOrder(t, stack, "313131")
 
-	if err := stack.StartServer(within(t), "server2"); err != nil {
+	if err := stack.StartServer(labtest.Within(t), "server2"); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, stack, "server2", true)
 	ExpectOrder(t, stack, "231231")
-	ExpectBooksToBalance(t, StatusOf(t, stack))
+	ExpectBooksToBalance(t, statusOf(t, stack))
 }
 
 // waitFor waits until the balancer takes a server for up, or for down.
 func waitFor(t *testing.T, stack Stack, server string, up bool) {
 	t.Helper()
-	var last Status
-	state := map[bool]string{true: "up", false: "down"}[up]
-	Eventually(t, server+" is "+state, func() bool {
-		last = StatusOf(t, stack)
-		return last.up(server) == up
-	}, func() any { return last })
+	labtest.Eventually(t, fmt.Sprintf("%s up: %v", server, up), func(ctx context.Context) error {
+		status, err := lab.ReadStatus(ctx, stack.URL())
+		if err == nil && status.Backend(server).Up != up {
+			err = fmt.Errorf("the status is %+v", status)
+		}
+		return err
+	})
 }

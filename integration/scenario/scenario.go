@@ -12,7 +12,8 @@ import (
 	"context"
 	"net/netip"
 	"testing"
-	"time"
+
+	"udplab/integration/lab"
 )
 
 // Boot starts labs in one way. Its methods fail the test they are given if
@@ -21,7 +22,7 @@ type Boot interface {
 	// Start starts a lab, which ends with the test.
 	Start(t *testing.T, options Options) Stack
 	// Run runs one program by itself: "balancer", "pingserver" or "client".
-	Run(t *testing.T, program string, env map[string]string, args ...string) Exit
+	Run(t *testing.T, program string, env map[string]string, args ...string) lab.Exit
 }
 
 // Options are variables of the lab's programs beyond those it needs anyway.
@@ -35,21 +36,15 @@ type Stack interface {
 	URL() string
 	// Client runs a client with these arguments; its target is the balancer
 	// unless they say another. It may be called by several goroutines.
-	Client(ctx context.Context, args ...string) (Exit, error)
+	Client(ctx context.Context, args ...string) (lab.Exit, error)
 	// SelfCheck runs the self-check of "balancer" or a server's name.
-	SelfCheck(ctx context.Context, service string) (Exit, error)
+	SelfCheck(ctx context.Context, service string) (lab.Exit, error)
 	// KillServer ends a server without a chance to say anything, and
 	// StartServer brings it back.
 	KillServer(ctx context.Context, name string) error
 	StartServer(ctx context.Context, name string) error
 	// Stop tells the balancer to end and waits until it has.
-	Stop(ctx context.Context) (Exit, error)
-}
-
-// Exit is how a program ended and what it said.
-type Exit struct {
-	Code           int
-	Stdout, Stderr string
+	Stop(ctx context.Context) (lab.Exit, error)
 }
 
 // Run puts a way to start labs through every scenario.
@@ -73,32 +68,5 @@ func Run(t *testing.T, boot Boot) {
 			t.Parallel()
 			s.play(t, boot)
 		})
-	}
-}
-
-// patience is how long anything may take that is bound to happen. It is long:
-// a machine that runs tests is often busy with others.
-const patience = 30 * time.Second
-
-// within is a context for one step of a scenario.
-func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// Eventually waits until done says so, and fails the test if it never does.
-// state is what the failure shows.
-func Eventually(t *testing.T, what string, done func() bool, state func() any) {
-	t.Helper()
-	look := time.NewTicker(20 * time.Millisecond)
-	defer look.Stop()
-	deadline := time.After(patience)
-	for !done() {
-		select {
-		case <-look.C:
-		case <-deadline:
-			t.Fatalf("%s: not within %v; at last: %+v", what, patience, state())
-		}
 	}
 }

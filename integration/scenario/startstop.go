@@ -1,15 +1,20 @@
 package scenario
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
+
+	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 )
 
 func selfChecks(t *testing.T, boot Boot) {
 	stack := boot.Start(t, Options{})
 	for _, service := range []string{"balancer", "server1", "server2", "server3"} {
-		exit, err := stack.SelfCheck(within(t), service)
+		exit, err := stack.SelfCheck(labtest.Within(t), service)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -17,7 +22,7 @@ func selfChecks(t *testing.T, boot Boot) {
 			t.Errorf("%s lives, its self-check exits with %d\n%s", service, exit.Code, exit.Stderr)
 		}
 	}
-	if turns := StatusOf(t, stack).Turns; turns != 0 {
+	if turns := statusOf(t, stack).Turns; turns != 0 {
 		t.Errorf("the self-checks took %d turns", turns)
 	}
 	const nobody = "127.0.0.1:1"
@@ -38,13 +43,15 @@ func cleanStop(t *testing.T, boot Boot) {
 	client := dial(t, stack)
 	client.ping(1)
 	client.send("PING 2 the last")
-	var last Status
-	Eventually(t, "the balancer has both pings", func() bool {
-		last = StatusOf(t, stack)
-		return last.Forwarded == 2
-	}, func() any { return last })
+	labtest.Eventually(t, "the balancer has both pings", func(ctx context.Context) error {
+		status, err := lab.ReadStatus(ctx, stack.URL())
+		if err == nil && status.Forwarded != 2 {
+			err = fmt.Errorf("it has forwarded %d", status.Forwarded)
+		}
+		return err
+	})
 
-	exit, err := stack.Stop(within(t))
+	exit, err := stack.Stop(labtest.Within(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"udplab/integration/proc"
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 // figures is what everybody counted, at the end.
@@ -62,7 +61,7 @@ type server struct {
 
 // collect asks everybody, and stops the servers, whose last word is their
 // count.
-func collect(ctx context.Context, lab *stack.Stack, clients counts, clientDrops uint64) (f figures, err error) {
+func collect(ctx context.Context, lab *lab.Stack, clients counts, clientDrops uint64) (f figures, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	f.Clients, f.ClientDrops = clients, clientDrops
@@ -72,7 +71,7 @@ func collect(ctx context.Context, lab *stack.Stack, clients counts, clientDrops 
 	if f.ListenerDrops, err = listenerDrops(ctx, lab.URL()); err != nil {
 		return f, err
 	}
-	if f.SessionDrops, err = kernelDrops(lab.BalancerPID(), lab.Addr(), false); err != nil {
+	if f.SessionDrops, err = kernelDrops(lab.BalancerPID(), lab.Addr().String(), false); err != nil {
 		return f, err
 	}
 	for i, addr := range lab.Servers() {
@@ -167,7 +166,7 @@ func kernelDrops(pid int, addr string, listener bool) (sum uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	sockets, err := proc.UDPSockets(pid)
+	sockets, err := lab.UDPSockets(pid)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}

@@ -29,7 +29,7 @@ import (
 	"os"
 	"time"
 
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 	"udplab/services/kit/config"
 	"udplab/services/kit/program"
 )
@@ -59,9 +59,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer os.RemoveAll(dir)
 	fmt.Fprintf(stdout, "%s datagrams by %d clients, each with %d under way, seed %d\n",
 		thousands(cfg.Datagrams), cfg.Clients, cfg.Window, cfg.Seed)
-	programs, err := stack.Build(ctx, dir)
+	programs, err := lab.Build(ctx, dir)
 	if err == nil {
-		var lab *stack.Stack
+		var lab *lab.Stack
 		if lab, err = start(ctx, programs); err == nil {
 			return soak(ctx, cfg, lab, stdout, stderr)
 		}
@@ -74,12 +74,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // start starts the lab. No session of it ends for being idle, so that what the
 // kernel dropped at its sockets can be read at the end.
-func start(ctx context.Context, programs stack.Programs) (*stack.Stack, error) {
-	return stack.Start(ctx, stack.Config{Programs: programs, Balancer: stack.Env{"BALANCER_SESSION_IDLE": "24h"}})
+func start(ctx context.Context, programs lab.Programs) (*lab.Stack, error) {
+	return lab.Start(ctx, lab.Config{Programs: programs, Balancer: lab.Env{"BALANCER_SESSION_IDLE": "24h"}})
 }
 
 // soak sends everything, ends the lab and prints what came out.
-func soak(ctx context.Context, cfg *settings, lab *stack.Stack, stdout, stderr io.Writer) (err error) {
+func soak(ctx context.Context, cfg *settings, lab *lab.Stack, stdout, stderr io.Writer) (err error) {
 	defer func() { err = errors.Join(err, lab.Close()) }()
 	books, settled := newBooks(cfg)
 	begin := time.Now()
@@ -88,7 +88,7 @@ func soak(ctx context.Context, cfg *settings, lab *stack.Stack, stdout, stderr i
 	watched := make(chan struct{})
 	go func() { defer close(watched); watch.run(watching) }()
 
-	clientDrops, err := carry(ctx, books, lab.Addr())
+	clientDrops, err := carry(ctx, books, lab.Addr().String())
 	took := time.Since(begin)
 	stop()
 	<-watched

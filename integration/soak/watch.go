@@ -5,8 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"udplab/integration/proc"
-	"udplab/integration/stack"
+	"udplab/integration/lab"
 )
 
 // How often the balancer's memory is looked at, and its turns.
@@ -17,7 +16,7 @@ const (
 
 // watch looks at the lab while it works.
 type watch struct {
-	lab     *stack.Stack
+	lab     *lab.Stack
 	total   uint64
 	settled *atomic.Uint64
 	out     *screen
@@ -39,7 +38,7 @@ func (w *watch) run(ctx context.Context) {
 			return
 		case <-sampling.C:
 			// Without /proc there are no samples, and no verdict.
-			if bytes, err := proc.Resident(w.lab.BalancerPID()); err == nil {
+			if bytes, err := lab.Resident(w.lab.BalancerPID()); err == nil {
 				w.memory = append(w.memory, sample{w.settled.Load(), bytes})
 			}
 		case <-looking.C:

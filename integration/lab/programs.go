@@ -1,17 +1,4 @@
-// Package stack starts the whole lab as processes of this machine: ping
-// servers, the balancer in front of them, and clients.
-//
-//	programs, err := stack.Build(ctx, dir)
-//	lab, err := stack.Start(ctx, stack.Config{Programs: programs})
-//	defer lab.Close()
-//	exit, err := lab.Client(ctx, "--json")
-//
-// Every port is free for the taking unless the Config names one: a program that
-// listens on port 0 says in its log which one it got.
-//
-// Nothing is left behind: Close stops every process and waits for it, and on
-// Linux the kernel ends them too if this process dies first.
-package stack
+package lab
 
 import (
 	"bytes"
@@ -25,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Programs is a directory with the three programs: "balancer", "pingserver"
@@ -87,9 +73,9 @@ func environ(inherited []string, ours Env) []string {
 	return list
 }
 
-// patience is how long a program that was told to end may take, longer than
+// stopLimit is how long a program that was told to end may take, longer than
 // any drain of ours.
-const patience = 10 * time.Second
+const stopLimit = Patience
 
 // Command is one of the programs, ready to run in a process group of its own,
 // with these variables and none of our own that this process happens to have.
@@ -101,8 +87,8 @@ func (p Programs) Command(ctx context.Context, program string, env Env, args ...
 	cmd := exec.CommandContext(ctx, filepath.Join(string(p), program), args...)
 	cmd.Env = environ(os.Environ(), env)
 	cmd.Cancel = func() error { return terminate(cmd.Process) }
-	cmd.WaitDelay = patience
-	setApart(cmd)
+	cmd.WaitDelay = stopLimit
+	ownGroup(cmd)
 	return cmd
 }
 

@@ -1,6 +1,6 @@
 //go:build race
 
-package integration
+package labtest
 
 import "os"
 

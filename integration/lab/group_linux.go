@@ -1,14 +1,14 @@
-package stack
+package lab
 
 import (
 	"os/exec"
 	"syscall"
 )
 
-// setApart gives a program a process group of its own, so that Ctrl-C reaches
+// ownGroup gives a program a process group of its own, so that Ctrl-C reaches
 // only us and everything ends in order. The kernel kills it if the thread that
 // started it ends (prctl(2), PR_SET_PDEATHSIG), which in a Go program that
 // locks no goroutine to its thread is when the whole process does.
-func setApart(cmd *exec.Cmd) {
+func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -1,4 +1,4 @@
-package proc
+package lab
 
 import (
 	"errors"
@@ -51,8 +51,8 @@ func TestKindsOfFiles(t *testing.T) {
 		"/tmp/a:[1]/b":           "file",
 		"/state/turns (deleted)": "file",
 	} {
-		if got := Kind(target); got != want {
-			t.Errorf("Kind(%q) = %q, want %q", target, got, want)
+		if got := FileKind(target); got != want {
+			t.Errorf("FileKind(%q) = %q, want %q", target, got, want)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package stack
+package lab
 
 import (
 	"os"
@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// setApart gives a program a process group of its own, so that Ctrl-C reaches
+// ownGroup gives a program a process group of its own, so that Ctrl-C reaches
 // only us and everything ends in order.
-func setApart(cmd *exec.Cmd) {
+func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
 }
 

@@ -1,10 +1,11 @@
-package stack
+package lab
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os/exec"
 	"slices"
 	"strings"
@@ -80,8 +81,8 @@ func merge(usual, given Env) Env {
 	return merged
 }
 
-// Addr is where clients send to, "host:port".
-func (s *Stack) Addr() string { return s.balancer.Addr }
+// Addr is where clients send to.
+func (s *Stack) Addr() netip.AddrPort { return netip.MustParseAddrPort(s.balancer.Addr) }
 
 // URL is the address of the balancer's page, without a slash at its end.
 func (s *Stack) URL() string { return s.balancer.URL }
@@ -109,13 +110,13 @@ func (s *Stack) Servers() (addrs []string) {
 // ClientCommand is a client, ready to run, whose target is this stack unless
 // its arguments say another. When ctx ends it is told to end.
 func (s *Stack) ClientCommand(ctx context.Context, args ...string) *exec.Cmd {
-	return s.Programs.Command(ctx, "client", Env{"CLIENT_TARGET": s.Addr()}, args...)
+	return s.Programs.Command(ctx, "client", Env{"CLIENT_TARGET": s.balancer.Addr}, args...)
 }
 
 // Client runs a client with these arguments until its end; its target is this
 // stack unless they say another.
 func (s *Stack) Client(ctx context.Context, args ...string) (Exit, error) {
-	return s.Programs.Run(ctx, "client", Env{"CLIENT_TARGET": s.Addr()}, args...)
+	return s.Programs.Run(ctx, "client", Env{"CLIENT_TARGET": s.balancer.Addr}, args...)
 }
 
 // SelfCheck runs the self-check of "balancer", or of a ping server by its name.
@@ -140,7 +141,7 @@ func (s *Stack) find(name string) (*server, error) {
 }
 
 // KillServer ends a ping server at once, without a chance to say anything.
-func (s *Stack) KillServer(name string) error {
+func (s *Stack) KillServer(_ context.Context, name string) error {
 	server, err := s.find(name)
 	if err != nil {
 		return err
@@ -179,7 +180,7 @@ func (s *Stack) StartServer(ctx context.Context, name string) error {
 }
 
 // Stop tells the balancer to end and waits until it has.
-func (s *Stack) Stop(ctx context.Context) Exit { return s.balancer.Stop(ctx) }
+func (s *Stack) Stop(ctx context.Context) (Exit, error) { return s.balancer.Stop(ctx), nil }
 
 // Close stops what still runs, the balancer first, and waits for it. It returns
 // an error for everything that did not end with code 0, unless it was killed
@@ -190,7 +191,7 @@ func (s *Stack) Close() error {
 		if p == nil {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 		defer cancel()
 		wanted := p.killed
 		if exit := p.Stop(ctx); exit.Code != 0 && !wanted {

@@ -1,4 +1,4 @@
-package stack
+package lab
 
 import (
 	"os"
@@ -64,7 +64,7 @@ func TestRootIsWhereTheWorkspaceIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(root, "integration", "stack")); err != nil {
+	if _, err := os.Stat(filepath.Join(root, "integration", "lab")); err != nil {
 		t.Errorf("Root = %s, but this package is not below it: %v", root, err)
 	}
 	t.Chdir(t.TempDir())

@@ -1,7 +1,4 @@
-// Package proc reads what Linux says of a process under /proc: its memory, its
-// open files, and what the kernel has dropped at its UDP sockets. On other
-// systems its functions return an error that is fs.ErrNotExist.
-package proc
+package lab
 
 import (
 	"fmt"
@@ -44,9 +41,9 @@ func Files(pid int) (targets []string, err error) {
 	return targets, err
 }
 
-// Kind is what sort of file a target of Files is: "socket", "pipe",
+// FileKind is what sort of file a target of Files is: "socket", "pipe",
 // "anon_inode:[eventpoll]" and its kin, or "file".
-func Kind(target string) string {
+func FileKind(target string) string {
 	switch before, _, found := strings.Cut(target, ":["); {
 	case strings.HasPrefix(target, "anon_inode:"):
 		return target

@@ -21,12 +21,9 @@ import (
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 	"github.com/testcontainers/testcontainers-go/wait"
 
+	"udplab/integration/lab"
 	"udplab/integration/scenario"
-	"udplab/integration/stack"
 )
-
-// patience is how long a container may take to start or to end.
-const patience = time.Minute
 
 // boot starts labs from one image.
 type boot struct {
@@ -48,7 +45,7 @@ func New(t *testing.T) scenario.Boot {
 // build builds the image from the repository's Dockerfile.
 func build(t *testing.T, docker *client.Client) string {
 	t.Helper()
-	root, err := stack.Root()
+	root, err := lab.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +111,7 @@ func (s service) options(more ...func(*container.HostConfig)) []testcontainers.C
 func (b boot) start(t *testing.T, s service) *testcontainers.DockerContainer {
 	t.Helper()
 	// By its self-check: a UDP port cannot be looked at.
-	options := append(s.options(), testcontainers.WithWaitStrategyAndDeadline(patience,
+	options := append(s.options(), testcontainers.WithWaitStrategyAndDeadline(lab.Patience,
 		wait.ForExec([]string{"/" + s.program, "healthcheck"}).WithPollInterval(50*time.Millisecond)))
 	if s.network != nil {
 		options = append(options, tcnetwork.WithNetwork([]string{s.name}, s.network))
@@ -129,7 +126,7 @@ func (b boot) start(t *testing.T, s service) *testcontainers.DockerContainer {
 
 // Run runs a program beside one that does nothing, which is quicker than a
 // container of its own.
-func (b boot) Run(t *testing.T, program string, env map[string]string, args ...string) scenario.Exit {
+func (b boot) Run(t *testing.T, program string, env map[string]string, args ...string) lab.Exit {
 	t.Helper()
 	exit, err := run(t.Context(), b.seat, env, append([]string{"/" + program}, args...)...)
 	if err != nil {
@@ -139,23 +136,23 @@ func (b boot) Run(t *testing.T, program string, env map[string]string, args ...s
 }
 
 // run runs a command in a container until its end.
-func run(ctx context.Context, in *testcontainers.DockerContainer, env map[string]string, command ...string) (scenario.Exit, error) {
+func run(ctx context.Context, in *testcontainers.DockerContainer, env map[string]string, command ...string) (lab.Exit, error) {
 	var variables []string
 	for name, value := range env {
 		variables = append(variables, name+"="+value)
 	}
 	code, output, err := in.Exec(ctx, command, exec.WithEnv(variables))
 	if err != nil {
-		return scenario.Exit{}, fmt.Errorf("%s: %w", strings.Join(command, " "), err)
+		return lab.Exit{}, fmt.Errorf("%s: %w", strings.Join(command, " "), err)
 	}
 	return split(code, output)
 }
 
 // split takes apart what Docker puts into one stream.
-func split(code int, output io.Reader) (scenario.Exit, error) {
+func split(code int, output io.Reader) (lab.Exit, error) {
 	var stdout, stderr bytes.Buffer
 	_, err := stdcopy.StdCopy(&stdout, &stderr, output)
-	return scenario.Exit{Code: code, Stdout: stdout.String(), Stderr: stderr.String()}, err
+	return lab.Exit{Code: code, Stdout: stdout.String(), Stderr: stderr.String()}, err
 }
 
 // The ports inside the containers.
@@ -166,8 +163,8 @@ const (
 
 func (b boot) Start(t *testing.T, o scenario.Options) scenario.Stack {
 	t.Helper()
-	lab, err := tcnetwork.New(t.Context())
-	testcontainers.CleanupNetwork(t, lab)
+	own, err := tcnetwork.New(t.Context())
+	testcontainers.CleanupNetwork(t, own)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,17 +174,17 @@ func (b boot) Start(t *testing.T, o scenario.Options) scenario.Stack {
 		name := fmt.Sprintf("server%d", i+1)
 		env := map[string]string{"PINGSERVER_NAME": name}
 		maps.Copy(env, o.Server)
-		s.servers[name] = b.start(t, service{program: "pingserver", env: env, network: lab, name: name})
+		s.servers[name] = b.start(t, service{program: "pingserver", env: env, network: own, name: name})
 		backends = append(backends, name+"="+name+":2526")
 	}
 	env := map[string]string{"BALANCER_BACKENDS": strings.Join(backends, ",")}
 	maps.Copy(env, o.Balancer)
 	s.balancer = b.start(t, service{
-		program: "balancer", env: env, network: lab, name: "balancer", ports: []string{listenPort, pagePort},
+		program: "balancer", env: env, network: own, name: "balancer", ports: []string{listenPort, pagePort},
 	})
 	// Clients sit in a container too, so that their pings cross the network
 	// like those of the compose file's client.
-	s.clients = b.start(t, service{program: "pingserver", network: lab, name: "clients"})
+	s.clients = b.start(t, service{program: "pingserver", network: own, name: "clients"})
 
 	listen, err := s.balancer.MappedPort(t.Context(), listenPort)
 	if err != nil {
@@ -215,12 +212,12 @@ type containerStack struct {
 func (s *containerStack) Addr() netip.AddrPort { return s.addr }
 func (s *containerStack) URL() string          { return s.url }
 
-func (s *containerStack) Client(ctx context.Context, args ...string) (scenario.Exit, error) {
+func (s *containerStack) Client(ctx context.Context, args ...string) (lab.Exit, error) {
 	target := map[string]string{"CLIENT_TARGET": "balancer:8888"}
 	return run(ctx, s.clients, target, append([]string{"/client"}, args...)...)
 }
 
-func (s *containerStack) SelfCheck(ctx context.Context, service string) (scenario.Exit, error) {
+func (s *containerStack) SelfCheck(ctx context.Context, service string) (lab.Exit, error) {
 	if service == "balancer" {
 		return run(ctx, s.balancer, nil, "/balancer", "healthcheck")
 	}
@@ -240,18 +237,18 @@ func (s *containerStack) StartServer(ctx context.Context, name string) error {
 	return s.servers[name].Start(ctx)
 }
 
-func (s *containerStack) Stop(ctx context.Context) (scenario.Exit, error) {
-	limit := patience
+func (s *containerStack) Stop(ctx context.Context) (lab.Exit, error) {
+	limit := time.Duration(lab.Patience)
 	if err := s.balancer.Stop(ctx, &limit); err != nil {
-		return scenario.Exit{}, err
+		return lab.Exit{}, err
 	}
 	state, err := s.balancer.State(ctx)
 	if err != nil {
-		return scenario.Exit{}, err
+		return lab.Exit{}, err
 	}
 	logs, err := s.docker.ContainerLogs(ctx, s.balancer.GetContainerID(), client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true})
 	if err != nil {
-		return scenario.Exit{}, err
+		return lab.Exit{}, err
 	}
 	defer logs.Close()
 	return split(state.ExitCode, logs)
