@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"udplab/integration/apart"
+	"udplab/services/kit/nettest"
 )
 
 // network is one of its own, with a loopback interface and nothing else. It is
@@ -46,7 +46,7 @@ func enterNetwork() error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return os.NewSyscallError("unshare", err)
 	}
-	return apart.LoopbackUp()
+	return nettest.LoopbackUp()
 }
 
 // start starts a program in the network.

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"udplab/integration/apart"
+	"udplab/services/kit/nettest"
 	"udplab/services/kit/program"
 )
 
@@ -147,7 +147,7 @@ func isolate(ctx context.Context, want netns) (did bool, err error) {
 // and lets sockets have nearly every port: some contestants use three for each
 // client.
 func setUpNamespace() error {
-	if err := apart.LoopbackUp(); err != nil {
+	if err := nettest.LoopbackUp(); err != nil {
 		return err
 	}
 	return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("1024 65535"), 0)

@@ -11,8 +11,8 @@ import (
 	"syscall"
 	"testing"
 
-	"udplab/integration/apart"
 	"udplab/integration/lab"
+	"udplab/services/kit/nettest"
 )
 
 // Where everything is in a network of its own.
@@ -37,7 +37,7 @@ type processes struct {
 }
 
 // NewProcesses returns a lab of processes whose balancers have these variables
-// too. It is for a test that runs in namespaces of its own, package apart, and
+// too. It is for a test that runs in namespaces of its own, package nettest, and
 // whose loopback interface is down. All ends with the test.
 func NewProcesses(t *testing.T, programs lab.Programs, env map[string]string) Lab {
 	t.Helper()
@@ -50,12 +50,10 @@ func NewProcesses(t *testing.T, programs lab.Programs, env map[string]string) La
 		"GODEBUG":             "netdns=go", // the C library would ask others too
 	})
 	maps.Copy(p.env, env)
-	if err := apart.LoopbackUp(); err != nil {
+	if err := nettest.LoopbackUp(); err != nil {
 		t.Fatal(err)
 	}
-	if err := apart.Resolver(p.dir, resolverHost); err != nil {
-		t.Fatal(err)
-	}
+	nettest.UseResolver(t, resolverHost)
 	var err error
 	if p.names, err = ServeNames(resolverHost + ":53"); err != nil {
 		t.Fatal(err)

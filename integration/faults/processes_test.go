@@ -3,28 +3,21 @@
 package faults_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"runtime"
-	"strings"
-	"syscall"
 	"testing"
 
-	"udplab/integration/apart"
 	"udplab/integration/faults"
 	"udplab/integration/lab"
+	"udplab/services/kit/nettest"
 )
 
-// insideVariable tells this test binary that it runs in namespaces of its own,
-// and where the programs are.
-const insideVariable = "UDPLAB_FAULTS_PROGRAMS"
+// programsVariable tells a test in namespaces of its own where the programs are.
+const programsVariable = "UDPLAB_FAULTS_PROGRAMS"
 
 func TestProcesses(t *testing.T) {
 	t.Parallel()
-	programs := os.Getenv(insideVariable)
+	programs := os.Getenv(programsVariable)
 	if programs == "" {
 		built, err := lab.Build(t.Context(), t.TempDir(), raceFlags...)
 		if err != nil {
@@ -46,39 +39,12 @@ func TestProcesses(t *testing.T) {
 		{"datapath=portable", map[string]string{"BALANCER_DATAPATH": "portable"}, portable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if os.Getenv(insideVariable) == "" {
-				t.Parallel()
-				playApart(t, programs)
-				return
-			}
-			lab := faults.NewProcesses(t, lab.Programs(programs), c.env)
-			faults.Play(t, lab, seed(), *length, c.whenDown)
+			t.Parallel()
+			apart := nettest.Options{Timeout: *length + enough, Env: []string{programsVariable + "=" + programs}}
+			apart.Run(t, func(t *testing.T) {
+				lab := faults.NewProcesses(t, lab.Programs(programs), c.env)
+				faults.Play(t, lab, seed(), *length, c.whenDown)
+			})
 		})
-	}
-}
-
-// playApart runs this one test again, in namespaces of its own.
-func playApart(t *testing.T, programs string) {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	runtime.LockOSThread() // what is apart lives as long as the thread that starts it
-	defer runtime.UnlockOSThread()
-	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
-	ctx, cancel := context.WithTimeout(t.Context(), *length+enough)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, self, "-test.run", pattern, "-test.v", "-test.timeout", (*length + enough).String(),
-		"-seed", fmt.Sprint(seed()), "-faults", length.String())
-	cmd.Env = append(os.Environ(), insideVariable+"="+programs)
-	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
-	apart.Isolate(cmd)
-	err = cmd.Run()
-	if errors.Is(err, syscall.EPERM) && os.Geteuid() != 0 {
-		t.Skipf("namespaces are for root here: %v", err)
-	}
-	if err != nil {
-		t.Error(err)
 	}
 }
