@@ -251,7 +251,7 @@ func (r *rig) staysOpen(idle time.Duration, again, step func()) {
 }
 
 func testClientRateKeeps(t *testing.T, open opener) {
-	const idle = 400 * time.Millisecond // less than the second for the next allowance
+	const idle = 200 * time.Millisecond // less than the second for the next allowance
 	r := open.start(t, setup{rate: 1, idle: idle})
 	c := r.client()
 	step := func() {
@@ -266,7 +266,7 @@ func testClientRateKeeps(t *testing.T, open opener) {
 }
 
 func testRepliesRenew(t *testing.T, open opener) {
-	const idle = 400 * time.Millisecond
+	const idle = 200 * time.Millisecond
 	asked := make(chan netip.AddrPort, 1)
 	r := open.start(t, setup{idle: idle, prepare: func(servers []*server) {
 		for _, s := range servers {
