@@ -133,15 +133,17 @@ func testFlood(t *testing.T, open opener) {
 		regularAsks()
 	}
 
-	before, sent := r.snapshot().Received, uint64(0)
+	newcomers, sent := 0, r.snapshot().Received
 	flood := func(evicted uint64) {
 		eventually(t, fmt.Sprintf("%d sessions made room", evicted), func() bool {
 			for range burst {
-				sent += floodOnce(t, int(sent), r.relay.Addr())
+				newcomers++
+				sent += floodOnce(t, newcomers, r.relay.Addr())
 			}
-			eventually(t, "the burst was received", func() bool { return r.snapshot().Received == before+sent })
+			// More may come: a stranger's, to a port that somebody had before.
+			eventually(t, "the burst was received", func() bool { return r.snapshot().Received >= sent })
 			regularAsks()
-			before++
+			sent++
 			if n := openFiles(); n > files+regulars+3*limit+10 {
 				t.Fatalf("%d files are open, %d before the flood", n, files)
 			}
@@ -183,7 +185,8 @@ func inUse() uint64 {
 }
 
 // floodOnce sends one or two datagrams as the n-th of many clients, at an
-// address of its own where a machine has many, and is gone. It returns how many.
+// address of its own where a machine has many, and is gone. It returns how many
+// it has sent.
 func floodOnce(t *testing.T, n int, to netip.AddrPort) uint64 {
 	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 1+byte(n>>16), byte(n>>8), byte(n))})
