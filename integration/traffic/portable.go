@@ -1,0 +1,72 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"udplab/services/kit/udp"
+)
+
+// carryPortably does what Carry does on package net: a goroutine for each
+// client, a system call for each datagram.
+func carryPortably(ctx context.Context, books []*Book, target netip.AddrPort) (uint64, error) {
+	var drops atomic.Uint64
+	failed := make([]error, len(books))
+	var wg sync.WaitGroup
+	for i, b := range books {
+		wg.Go(func() {
+			conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(target))
+			if err != nil {
+				failed[i] = err
+				return
+			}
+			defer conn.Close()
+			failed[i] = converse(ctx, b, conn)
+			drops.Add(udp.Drops(conn))
+		})
+	}
+	wg.Wait()
+	return drops.Load(), errors.Join(failed...)
+}
+
+// converse carries one client's datagrams.
+func converse(ctx context.Context, b *Book, conn *net.UDPConn) error {
+	start := time.Now()
+	end := ending{}
+	buf := make([]byte, 1<<16)
+	for {
+		now := time.Since(start)
+		if ctx.Err() != nil {
+			b.Stop()
+		}
+		b.Expire(now)
+		for in, payload, ok := b.Next(now); ok; in, payload, ok = b.Next(now) {
+			if _, err := conn.Write(payload); err != nil {
+				b.Unsent(in)
+				break // a full buffer, or news of an earlier datagram: try later
+			}
+		}
+		if end.reached(now, b) {
+			return nil
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+			return err
+		}
+		for 2*b.InFlight() >= b.Window || b.left == 0 { // once half the window is free, send again
+			n, err := conn.Read(buf)
+			if errors.Is(err, os.ErrDeadlineExceeded) || udp.IsRefusal(err) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			b.Reply(buf[:n], time.Since(start))
+		}
+	}
+}
