@@ -2,40 +2,42 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
+	"math"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"runtime"
 	"slices"
-	"strings"
-	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
+
+	"udplab/integration/lab"
+	"udplab/integration/traffic"
 	"udplab/services/kit/program"
 )
 
-// filesWanted is how many files the hungriest contestant opens: our portable
-// data path takes three sockets for each client of the largest case.
-const filesWanted = 1 << 16
-
-// longestWarmUp is how long the clients may take until every one of them has
-// been answered, beyond the warm-up itself.
-const longestWarmUp = 5 * time.Second
+const (
+	// payloadSize is the length of every datagram, in bytes.
+	payloadSize = 64
+	// manyClients is from how many on the memory of a session can be told from
+	// everything else that takes memory.
+	manyClients = 1000
+)
 
 // bench is one run of all measurements.
 type bench struct {
 	*settings
-	progress       io.Writer
 	dir            string // for whatever is built or written
+	proc           procfs.FS
 	limits         limits
 	core, loadCore int
 	contestants    []contestant
-	report         *report
+	report         report
 }
 
 // measureAll makes every measurement and prints what came out.
@@ -43,74 +45,86 @@ func measureAll(ctx context.Context, cfg *settings, stdout, stderr io.Writer) (e
 	if did, err := isolate(ctx, cfg.Netns); did || err != nil {
 		return err
 	}
-	b := &bench{settings: cfg, progress: stderr}
+	b := &bench{settings: cfg}
 	if b.dir, err = os.MkdirTemp("", "udplab-bench"); err != nil {
 		return program.CannotStart(err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	if err := b.open(ctx); err != nil {
+	if err := b.prepare(ctx); err != nil {
 		return program.CannotStart(err)
 	}
-	b.measureRounds(ctx)
-	b.report.sumUp()
-	if err := b.print(stdout); err != nil {
+	b.heading(stdout)
+	b.measureRounds(ctx, stdout, stderr)
+	if err := b.report.table(stdout); err != nil {
 		return err
 	}
+	b.report.remarks(stdout)
 	if ctx.Err() != nil {
 		return program.Exit(1) // what there is has been printed
 	}
 	return b.report.failed()
 }
 
-// open prepares everything that the measurements have in common.
-func (b *bench) open(ctx context.Context) (err error) {
-	b.report = &report{
-		Machine: machine(), Command: strings.Join(append([]string{"go run ./integration/bench"}, os.Args[1:]...), " "),
-		Rounds: b.Rounds, Seconds: b.Duration.Seconds(), LeftOut: []string{}, Namespace: os.Getenv(inNamespace) != "",
-	}
-	files, err := raiseFileLimit(filesWanted)
-	if err != nil {
-		return fmt.Errorf("limit of open files: %w", err)
-	}
-	b.limits.files = int(files)
-	if b.limits.ports, err = portRange(); err != nil {
+// prepare does what the measurements have in common.
+func (b *bench) prepare(ctx context.Context) (err error) {
+	if b.proc, err = procfs.NewDefaultFS(); err != nil {
 		return err
 	}
-	if b.contestants, err = prepare(ctx, b.settings, b.dir, b.limits.files); err != nil {
+	if b.limits, err = systemLimits(); err != nil {
 		return err
 	}
-	for _, c := range b.contestants {
-		if c.missing != "" {
-			b.report.leaveOut(c.name + ": " + c.missing)
-		}
+	if b.contestants, err = contestants(ctx, b.settings, b.dir, b.limits.files); err != nil {
+		return err
 	}
 	if b.core, b.loadCore, err = cores(); err != nil {
 		return err
 	}
-	b.report.Core, b.report.LoadCore = b.core, b.loadCore
 	// The load's goroutine never makes room for others: they need a second
 	// place to run in, though all share one core.
 	runtime.GOMAXPROCS(2)
 	return settleOn(b.loadCore)
 }
 
+// heading says what is measured, where and how, as benchmark configuration.
+func (b *bench) heading(w io.Writer) {
+	model, release := "unknown", unix.Utsname{}
+	if cpus, err := b.proc.CPUInfo(); err == nil && len(cpus) > 0 {
+		model = cpus[0].ModelName
+	}
+	_ = unix.Uname(&release) // fails for bad pointers only
+	network := "the machine's loopback, with whatever rules its firewall has"
+	if os.Getenv(inNamespace) != "" {
+		network = "loopback in a network namespace of its own"
+	}
+	cores := fmt.Sprintf("%d; contestants on core %d, clients and servers on core %d", runtime.NumCPU(), b.core, b.loadCore)
+	if b.core == b.loadCore {
+		cores = "ONE for everything, so throughput and round trips mean little"
+	}
+	fmt.Fprintf(w, "goos: linux\ngoarch: %s\npkg: udplab/integration/bench\ncpu: %s\nkernel: %s\ngo: %s\ncores: %s\nnetwork: %s\nrounds: %d of %v, %d-byte datagrams\n%s",
+		runtime.GOARCH, model, unix.ByteSliceToString(release.Release[:]), runtime.Version(), cores, network, b.Rounds, b.Duration, payloadSize, units)
+}
+
 // measureRounds lets the contestants take their turns in every round. It ends
 // early when ctx does.
-func (b *bench) measureRounds(ctx context.Context) {
+func (b *bench) measureRounds(ctx context.Context, stdout, progress io.Writer) {
 	for round := range b.Rounds {
 		for _, lc := range b.cases() {
 			for _, c := range b.contestants {
 				if c.missing != "" {
+					b.report.leaveOut(c.name + ": " + c.missing)
 					continue
 				}
-				if why := b.limits.refuse(c.name, lc); why != "" {
-					b.report.leaveOut(fmt.Sprintf("%v: %s: %s", lc, c.name, why))
+				if why := b.limits.refuse(c, lc); why != "" {
+					b.report.leaveOut(fmt.Sprintf("%v, %s: %s", lc, c.name, why))
 					continue
 				}
-				fmt.Fprintf(b.progress, "round %d of %d: %v: %s\n", round+1, b.Rounds, lc, c.name)
+				fmt.Fprintf(progress, "round %d of %d: %v, %s\n", round+1, b.Rounds, lc, c.name)
 				m, err := b.measure(ctx, c, lc)
 				if ctx.Err() != nil {
 					return
+				}
+				if err == nil {
+					fmt.Fprintln(stdout, m.line(c.name, lc))
 				}
 				b.report.add(c.name, lc, m, err)
 			}
@@ -118,200 +132,185 @@ func (b *bench) measureRounds(ctx context.Context) {
 	}
 }
 
-// print prints the report in the form that was asked for.
-func (b *bench) print(w io.Writer) error {
-	switch {
-	case b.JSON:
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(b.report)
-	case b.Markdown:
-		return b.report.markdown(w)
-	}
-	return b.report.text(w)
-}
-
-// mark is the state of everything that is measured, at one moment.
-type mark struct {
-	at     time.Time
-	counts counts
-	cpu    time.Duration // of the contestant
-	ticks  time.Duration // the same, from another source
-	own    time.Duration // of this process
-	busy   time.Duration // of both cores
-}
-
-func (b *bench) mark(t *traffic, pids []int) (m mark, err error) {
-	var errs [4]error
-	m.at, m.counts = time.Now(), t.counts
-	m.cpu, errs[0] = cpuTime(pids)
-	m.ticks, errs[1] = tickTime(pids)
-	m.own, errs[2] = cpuTime([]int{os.Getpid()})
-	m.busy, errs[3] = busy(slices.Compact([]int{b.core, b.loadCore})...)
-	return m, errors.Join(errs[:]...)
-}
-
 // measure makes one measurement: it starts the contestant, warms it up, lets
-// the traffic flow for as long as it was told to, and ends the contestant.
+// traffic flow for as long as it was told to, and ends the contestant. The load
+// is on this thread, which sleeps only if it shares its core: so a contestant
+// does not pay for waking clients and servers, as if they were other machines.
 func (b *bench) measure(ctx context.Context, c contestant, lc loadCase) (m measurement, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	t, err := newTraffic(b.core == b.loadCore)
+	loop, err := traffic.NewLoop()
 	if err != nil {
 		return m, err
 	}
-	defer func() { err = errors.Join(err, t.Close()) }()
-
-	var pids []int
-	var r *running
-	targets := t.addrs()
-	var before balancerStatus
-	memory := int64(0)
-	if c.command != nil {
-		if r, err = start(ctx, c, targets, b.core, b.dir); err != nil {
-			return m, err
-		}
-		defer func() {
-			err = r.blame(err)
-			r.kill()
-		}()
-		if err := awaitAnswer(ctx, t, r); err != nil {
-			return m, err
-		}
-		targets = []netip.AddrPort{r.addr}
-		if pids, err = family(r.cmd.Process.Pid); err != nil {
-			return m, err
-		}
-		if r.page != "" {
-			if before, err = askStatus(ctx, r.page); err != nil {
-				return m, err
-			}
-		}
-		if memory, err = resident(pids); err != nil {
-			return m, err
-		}
+	defer func() { err = errors.Join(err, loop.Close()) }()
+	if b.core == b.loadCore {
+		loop.Nap = 5 * time.Millisecond
 	}
-
-	if err := t.connect(lc, targets); err != nil {
+	var targets []netip.AddrPort
+	var servers []string
+	for range 3 {
+		addr, err := loop.AddEcho()
+		if err != nil {
+			return m, err
+		}
+		targets, servers = append(targets, addr), append(servers, addr.String())
+	}
+	if c.command == nil {
+		return b.load(ctx, loop, lc, targets, nil)
+	}
+	r, err := start(c, servers, b.core, b.dir)
+	if err != nil {
 		return m, err
 	}
-	beginning := time.Since(t.start)
-	err = t.run(ctx, func(now time.Duration) bool {
-		since := now - beginning
-		return since >= b.WarmUp && (t.settled() || since >= b.WarmUp+longestWarmUp)
+	defer func() { err = r.explain(err); r.kill() }()
+	if err := awaitReply(ctx, loop, r); err != nil {
+		return m, err
+	}
+	if !c.page {
+		return b.load(ctx, loop, lc, []netip.AddrPort{r.addr}, r)
+	}
+	sessions, memory, err := observe(ctx, r)
+	if err != nil {
+		return m, err
+	}
+	if m, err = b.load(ctx, loop, lc, []netip.AddrPort{r.addr}, r); err != nil {
+		return m, err
+	}
+	status, after, err := observe(ctx, r)
+	m.orderViolations = status.OrderViolations
+	if opened := status.Sessions - sessions.Sessions; lc.clients >= manyClients && opened > 0 {
+		m.bytesPerSession = float64(after-memory) / float64(opened)
+	}
+	return m, err
+}
+
+// observe asks our balancer for its status, and the kernel for its memory.
+func observe(ctx context.Context, r *running) (s lab.Status, memory int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lab.Patience)
+	defer cancel()
+	if s, err = lab.ReadStatus(ctx, r.url); err != nil {
+		return s, 0, err
+	}
+	memory, err = lab.Resident(r.Process.Pid)
+	return s, memory, err
+}
+
+// clientSettings is what the clients of a case send. Datagrams are lost after a
+// while that grows with their number.
+func clientSettings(lc loadCase) traffic.Settings {
+	timeout := max(200*time.Millisecond, time.Duration(lc.clients*lc.outstanding)*100*time.Microsecond)
+	return traffic.Settings{Count: math.MaxUint64, Window: lc.outstanding, Timeout: timeout, Sizes: traffic.Sizes{Usual: payloadSize}}
+}
+
+// awaitReply returns once a datagram through the contestant has been answered:
+// that works however a contestant says that it is ready.
+func awaitReply(ctx context.Context, loop *traffic.Loop, r *running) error {
+	ctx, cancel := context.WithTimeout(ctx, lab.Patience)
+	defer cancel()
+	s := clientSettings(loadCase{1, 1})
+	s.Client, s.Timeout = mostClients, 20*time.Millisecond
+	probe := traffic.NewBook(s)
+	defer probe.Stop()
+	if err := loop.Connect([]*traffic.Book{probe}, r.addr); err != nil {
+		return err
+	}
+	err := loop.Run(ctx, func(time.Duration) bool { return probe.InTime > 0 || r.ended() != nil })
+	if err != nil {
+		return fmt.Errorf("no datagram came back within %v: %w", lab.Patience, err)
+	}
+	return r.ended()
+}
+
+// longestWarmUp is how long the clients may take until every one of them has
+// been answered, beyond the warm-up itself.
+const longestWarmUp = 5 * time.Second
+
+// load lets the clients of a case send to these addresses and measures what
+// that costs a contestant, if there is one.
+func (b *bench) load(ctx context.Context, loop *traffic.Loop, lc loadCase, to []netip.AddrPort, r *running) (m measurement, err error) {
+	s := clientSettings(lc)
+	books := traffic.NewBooks(lc.clients, s)
+	if err := loop.Connect(books, to...); err != nil {
+		return m, err
+	}
+	unanswered := func() (n int) {
+		for _, book := range books {
+			if book.InTime == 0 {
+				n++
+			}
+		}
+		return n
+	}
+	begin := loop.Now()
+	err = loop.Run(ctx, func(now time.Duration) bool {
+		since := now - begin
+		return since >= b.WarmUp && (since >= b.WarmUp+longestWarmUp || unanswered() == 0)
 	})
 	if err != nil {
 		return m, err
 	}
-	t.trips.reset()
-	first, err := b.mark(t, pids)
+	var trips sample
+	loop.Trip = trips.add
+	first, err := b.mark(books, r)
 	if err != nil {
 		return m, err
 	}
-	until := time.Since(t.start) + b.Duration
-	if err := t.run(ctx, func(now time.Duration) bool { return now >= until }); err != nil {
+	until := loop.Now() + b.Duration
+	if err := loop.Run(ctx, func(now time.Duration) bool { return now >= until }); err != nil {
 		return m, err
 	}
-	last, err := b.mark(t, pids)
-	if err != nil {
-		return m, err
-	}
-	m = between(first, last, &t.trips)
-	m.Unanswered = len(t.slots) - t.once
-	if r != nil && r.page != "" {
-		after, err := resident(pids)
-		if err != nil {
-			return m, err
-		}
-		status, err := askStatus(ctx, r.page)
-		if err != nil {
-			return m, err
-		}
-		m.Status = &status
-		if opened := status.Sessions - before.Sessions; opened > 0 {
-			m.MemoryPerSession = float64(after-memory) / 1024 / float64(opened)
-		}
-	}
-	return m, nil
-}
-
-// between is what was measured from one mark to the next.
-func between(first, last mark, trips *histogram) measurement {
-	counts := last.counts.less(first.counts)
-	seconds := last.at.Sub(first.at).Seconds()
-	answered := float64(max(counts.Answered, 1))
-	cpu, own := last.cpu-first.cpu, last.own-first.own
+	last, err := b.mark(books, r)
+	loop.Trip = nil
+	took, cpu, own := last.at.Sub(first.at), last.cpu-first.cpu, last.own-first.own
+	slices.Sort(trips.kept)
 	return measurement{
-		counts:     counts,
-		Throughput: float64(counts.Answered) / seconds,
-		CPU:        micros(cpu) / answered,
-		CPUTime:    cpu,
-		TickTime:   last.ticks - first.ticks,
-		P50:        micros(trips.quantile(0.50)),
-		P99:        micros(trips.quantile(0.99)),
-		Cores:      cpu.Seconds() / seconds,
-		Others:     max(last.busy-first.busy-cpu-own, 0).Seconds() / seconds,
+		Counts: last.Counts.Minus(first.Counts), unanswered: unanswered(), took: took, cpu: cpu,
+		others: max(last.busy-first.busy-cpu-own, 0), p50: trips.quantile(0.50), p99: trips.quantile(0.99),
+	}, err
+}
+
+// mark is the state of everything that is measured, at one moment.
+type mark struct {
+	at time.Time
+	traffic.Counts
+	cpu, own, busy time.Duration // of the contestant, of this process, of both cores
+}
+
+func (b *bench) mark(books []*traffic.Book, r *running) (m mark, err error) {
+	var errs [3]error
+	m.at, m.Counts = time.Now(), traffic.Sum(books)
+	if r != nil {
+		m.cpu, errs[0] = cpuTime(b.proc, r.Process.Pid)
+	}
+	m.own, errs[1] = cpuTime(b.proc, os.Getpid())
+	m.busy, errs[2] = busy(b.proc, b.core, b.loadCore)
+	return m, errors.Join(errs[:]...)
+}
+
+// sample keeps some of many round trips, each as likely as any other.
+type sample struct {
+	kept []time.Duration
+	seen uint64
+}
+
+// sampleSize is large enough for hundreds of trips beyond the 99th percentile.
+const sampleSize = 1 << 16
+
+func (s *sample) add(trip time.Duration) {
+	s.seen++
+	if len(s.kept) < sampleSize {
+		s.kept = append(s.kept, trip)
+	} else if i := rand.Uint64N(s.seen); i < sampleSize {
+		s.kept[i] = trip
 	}
 }
 
-func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
-
-// awaitAnswer returns once a datagram through the contestant has been
-// answered: it does not matter how a contestant says that it is ready.
-func awaitAnswer(ctx context.Context, t *traffic, r *running) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	var answered atomic.Bool
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for ctx.Err() == nil && !answered.Load() {
-			answered.Store(answers(r.addr))
-		}
-	}()
-	defer func() { <-ended }()
-	defer cancel()
-	err := t.run(ctx, func(time.Duration) bool { return answered.Load() || r.ended() != nil })
-	if err != nil {
-		return fmt.Errorf("no datagram came back within 10 s: %w", err)
+// quantile is a trip that a share q of the sorted trips are not longer than; 0
+// if there are none.
+func (s *sample) quantile(q float64) time.Duration {
+	if len(s.kept) == 0 {
+		return 0
 	}
-	return nil
-}
-
-// answers says whether a datagram that is sent to an address is answered soon.
-func answers(addr netip.AddrPort) bool {
-	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(addr))
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte("ready?")); err != nil {
-		return false
-	}
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)) // fails on closed connections only
-	_, err = conn.Read(make([]byte, payloadSize))
-	if err != nil && !os.IsTimeout(err) {
-		time.Sleep(10 * time.Millisecond) // refused: nobody listens yet
-	}
-	return err == nil
-}
-
-// askStatus asks our balancer how it is.
-func askStatus(ctx context.Context, page string) (s balancerStatus, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, page+"/api/status", nil)
-	if err != nil {
-		return s, err
-	}
-	direct := http.Transport{DisableKeepAlives: true} // no proxy, whatever the environment says
-	answer, err := direct.RoundTrip(request)
-	if err != nil {
-		return s, err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("%s: %s", request.URL, answer.Status)
-	}
-	return s, json.NewDecoder(answer.Body).Decode(&s)
+	return s.kept[int(q*float64(len(s.kept)-1))]
 }

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -26,114 +24,86 @@ var relaySource []byte
 // nginxModule is where Debian's libnginx-mod-stream is.
 const nginxModule = "/usr/lib/nginx/modules/ngx_stream_module.so"
 
+// mostClients is how many clients contestants are told to expect, more than
+// the largest case has.
+const mostClients = 20_480
+
+// spare is how many files a program may need beside its clients' sockets.
+const spare = 100
+
 // contestant is a way for datagrams to get from clients to servers and back.
 type contestant struct {
 	name    string
-	missing string // why it cannot take part; empty: it can
-	// command makes the command that balances over these servers. nil: there
-	// is nothing between them and the clients.
-	command func(ctx context.Context, servers []netip.AddrPort) (*exec.Cmd, endpoints, error)
+	missing string // why it cannot take part; empty means that it can
+	sockets int    // that it opens for a client that goes on sending
+	page    bool   // it is a balancer of ours, whose page listens beside it
+	// command makes the command that listens on an address and balances over
+	// these servers. nil means that nothing is between them and the clients.
+	command func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error)
 }
 
-// endpoints is where a contestant listens.
-type endpoints struct {
-	addr netip.AddrPort
-	page string // URL of udplab's page; empty for the others
-}
-
-// prepare finds the contestants that are wanted, and builds what there is to
-// build, into dir.
-func prepare(ctx context.Context, cfg *settings, dir string, files int) (list []contestant, err error) {
-	for _, name := range cfg.contestants() {
+// contestants finds those that are wanted, and builds into dir what there is to
+// build. Each may open so many files.
+func contestants(ctx context.Context, cfg *settings, dir string, files int) (list []contestant, err error) {
+	for _, name := range contestantNames {
 		if !cfg.wanted(name) {
 			continue
 		}
-		c := contestant{name: name}
+		c := contestant{name: name, sockets: 1}
 		switch name {
+		case direct:
+			c.sockets = 0
 		case udplab, udplabPortable:
 			if cfg.Balancer == "" {
-				if cfg.Balancer, err = buildBalancer(ctx, dir); err != nil {
+				programs, err := lab.Build(ctx, dir)
+				if err != nil {
 					return nil, err
 				}
+				cfg.Balancer = filepath.Join(string(programs), "balancer")
 			}
-			c.command = balancerCommand(cfg.Balancer, map[string]string{udplab: "auto", udplabPortable: "portable"}[name])
+			c.page, c.command = true, balancerCommand(cfg.Balancer, "epoll")
+			if name == udplabPortable {
+				c.sockets, c.command = 3, balancerCommand(cfg.Balancer, "portable")
+			}
 		case nginxPerDatagram, nginxPerFlow:
-			c.missing, c.command = nginx(dir, name, files)
+			c.missing, c.command = nginx(filepath.Join(dir, name), name == nginxPerDatagram, files)
 		case pen:
-			path, err := exec.LookPath("pen")
-			if err != nil {
-				c.missing = "pen is not installed"
-			}
-			c.command = simpleCommand(path, penArguments, files)
+			// Pen has had up to twice as many sockets as clients when it was
+			// tried, and ends when it may open no more.
+			c.sockets = 2
+			c.missing, c.command = penCommand(min(files/2-spare, mostClients))
 		case relayInC:
-			path, missing, err := buildRelay(ctx, dir)
-			if err != nil {
-				return nil, err
-			}
-			c.missing, c.command = missing, simpleCommand(path, relayArguments, files)
-		case direct:
-		default:
-			c.command = balancerCommand(cfg.alsoPath(name), "auto")
+			c.missing, c.command = relay(ctx, dir)
 		}
 		list = append(list, c)
+	}
+	at := slices.IndexFunc(list, func(c contestant) bool { return c.name != direct && c.name != udplab })
+	if at < 0 {
+		at = len(list)
+	}
+	for _, also := range cfg.Also {
+		name, path, _ := strings.Cut(also, "=")
+		list = slices.Insert(list, at, contestant{name: name, sockets: 1, page: true, command: balancerCommand(path, "epoll")})
+		at++
 	}
 	return list, nil
 }
 
-// buildBalancer builds the workspace's balancer.
-func buildBalancer(ctx context.Context, dir string) (string, error) {
-	root, err := lab.Root()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "balancer")
-	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", path, "udplab/services/balancer")
-	build.Dir = root
-	if said, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, said)
-	}
-	return path, nil
-}
-
-// buildRelay compiles the relay in C, if there is a compiler.
-func buildRelay(ctx context.Context, dir string) (path, missing string, err error) {
-	gcc, err := exec.LookPath("gcc")
-	if err != nil {
-		return "", "gcc is not installed", nil
-	}
-	source := filepath.Join(dir, "relay.c")
-	if err := os.WriteFile(source, relaySource, 0o600); err != nil {
-		return "", "", err
-	}
-	path = filepath.Join(dir, "relay")
-	if said, err := exec.CommandContext(ctx, gcc, "-O2", "-o", path, source).CombinedOutput(); err != nil {
-		return "", fmt.Sprintf("gcc: %v: %s", err, said), nil
-	}
-	return path, "", nil
-}
-
-// balancerCommand runs our balancer on one of its data paths.
-func balancerCommand(path, dataPath string) func(context.Context, []netip.AddrPort) (*exec.Cmd, endpoints, error) {
-	return func(ctx context.Context, servers []netip.AddrPort) (*exec.Cmd, endpoints, error) {
-		listen, err := freeAddress("udp")
-		if err != nil {
-			return nil, endpoints{}, err
+// balancerCommand runs a build of our balancer on one of its data paths.
+// Nothing is switched off.
+func balancerCommand(path, dataPath string) func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error) {
+	return func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error) {
+		cmd := exec.Command(path)
+		cmd.Env = []string{
+			"BALANCER_LISTEN=" + listen.String(), "BALANCER_HTTP=" + page.String(), "BALANCER_BACKENDS=" + strings.Join(servers, ","),
+			"BALANCER_DATAPATH=" + dataPath, fmt.Sprintf("BALANCER_MAX_SESSIONS=%d", mostClients),
 		}
-		page, err := freeAddress("tcp")
-		if err != nil {
-			return nil, endpoints{}, err
-		}
-		cmd := exec.CommandContext(ctx, path)
-		cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool {
-			return strings.HasPrefix(kv, "BALANCER_") || strings.HasPrefix(kv, "LOG_") || strings.HasPrefix(kv, "GOMAXPROCS=")
-		})
-		cmd.Env = append(cmd.Env, balancerEnvironment(listen, page, servers, dataPath)...)
-		return cmd, endpoints{listen, "http://" + page.String()}, nil
+		return cmd, nil
 	}
 }
 
-// nginx runs nginx in one of two ways, or says what is missing.
-func nginx(dir, name string, files int) (missing string, command func(context.Context, []netip.AddrPort) (*exec.Cmd, endpoints, error)) {
+// nginx runs nginx with its files in dir, or says what is missing.
+func nginx(dir string, perDatagram bool, files int) (missing string, command func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error)) {
 	path, err := exec.LookPath("nginx")
 	if err != nil {
 		path, err = exec.LookPath("/usr/sbin/nginx") // not every user's path has it
@@ -144,88 +114,125 @@ func nginx(dir, name string, files int) (missing string, command func(context.Co
 	if _, err := os.Stat(nginxModule); err != nil {
 		return "nginx's stream module is not installed (Debian: libnginx-mod-stream)", nil
 	}
-	return "", func(ctx context.Context, servers []netip.AddrPort) (*exec.Cmd, endpoints, error) {
-		listen, err := freeAddress("udp")
-		if err != nil {
-			return nil, endpoints{}, err
+	return "", func(listen, _ netip.AddrPort, servers []string) (*exec.Cmd, error) {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
 		}
-		prefix, err := os.MkdirTemp(dir, "nginx")
-		if err != nil {
-			return nil, endpoints{}, err
-		}
-		file := filepath.Join(prefix, "nginx.conf")
-		text := nginxConfig(prefix, nginxModule, listen, servers, name == nginxPerDatagram, files)
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			return nil, endpoints{}, err
-		}
-		return exec.CommandContext(ctx, path, "-p", prefix, "-c", file, "-e", filepath.Join(prefix, "error.log")), endpoints{addr: listen}, nil
+		file := filepath.Join(dir, "nginx.conf")
+		return exec.Command(path, "-p", dir, "-c", file, "-e", filepath.Join(dir, "error.log")),
+			os.WriteFile(file, []byte(nginxConfig(listen, servers, perDatagram, files)), 0o600)
 	}
 }
 
-// simpleCommand runs a program whose arguments say everything.
-func simpleCommand(path string, arguments func(netip.AddrPort, []netip.AddrPort, int) []string, files int) func(context.Context, []netip.AddrPort) (*exec.Cmd, endpoints, error) {
-	return func(ctx context.Context, servers []netip.AddrPort) (*exec.Cmd, endpoints, error) {
-		listen, err := freeAddress("udp")
-		if err != nil {
-			return nil, endpoints{}, err
-		}
-		return exec.CommandContext(ctx, path, arguments(listen, servers, files)...), endpoints{addr: listen}, nil
+// nginxConfig makes nginx balance UDP in turn. It runs as one process, as one
+// worker would: there is nothing for a master to do. A session takes two
+// connections and one file. A server that was slow to answer is never taken out
+// (max_fails=0): by default a single lost reply takes it out for ten seconds.
+func nginxConfig(listen netip.AddrPort, servers []string, perDatagram bool, files int) string {
+	once := ""
+	if perDatagram {
+		once = "proxy_requests 1; proxy_responses 1;"
 	}
+	return fmt.Sprintf(`load_module %s;
+daemon off; master_process off; worker_processes 1; pid nginx.pid; error_log error.log error;
+worker_rlimit_nofile %d;
+events { worker_connections %d; }
+stream {
+  upstream servers { server %s max_fails=0; }
+  server { listen %v udp rcvbuf=4m sndbuf=4m; proxy_pass servers; %s }
+}
+`, nginxModule, files, 2*files, strings.Join(servers, " max_fails=0; server "), listen, once)
 }
 
-// freeAddress is a loopback address that nobody listens on at the moment.
-func freeAddress(network string) (netip.AddrPort, error) {
-	if network == "tcp" {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			return netip.AddrPort{}, err
-		}
-		defer l.Close()
-		return l.Addr().(*net.TCPAddr).AddrPort(), nil
-	}
-	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+// penCommand makes pen balance UDP in turn, in the foreground.
+func penCommand(clients int) (missing string, command func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error)) {
+	path, err := exec.LookPath("pen")
 	if err != nil {
-		return netip.AddrPort{}, err
+		return "pen is not installed", nil
 	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort(), nil
+	return "", func(listen, _ netip.AddrPort, servers []string) (*exec.Cmd, error) {
+		room := fmt.Sprint(clients)
+		return exec.Command(path, append([]string{"-f", "-U", "-r", "-c", room, "-x", room, listen.String()}, servers...)...), nil
+	}
+}
+
+// relay compiles and runs the relay in C, if there is a compiler.
+func relay(ctx context.Context, dir string) (missing string, command func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error)) {
+	path := filepath.Join(dir, "relay")
+	gcc := exec.CommandContext(ctx, "gcc", "-O2", "-x", "c", "-o", path, "-")
+	gcc.Stdin = strings.NewReader(string(relaySource))
+	if said, err := gcc.CombinedOutput(); err != nil {
+		return fmt.Sprintf("it does not compile: %v %s", err, said), nil
+	}
+	return "", func(listen, _ netip.AddrPort, servers []string) (*exec.Cmd, error) {
+		args := []string{fmt.Sprint(listen.Port())}
+		for _, s := range servers {
+			args = append(args, fmt.Sprint(netip.MustParseAddrPort(s).Port()))
+		}
+		return exec.Command(path, args...), nil
+	}
+}
+
+// limits is what the system allows.
+type limits struct {
+	files int // that one process may have open
+	ports int // that are given out by themselves, to all sockets together
+}
+
+// refuse says why a contestant cannot serve a case here; empty means that it can.
+func (l limits) refuse(c contestant, lc loadCase) string {
+	files := lc.clients*max(c.sockets, 1) + spare
+	ports := lc.clients*(c.sockets+1) + spare
+	switch {
+	case files > l.files:
+		return fmt.Sprintf("it takes %d open files in one process, and %d are allowed (ulimit -Hn)", files, l.files)
+	case ports > l.ports:
+		return fmt.Sprintf("it takes %d ports, and there are %d (net.ipv4.ip_local_port_range)", ports, l.ports)
+	}
+	return ""
 }
 
 // running is a contestant's process.
 type running struct {
-	endpoints
-	cmd    *exec.Cmd
-	done   chan struct{} // closed when it has ended
-	stderr string        // file with what it said
+	*exec.Cmd
+	addr netip.AddrPort
+	url  string        // of its page
+	done chan struct{} // closed when it has ended
+	said *os.File
 }
 
-// start runs a contestant on a core of its own. The kernel kills it if this
-// process dies.
-func start(ctx context.Context, c contestant, servers []netip.AddrPort, core int, dir string) (*running, error) {
-	cmd, where, err := c.command(ctx, servers)
-	if err != nil {
+// start runs a contestant, all of whose threads are on one core: they inherit
+// that from the thread that starts it. The kernel kills it if this process
+// dies.
+func start(c contestant, servers []string, core int, dir string) (r *running, err error) {
+	var listen, page netip.AddrPort
+	for network, addr := range map[string]*netip.AddrPort{"udp": &listen, "tcp": &page} {
+		port, err := lab.FreePort(network)
+		if err != nil {
+			return nil, err
+		}
+		*addr = netip.MustParseAddrPort("127.0.0.1:" + port)
+	}
+	r = &running{addr: listen, url: "http://" + page.String(), done: make(chan struct{})}
+	if r.Cmd, err = c.command(listen, page, servers); err != nil {
 		return nil, err
 	}
-	stderr, err := os.CreateTemp(dir, "stderr")
-	if err != nil {
+	if r.said, err = os.CreateTemp(dir, "said"); err != nil {
 		return nil, err
 	}
-	defer stderr.Close()
-	cmd.Stderr = stderr // and stdout goes to /dev/null
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := startOn(core, cmd); err != nil {
-		return nil, err
+	r.Stderr = r.said // and stdout goes to /dev/null
+	r.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := startOn(core, r.Cmd); err != nil {
+		return nil, errors.Join(err, r.said.Close())
 	}
-	r := &running{endpoints: where, cmd: cmd, done: make(chan struct{}), stderr: stderr.Name()}
 	go func() {
 		defer close(r.done)
-		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+		_ = r.Wait() // how it ended is in ProcessState
 	}()
 	return r, nil
 }
 
-// startOn starts a process all of whose threads will run on one core: they
-// inherit that from the thread that starts it.
+// startOn starts a command on one core.
 func startOn(core int, cmd *exec.Cmd) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -241,30 +248,32 @@ func startOn(core int, cmd *exec.Cmd) error {
 
 // kill ends the process and whatever it has started, at once.
 func (r *running) kill() {
-	_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) // fails only if it is gone
+	_ = syscall.Kill(-r.Process.Pid, syscall.SIGKILL) // fails only if it is gone
 	<-r.done
+	r.said.Close()
 }
 
-// ended says that the process has ended by itself, and what it said; nil if it
-// runs.
+// ended returns an error with what the process said if it has ended by itself.
 func (r *running) ended() error {
 	select {
 	case <-r.done:
-		said, _ := os.ReadFile(r.stderr)
-		return fmt.Errorf("it ended by itself with %v\n%s", r.cmd.ProcessState, said)
+		said, _ := os.ReadFile(r.said.Name())
+		return fmt.Errorf("it ended by itself with %v\n%s", r.ProcessState, said)
 	default:
 		return nil
 	}
 }
 
-// blame replaces an error by what is behind it, if that is that the process
-// has ended by itself.
-func (r *running) blame(err error) error {
-	if err != nil {
-		select { // its files under /proc are gone before we are told
-		case <-r.done:
-		case <-time.After(time.Second):
-		}
+// explain replaces an error by its cause, if that is that the process has ended
+// by itself. Its files under /proc are gone a little before Wait returns.
+func (r *running) explain(err error) error {
+	if err == nil {
+		return nil
 	}
-	return cmp.Or(r.ended(), err)
+	select {
+	case <-r.done:
+		return r.ended()
+	case <-time.After(time.Second):
+		return err
+	}
 }

@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
 	"udplab/services/kit/nettest"
@@ -19,8 +23,7 @@ import (
 
 // affinity is the set of cores that the calling thread may run on.
 func affinity() (set unix.CPUSet, err error) {
-	err = os.NewSyscallError("sched_getaffinity", unix.SchedGetaffinity(0, &set))
-	return set, err
+	return set, os.NewSyscallError("sched_getaffinity", unix.SchedGetaffinity(0, &set))
 }
 
 // setAffinity says where a thread may run; 0 is the calling one.
@@ -34,69 +37,91 @@ func coreSet(core int) (set unix.CPUSet) {
 }
 
 // cores chooses the cores for contestants and for the load: the last and the
-// first that we may use, since the first is where most interrupts go. They
-// are one where there is only one.
+// first that this process may use, since the first is where most interrupts go.
+// They are one where there is only one.
 func cores() (contestants, load int, err error) {
 	set, err := affinity()
-	if err != nil {
-		return 0, 0, err
-	}
-	contestants, load = -1, -1
+	var usable []int
 	for core := range len(set) * 64 {
 		if set.IsSet(core) {
-			contestants = core
-			if load < 0 {
-				load = core
-			}
+			usable = append(usable, core)
 		}
 	}
-	return contestants, load, nil
+	if err != nil || len(usable) == 0 {
+		return 0, 0, errors.Join(err, errors.New("no usable core"))
+	}
+	return slices.Max(usable), slices.Min(usable), nil
 }
 
 // settleOn moves all threads of this process to one core; those that start
 // later inherit it.
 func settleOn(core int) error {
 	tasks, err := filepath.Glob("/proc/self/task/*")
-	if err != nil {
-		return err
-	}
 	for _, task := range tasks {
 		tid, _ := strconv.Atoi(filepath.Base(task))
 		if err := setAffinity(tid, coreSet(core)); err != nil && !errors.Is(err, unix.ESRCH) {
 			return err
 		}
 	}
-	return nil
+	return err
 }
 
-// raiseFileLimit lets this process and its children have so many files open,
-// or as many as the system allows, and returns how many that is.
-func raiseFileLimit(want uint64) (uint64, error) {
+// cpuTime is how long a process's threads have run, as the scheduler counts it.
+func cpuTime(proc procfs.FS, pid int) (sum time.Duration, err error) {
+	threads, err := proc.AllThreads(pid)
+	for _, thread := range threads {
+		stat, err := thread.Schedstat()
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // a thread that has just ended
+		}
+		if err != nil {
+			return 0, err
+		}
+		sum += time.Duration(stat.RunningNanoseconds)
+	}
+	return sum, err
+}
+
+// busy is how long these cores have done anything but wait, together. Time that
+// the hypervisor gave to others counts, for it was not there for us.
+func busy(proc procfs.FS, cores ...int) (time.Duration, error) {
+	stat, err := proc.Stat()
+	seconds := 0.0
+	for _, core := range slices.Compact(cores) {
+		c := stat.CPU[int64(core)]
+		seconds += c.User + c.Nice + c.System + c.IRQ + c.SoftIRQ + c.Steal
+	}
+	return time.Duration(seconds * float64(time.Second)), err
+}
+
+// systemLimits lets this process and its children have as many files open as
+// the hungriest contestant wants, if the system allows it, and returns what it
+// does allow.
+func systemLimits() (l limits, err error) {
+	const want = 1 << 16 // our portable data path takes three sockets for each client
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, err
+		return l, err
 	}
-	if limit.Cur >= want {
-		return limit.Cur, nil
+	if limit.Cur < want {
+		raised := syscall.Rlimit{Cur: want, Max: max(limit.Max, want)}
+		if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised) != nil {
+			raised = syscall.Rlimit{Cur: min(limit.Max, want), Max: limit.Max} // only the privileged may raise the upper limit
+			if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised); err != nil {
+				return l, err
+			}
+		}
+		limit = raised
 	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: want, Max: max(limit.Max, want)}); err == nil {
-		return want, nil
-	}
-	limit.Cur = min(limit.Max, want) // only the privileged may raise the upper limit
-	return limit.Cur, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
-}
-
-// portRange reads how many ports the system gives out by itself.
-func portRange() (int, error) {
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err != nil {
-		return 0, err
+		return l, err
 	}
 	var low, high int
 	if _, err := fmt.Sscan(string(text), &low, &high); err != nil {
-		return 0, fmt.Errorf("ip_local_port_range: %w", err)
+		return l, fmt.Errorf("ip_local_port_range: %w", err)
 	}
-	return high - low + 1, nil
+	return limits{files: int(limit.Cur), ports: high - low + 1}, nil
 }
 
 // inNamespace is the variable that tells a process that it has been started in
@@ -113,19 +138,13 @@ func isolate(ctx context.Context, want netns) (did bool, err error) {
 	if want == "off" || want == "auto" && os.Geteuid() != 0 {
 		return false, nil
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return false, err
-	}
-	// The kernel kills the child when the thread that started it ends.
-	runtime.LockOSThread()
+	runtime.LockOSThread() // the kernel kills the child when the thread that started it ends
 	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, self, os.Args[1:]...)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	// A process group of its own: Ctrl-C reaches it once, through us.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	nettest.Isolate(cmd) // in a process group of its own: Ctrl-C reaches it once, through us
 	if err := cmd.Start(); err != nil {
 		if want == "auto" {
 			return false, nil
@@ -133,12 +152,8 @@ func isolate(ctx context.Context, want netns) (did bool, err error) {
 		return true, program.CannotStart(fmt.Errorf("--netns: %w", err))
 	}
 	err = cmd.Wait()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() >= 0 {
-		return true, program.Exit(exit.ExitCode())
-	}
-	if ctx.Err() != nil {
-		return true, program.Exit(1)
+	if code := cmd.ProcessState.ExitCode(); code >= 0 {
+		return true, program.Exit(code)
 	}
 	return true, err
 }
@@ -151,15 +166,4 @@ func setUpNamespace() error {
 		return err
 	}
 	return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("1024 65535"), 0)
-}
-
-// machine describes where the measurement is made.
-func machine() (m machineFacts) {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	m.CPU, m.Cores, m.Go = cpuModel(string(text)), runtime.NumCPU(), runtime.Version()
-	var name unix.Utsname
-	if unix.Uname(&name) == nil {
-		m.Kernel = "Linux " + unix.ByteSliceToString(name.Release[:])
-	}
-	return m
 }

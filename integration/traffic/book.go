@@ -56,6 +56,16 @@ func (c Counts) Replies() uint64 {
 	return c.InTime + c.Late + c.Duplicate + c.Misrouted + c.Unmatched
 }
 
+// Plus returns both together.
+func (c Counts) Plus(o Counts) Counts {
+	return Counts{c.Sent + o.Sent, c.Lost + o.Lost, c.InTime + o.InTime, c.Late + o.Late, c.Duplicate + o.Duplicate, c.Misrouted + o.Misrouted, c.Unmatched + o.Unmatched}
+}
+
+// Minus returns what was counted since o.
+func (c Counts) Minus(o Counts) Counts {
+	return Counts{c.Sent - o.Sent, c.Lost - o.Lost, c.InTime - o.InTime, c.Late - o.Late, c.Duplicate - o.Duplicate, c.Misrouted - o.Misrouted, c.Unmatched - o.Unmatched}
+}
+
 // Book is one client's record of what it sent and what came back. It is pure:
 // the caller moves the datagrams and says what time it is. Only Settled may be
 // called by other goroutines.
@@ -211,13 +221,7 @@ func NewBooks(clients int, s Settings) (books []*Book) {
 // Sum adds up what all clients counted.
 func Sum(books []*Book) (all Counts) {
 	for _, b := range books {
-		all.Sent += b.Sent
-		all.Lost += b.Lost
-		all.InTime += b.InTime
-		all.Late += b.Late
-		all.Duplicate += b.Duplicate
-		all.Misrouted += b.Misrouted
-		all.Unmatched += b.Unmatched
+		all = all.Plus(b.Counts)
 	}
 	return all
 }
