@@ -3,27 +3,28 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 	"udplab/services/kit/program"
 )
 
-// patience of a test with a whole run, its build included.
-const runTime = 3 * time.Minute
+func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
 
 func TestAShortSoakBalances(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), runTime)
-	defer cancel()
+	stack := labtest.Start(t, lab.Config{Balancer: balancer})
 	var stdout, stderr bytes.Buffer
-	err := run(ctx, []string{"--datagrams", "20000", "--clients", "5", "--window", "16", "--seed", "11"}, &stdout, &stderr)
-	if err != nil {
+	cfg := settings{Datagrams: 20_000, Clients: 5, Window: 16, Seed: 11}
+	if err := soak(t.Context(), cfg, stack, &stdout, &stderr); err != nil {
 		t.Fatalf("exit %d: %v\n%s%s", program.ExitCode(err), err, &stdout, &stderr)
 	}
 	for _, want := range []string{
-		"20,000 datagrams by 5 clients, each with 16 under way, seed 11\n",
 		"  ok  sent by the clients 20,000 + by strangers 0 = ",
 		"turns 20,000 = server1 6,667 + server2 6,667 + server3 6,666\n",
 		"turns out of order by the balancer's own check 0: none wanted\n",
@@ -38,26 +39,17 @@ func TestAShortSoakBalances(t *testing.T) {
 }
 
 func TestAnEarlyEndBalancesToo(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), runTime)
+	stack := labtest.Start(t, lab.Config{Balancer: balancer})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	stop, end := context.WithCancel(ctx)
-	defer end()
 	var stdout bytes.Buffer
-	err := run(stop, []string{"--datagrams", "1000000000"}, &stdout, endAfterALine(end))
+	err := soak(ctx, settings{Datagrams: 1e9, Clients: 8, Window: 32, Seed: 1}, stack, &stdout, io.Discard)
 	if program.ExitCode(err) != 1 || err.Error() != "" {
 		t.Fatalf("exit %d, %v, want 1 and no word\n%s", program.ExitCode(err), err, &stdout)
 	}
 	if text := stdout.String(); strings.Contains(text, "WRONG") || !strings.Contains(text, " of 1,000,000,000 in ") || !strings.Contains(text, "  ok  sent by the clients ") {
 		t.Errorf("want a sheet whose lines hold\n%s", text)
 	}
-}
-
-// endAfterALine is told the progress and ends the run at the first line.
-type endAfterALine func()
-
-func (end endAfterALine) Write(p []byte) (int, error) {
-	end()
-	return len(p), nil
 }
 
 func TestWrongFlagsAreNamedAndNothingStarts(t *testing.T) {
@@ -70,7 +62,7 @@ func TestWrongFlagsAreNamedAndNothingStarts(t *testing.T) {
 		{[]string{"--datagrams", "0"}, `--datagrams="0": want a whole number from 1 to `},
 		{[]string{"--clients", "0"}, `--clients="0": want `},
 		{[]string{"--window", "901"}, `--window="901": want `},
-		{[]string{"--clients", "30", "--window", "31"}, `--window="31": want at most 900 datagrams under way, so at most 30 with --clients 30`},
+		{[]string{"--clients", "30", "--window", "31"}, `--window="31": want at most 900 datagrams in flight, so at most 30 with --clients 30`},
 		{[]string{"--seed", "-1"}, `--seed="-1": want `},
 		{[]string{"7"}, `argument="7": want `},
 	} {

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"udplab/integration/lab"
 )
 
 // line is one line of the balance sheet: the two sides have to be equal.
@@ -41,6 +43,15 @@ func side(terms []term) string {
 	return strings.Join(texts, " + ")
 }
 
+// thousands writes a number with commas.
+func thousands(n uint64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
 // mark stands before a line of the verdict.
 func mark(good bool) string {
 	if good {
@@ -49,9 +60,9 @@ func mark(good bool) string {
 	return "WRONG"
 }
 
-// sheet is the way of all datagrams, from hand to hand, and what must not
+// sheet follows all datagrams from program to program, and says what must not
 // happen at all.
-func sheet(f figures) (lines []line) {
+func (f figures) sheet() (lines []line) {
 	equal := func(left []term, right ...term) { lines = append(lines, line{left, right}) }
 	one := func(what string, n uint64) []term { return []term{{what, n}} }
 	b, c := f.Balancer, f.Clients
@@ -78,7 +89,7 @@ func sheet(f figures) (lines []line) {
 			term{"answered", own.Answered}, term{"lost on purpose", own.Lost}, term{"failed", own.Failed}, term{"dropped", own.Dropped})
 	}
 	equal(answered, term{"replied to clients", b.Replied}, term{"dropped by the kernel before the balancer", f.SessionDrops})
-	equal(one("replied to clients", b.Replied), term{"answers in time", c.InTime}, term{"late", c.Late},
+	equal(one("replied to clients", b.Replied), term{"replies in time", c.InTime}, term{"late", c.Late},
 		term{"dropped by the kernel before the clients", f.ClientDrops})
 	equal(one("sent by the clients", c.Sent),
 		term{"answered in time", c.InTime}, term{"late", c.Late}, term{"never", c.Lost - c.Late})
@@ -86,13 +97,13 @@ func sheet(f figures) (lines []line) {
 	equal(one("turns out of order by the balancer's own check", b.OrderViolations))
 	equal(one(fmt.Sprintf("turns out of place of %s that were looked at", thousands(f.Looked)), f.OutOfPlace))
 	equal(one("turns that a server had too many, or too few", unfair(b)))
-	equal(one("answers that no datagram of the client's asked for", c.Foreign))
-	equal(one("datagrams answered twice", c.Twice))
+	equal(one("replies that no datagram of the client's asked for", c.Misrouted+c.Unmatched))
+	equal(one("datagrams answered twice", c.Duplicate))
 	return lines
 }
 
 // drops is what the balancer dropped, by the reasons that there were.
-func drops(b status) (terms []term) {
+func drops(b lab.Status) (terms []term) {
 	for _, reason := range slices.Sorted(maps.Keys(b.Dropped)) {
 		if n := b.Dropped[reason]; n > 0 {
 			terms = append(terms, term{"dropped (" + reason + ")", n})
@@ -106,7 +117,7 @@ func drops(b status) (terms []term) {
 
 // unfair is how far the servers' turns are from t mod n: the first t mod n
 // servers have one more than the others.
-func unfair(b status) (off uint64) {
+func unfair(b lab.Status) (off uint64) {
 	n := uint64(len(b.Backends))
 	for i, s := range b.Backends {
 		want := b.Turns / n

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"udplab/integration/traffic"
 )
 
 // goodFigures is a run of 1,000 datagrams in which a few were lost at every
@@ -12,7 +14,7 @@ import (
 func goodFigures(t *testing.T) (f figures) {
 	t.Helper()
 	f = figures{
-		Clients:       counts{Sent: 1000, InTime: 961, Lost: 39, Late: 2},
+		Clients:       traffic.Counts{Sent: 1000, InTime: 961, Lost: 39, Late: 2},
 		ClientDrops:   4,
 		ListenerDrops: 10, SessionDrops: 3, Looked: 500,
 		Servers: []server{
@@ -35,7 +37,7 @@ func goodFigures(t *testing.T) (f figures) {
 
 // wrongLines is those that do not hold.
 func wrongLines(f figures) (wrong []string) {
-	for _, l := range sheet(f) {
+	for _, l := range f.sheet() {
 		if !l.holds() {
 			wrong = append(wrong, l.String())
 		}
@@ -64,8 +66,9 @@ func TestOneDatagramTooFewOrTooManyShows(t *testing.T) {
 		"in time":                   func(f *figures, by uint64) { f.Clients.InTime += by },
 		"late":                      func(f *figures, by uint64) { f.Clients.Late += by },
 		"given up":                  func(f *figures, by uint64) { f.Clients.Lost += by },
-		"twice":                     func(f *figures, by uint64) { f.Clients.Twice += by },
-		"foreign":                   func(f *figures, by uint64) { f.Clients.Foreign += by },
+		"duplicate":                 func(f *figures, by uint64) { f.Clients.Duplicate += by },
+		"misrouted":                 func(f *figures, by uint64) { f.Clients.Misrouted += by },
+		"unmatched":                 func(f *figures, by uint64) { f.Clients.Unmatched += by },
 		"dropped at clients":        func(f *figures, by uint64) { f.ClientDrops += by },
 		"dropped at the listener":   func(f *figures, by uint64) { f.ListenerDrops += by },
 		"dropped at the sessions":   func(f *figures, by uint64) { f.SessionDrops += by },
@@ -112,7 +115,7 @@ func TestALineSaysItsNumbers(t *testing.T) {
 			t.Errorf("%q, want %q", got, c.want)
 		}
 	}
-	text := fmt.Sprint(sheet(goodFigures(t)))
+	text := fmt.Sprint(goodFigures(t).sheet())
 	for _, want := range []string{"dropped (session_limit) 1", "dropped (send_failed) 2", "forwarded to server2 329 = counted by it 322 + dropped by the kernel before it 7"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the sheet lacks %q:\n%s", want, text)
