@@ -99,7 +99,7 @@ func TestTheSameIsSaidAloudAgain(t *testing.T) {
 		const place = document.getElementById("announcement");
 		window.said = [];
 		new MutationObserver(() => said.push(place.textContent)).observe(place, { childList: true });
-		import("/news.js").then(({ Announcer }) => {
+		import("/activity.js").then(({ Announcer }) => {
 			const announcer = new Announcer();
 			announcer.say("server2 is down");
 			setTimeout(() => announcer.say("server2 is down"), 1000);

@@ -5,34 +5,35 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/page"
+	"udplab/services/balancer/internal/view"
 )
 
-// How the ledger is told to those who watch.
+// How the ledger is told to readers.
 const (
 	frameEvery = 100 * time.Millisecond // so 10 frames a second at most
 	fastEvery  = 200 * time.Millisecond // when there are more turns than a frame can tell
-	idleEvery  = time.Second            // between looks while nobody watches
+	idleEvery  = time.Second            // between looks while nobody reads
 	beatAfter  = time.Second            // without a frame
 	maxReaders = 64
 	backlog    = 20          // frames that a reader may be behind
-	tapeLength = 60          // turns in a frame at most, and in the first one
-	tripsSpan  = time.Minute // of round trips in the first frame
-	tripsShown = 600         // in the first frame at most
+	tripsSpan  = time.Minute // of round trips in the first event
+	tripsShown = 600         // in the first event at most
 	followed   = 600         // turns whose outcome is followed at most
 )
 
 // feed makes frames of what is new in the ledger, one for all readers, and
-// only while there are readers. Nobody waits for a reader: one that is too far
+// only while there are readers. It waits for no reader: one that is too far
 // behind loses its place.
 //
-// While nobody watches it looks once a second for what happened, so that a
-// page which is opened later can tell.
+// Without readers it looks once a second for what happened, so that a page
+// which is opened later can tell.
 type feed struct {
 	cfg  Config
 	wake chan struct{} // tells run that the first reader has come
@@ -41,32 +42,34 @@ type feed struct {
 	stopped bool
 	places  int // that are taken; a reader keeps its place until it is gone
 	readers map[*reader]struct{}
-	told    uint64        // turns that frames have covered
-	open    []ledger.Turn // turns that were sent and may still change
-	status  []byte        // as last sent, without its time
-	last    time.Time     // of the last frame or beat
-	news    chronicle
+	told    uint64               // turns that frames have covered
+	open    []view.Turn          // turns that were sent and may still change
+	sent    []byte               // the last status that was sent, without its time
+	last    time.Time            // of the last frame or beat
+	tried   map[string]time.Time // servers that a turn has tried since they went down, and when they did
+	news    activity
 }
 
-// reader is one who watches.
+// reader is one reader of /events.
 type reader struct {
 	frames chan []byte // closed when the reader has lost its place
 	why    string      // it did; to be read after that
 }
 
-// frame is what one event of /events says.
-type frame struct {
-	At      time.Time `json:"at"`
-	Count   uint64    `json:"count"`   // turns since the last frame
-	Turns   []Turn    `json:"turns"`   // they, or tapeLength of them in a row
-	Changes []change  `json:"changes"` // of turns that were sent before
-	News    []Item    `json:"news"`    // new, or grown
-	Status  *Status   `json:"status,omitempty"`
+// pageState is what the page shows of one moment.
+type pageState struct {
+	Status *view.Status `json:"status,omitempty"`
+	Texts  *page.Texts  `json:"texts,omitempty"`
 }
 
-// beat is what one event says when there is nothing else to say.
-type beat struct {
-	At time.Time `json:"at"`
+// frame is what one event of /events says.
+type frame struct {
+	At      time.Time   `json:"at"`
+	Count   uint64      `json:"count"`   // turns since the last frame
+	Turns   []view.Turn `json:"turns"`   // they, or tapeLength of them in a row
+	Changes []change    `json:"changes"` // of turns that were sent before
+	News    []view.Item `json:"news"`    // new, or grown
+	pageState
 }
 
 // change is what became of a turn that was sent before.
@@ -75,10 +78,6 @@ type change struct {
 	Outcome ledger.Outcome `json:"outcome"`
 	RTT     *float64       `json:"rtt_ms"`
 }
-
-// forgotten is the outcome of a turn that the ledger forgot before there was
-// one.
-const forgotten ledger.Outcome = "forgotten"
 
 // hello is what the first event says: how things are.
 type hello struct {
@@ -96,10 +95,10 @@ type trip struct {
 }
 
 func newFeed(cfg Config) *feed {
-	return &feed{cfg: cfg, wake: make(chan struct{}, 1), readers: map[*reader]struct{}{}}
+	return &feed{cfg: cfg, wake: make(chan struct{}, 1), readers: map[*reader]struct{}{}, tried: map[string]time.Time{}}
 }
 
-// run makes frames until the context ends, and then sends everybody away.
+// run makes frames until the context ends, and then sends all readers away.
 func (f *feed) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -136,15 +135,14 @@ func (f *feed) sendAway(r *reader, why string) {
 func (f *feed) look(now time.Time) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	next, ok := f.makeFrame(now)
-	if len(f.readers) == 0 {
-		return idleEvery
-	}
+	next, ok := f.nextFrame(now)
 	switch {
+	case len(f.readers) == 0:
+		return idleEvery
 	case ok:
 		f.send(event("frame", &f.told, next))
 	case now.Sub(f.last) >= beatAfter:
-		f.send(event("beat", nil, beat{now}))
+		f.send(event("beat", nil, map[string]time.Time{"at": now}))
 	default:
 		return frameEvery
 	}
@@ -164,143 +162,148 @@ func (f *feed) send(frame []byte) {
 	}
 }
 
-// event writes a server-sent event.
-func event(name string, id *uint64, data any) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "event: %s\n", name)
-	if id != nil {
-		fmt.Fprintf(&b, "id: %d\n", *id)
-	}
-	b.WriteString("data: ")
-	if err := json.NewEncoder(&b).Encode(data); err != nil { // ends the line
-		panic(err) // our own types: numbers, times and text
-	}
-	b.WriteString("\n")
-	return b.Bytes()
-}
-
-// makeFrame collects what is new; ok is false if nothing is, or nobody asks.
-func (f *feed) makeFrame(now time.Time) (next frame, ok bool) {
+// nextFrame collects what is new; ok is false if nothing is, or nobody reads.
+func (f *feed) nextFrame(now time.Time) (next frame, ok bool) {
 	snapshot := f.cfg.Ledger.Snapshot(now)
 	if len(f.readers) > 0 && snapshot.Turns > f.told+tapeLength && now.Sub(f.last) < fastEvery {
 		return frame{}, false
 	}
-	news := f.lookForNews(now, snapshot)
+	next = frame{At: now, News: f.lookForNews(now, snapshot)}
 	if len(f.readers) == 0 {
 		return frame{}, false
 	}
-	next = frame{At: now, Turns: []Turn{}, Changes: f.changes(now), News: news}
+	next.Changes = f.changes(now)
 	next.Count, next.Turns = f.newTurns(now, snapshot.Turns)
-	status := newStatus(f.cfg, snapshot)
-	if f.isNews(status) {
-		next.Status = &status
+	if status := f.newStatus(snapshot); f.isNews(status) {
+		next.pageState = pageState{&status, new(page.NewTexts(status))}
 	}
-	return next, next.Count > 0 || len(next.Changes) > 0 || len(news) > 0 || next.Status != nil
+	return next, next.Count > 0 || len(next.Changes) > 0 || len(next.News) > 0 || next.Status != nil
 }
 
-// isNews says whether a status tells anything but another time than the one
-// before.
-func (f *feed) isNews(s Status) bool {
+// status is how things are.
+func (f *feed) status(now time.Time) view.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.newStatus(f.cfg.Ledger.Snapshot(now))
+}
+
+// newStatus is what a snapshot says, and which servers are tried. A trial is
+// over with its turn and the next one begins later; in between it is still so
+// that a server is tried.
+func (f *feed) newStatus(snapshot ledger.Snapshot) view.Status {
+	status := view.NewStatus(f.cfg.Facts, f.cfg.Rotation, snapshot)
+	for i := range status.Backends {
+		b := &status.Backends[i]
+		if b.Trial {
+			f.tried[b.Name] = b.Since
+		}
+		b.Tried = !b.Up && f.tried[b.Name].Equal(b.Since)
+	}
+	return status
+}
+
+// isNews says whether a status differs from the last that was sent in more
+// than its time.
+func (f *feed) isNews(s view.Status) bool {
 	s.At = time.Time{}
 	text, err := json.Marshal(s)
-	if err == nil && bytes.Equal(text, f.status) {
+	if err == nil && bytes.Equal(text, f.sent) {
 		return false
 	}
-	f.status = text
+	f.sent = text
 	return true
 }
 
-func (f *feed) lookForNews(now time.Time, snapshot ledger.Snapshot) []Item {
-	s := sight{snapshot: snapshot, whenDown: f.cfg.Facts.WhenDown}
-	s.events, s.missed = f.cfg.Ledger.Events(f.news.nextEvent)
+func (f *feed) lookForNews(now time.Time, snapshot ledger.Snapshot) []view.Item {
+	o := observation{snapshot: snapshot, hold: f.cfg.Facts.Hold()}
+	o.events, o.missed = f.cfg.Ledger.Events(f.news.nextEvent)
 	if f.cfg.KernelDrops != nil {
-		s.lost = f.cfg.KernelDrops()
+		o.kernelDrops = f.cfg.KernelDrops()
 	}
-	changed := f.news.look(now, s)
-	if changed == nil {
-		changed = []Item{}
-	}
-	return changed
+	return f.news.look(now, o)
+}
+
+// recentNews are the items that are kept, the oldest first.
+func (f *feed) recentNews() []view.Item {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.news.recent()
 }
 
 // window picks the turns that a frame tells one by one, of those after the
-// first told and before end: all, or tapeLength in a row. If there are more,
+// first told and up to last: all, or tapeLength in a row. If there are more,
 // they are not the newest, so that their outcome is likely to be known by now,
 // nor so old that the ledger might forget them in the meantime.
-func window(told, end uint64) (from, to uint64) {
-	if end <= told {
-		return end, end
+func window(told, last uint64) (after, to uint64) {
+	switch {
+	case last <= told:
+		return last, last
+	case last-told <= tapeLength:
+		return told, last
 	}
-	if end-told <= tapeLength {
-		return told, end
-	}
-	to = end - min(end-told-tapeLength, ledger.Size/2)
+	to = last - min(last-told-tapeLength, ledger.Size/2)
 	return to - tapeLength, to
 }
 
 // newTurns returns the turns since the last frame, and how many there were.
-func (f *feed) newTurns(now time.Time, end uint64) (count uint64, turns []Turn) {
-	turns = []Turn{}
-	from, to := window(f.told, end)
-	eachTurn(f.cfg.Ledger, now, from, to, func(uint64) {}, func(t ledger.Turn) {
-		turns = append(turns, newTurn(t))
-		f.follow(t)
-	})
-	if end-f.told <= tapeLength { // one that is still being recorded comes in the next frame
-		end = f.told + uint64(len(turns))
+func (f *feed) newTurns(now time.Time, last uint64) (count uint64, shown []view.Turn) {
+	after, to := window(f.told, last)
+	shown = f.follow(now, after, to)
+	if last-f.told <= tapeLength { // one that is still being recorded comes in the next frame
+		last = f.told + uint64(len(shown))
 	}
-	count = end - f.told
-	f.told = end
-	return count, turns
+	count = last - f.told
+	f.told = last
+	return count, shown
 }
 
-// follow remembers a turn that was sent, if its outcome may change.
-func (f *feed) follow(t ledger.Turn) {
-	if t.Outcome != ledger.Waiting && t.Outcome != ledger.Silent {
-		return
+// follow returns the turns after one number and up to another, and remembers
+// those whose outcome may change.
+func (f *feed) follow(now time.Time, after, last uint64) []view.Turn {
+	shown := []view.Turn{}
+	for t := range turns(f.cfg.Ledger, now, after, last) {
+		turn := view.NewTurn(t)
+		shown = append(shown, turn)
+		if mayChange(turn) {
+			f.open = append(f.open, turn)
+		}
 	}
-	if len(f.open) == followed {
-		f.open = append(f.open[:0], f.open[1:]...)
-	}
-	f.open = append(f.open, t)
+	f.open = slices.Delete(f.open, 0, max(0, len(f.open)-followed))
+	return shown
 }
+
+func mayChange(t view.Turn) bool { return t.Outcome == ledger.Waiting || t.Outcome == ledger.Silent }
 
 // changes returns what has become of the turns that were sent before.
 func (f *feed) changes(now time.Time) []change {
-	numbers := make([]uint64, len(f.open))
-	for i, t := range f.open {
-		numbers[i] = t.Number
-	}
-	found := f.cfg.Ledger.Turns(now, numbers)
 	changes, open := []change{}, f.open[:0]
 	for _, before := range f.open {
-		t := before
-		if len(found) > 0 && found[0].Number == before.Number {
-			t, found = found[0], found[1:]
+		after := before
+		if t, ok := f.cfg.Ledger.Turn(now, before.Turn-1); ok {
+			after = view.NewTurn(t)
 		} else if before.Outcome == ledger.Waiting {
-			changes = append(changes, change{before.Number + 1, forgotten, nil})
-			continue
+			after.Outcome = view.Forgotten
 		} else {
-			continue
+			continue // it stays silent
 		}
-		if t.Outcome != before.Outcome {
-			changes = append(changes, change{t.Number + 1, t.Outcome, newTurn(t).RTT})
+		if after.Outcome != before.Outcome {
+			changes = append(changes, change{after.Turn, after.Outcome, after.RTT})
 		}
-		if t.Outcome == ledger.Waiting || t.Outcome == ledger.Silent {
-			open = append(open, t)
+		if mayChange(after) {
+			open = append(open, after)
 		}
 	}
 	f.open = open
 	return changes
 }
 
-// Why nobody can be let in.
+// Why a reader cannot be let in.
 var (
 	errFull     = errors.New("64 readers are watching already: close one of their pages and try again")
 	errStopping = errors.New("the balancer is stopping")
 )
 
-// join lets a reader in who knows of the turns up to the given one, and
+// join lets a reader in that knows of the turns up to the given one, and
 // returns its first event. The reader has to leave.
 func (f *feed) join(now time.Time, after *uint64) (*reader, []byte, error) {
 	f.mu.Lock()
@@ -328,30 +331,31 @@ func (f *feed) leave(r *reader) {
 	f.places--
 }
 
-// begin gets ready for the first reader: what is in the past is told by its
-// first event, and what becomes of it by frames.
+// begin gets ready for the first reader: its first event tells the past, and
+// frames tell what becomes of it.
 func (f *feed) begin(now time.Time) {
 	f.lookForNews(now, f.cfg.Ledger.Snapshot(now))
 	f.told, f.open, f.last = f.cfg.Ledger.Last(), nil, now
-	eachTurn(f.cfg.Ledger, now, f.tapeStart(), f.told, func(uint64) {}, f.follow)
+	f.follow(now, f.beforeTape(), f.told)
 	select {
 	case f.wake <- struct{}{}:
 	default:
 	}
 }
 
-// tapeStart is how many turns there were before those of the first event.
-func (f *feed) tapeStart() uint64 { return f.told - min(f.told, tapeLength) }
+// beforeTape is the turn before those of the first event.
+func (f *feed) beforeTape() uint64 { return f.told - min(f.told, tapeLength) }
 
 // hello tells how things are, up to where the frames go on.
 func (f *feed) hello(now time.Time, after *uint64) hello {
-	status := newStatus(f.cfg, f.cfg.Ledger.Snapshot(now))
+	status := f.newStatus(f.cfg.Ledger.Snapshot(now))
 	h := hello{frame: frame{
-		At: now, Turns: []Turn{}, Changes: []change{}, News: append([]Item{}, f.news.items...), Status: &status,
+		At: now, Turns: []view.Turn{}, Changes: []change{}, News: f.news.recent(),
+		pageState: pageState{&status, new(page.NewTexts(status))},
 	}, Trips: f.trips(now)}
-	eachTurn(f.cfg.Ledger, now, f.tapeStart(), f.told, func(uint64) {}, func(t ledger.Turn) {
-		h.Turns = append(h.Turns, newTurn(t))
-	})
+	for t := range turns(f.cfg.Ledger, now, f.beforeTape(), f.told) {
+		h.Turns = append(h.Turns, view.NewTurn(t))
+	}
 	if after != nil && *after <= f.told { // else it knows another balancer's turns
 		h.After = after
 		h.Count = f.told - *after
@@ -363,12 +367,13 @@ func (f *feed) hello(now time.Time, after *uint64) hello {
 // trips returns the round trips of the last minute, thinned out if there are
 // many.
 func (f *feed) trips(now time.Time) []trip {
-	trips, begin := []trip{}, f.told-min(f.told, ledger.Size)
-	eachTurn(f.cfg.Ledger, now, begin, f.told, func(uint64) {}, func(t ledger.Turn) {
+	trips := []trip{}
+	for t := range turns(f.cfg.Ledger, now, f.told-min(f.told, ledger.Size), f.told) {
 		if now.Sub(t.At) < tripsSpan && (t.Outcome == ledger.Answered || t.Outcome == ledger.Silent) {
-			trips = append(trips, trip{t.At, t.Backend + 1, newTurn(t).RTT})
+			turn := view.NewTurn(t)
+			trips = append(trips, trip{turn.At, turn.Place, turn.RTT})
 		}
-	})
+	}
 	return thin(trips, tripsShown)
 }
 
@@ -379,15 +384,13 @@ const golden = 0.6180339887498949
 // thin leaves about n of the items, spread evenly and in step with nothing:
 // every third one would be the same server's each time.
 func thin[T any](items []T, n int) []T {
-	share, kept := float64(n)/float64(len(items)), 0
+	share, i := float64(n)/float64(len(items)), -1
 	if share >= 1 {
 		return items
 	}
-	for i, item := range items {
-		if _, fraction := math.Modf(float64(i) * golden); fraction < share {
-			items[kept] = item
-			kept++
-		}
-	}
-	return items[:kept]
+	return slices.DeleteFunc(items, func(T) bool {
+		i++
+		_, fraction := math.Modf(float64(i) * golden)
+		return fraction >= share
+	})
 }

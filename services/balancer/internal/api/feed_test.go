@@ -378,7 +378,7 @@ func TestAPageThatIsOpenedLaterTellsWhatHappenedBefore(t *testing.T) {
 		time.Sleep(1100 * time.Millisecond)
 		b.down(1, "connection refused")
 		time.Sleep(1100 * time.Millisecond)
-		text := readPage(t, b.ask("GET", "localhost", "/").Body.String())
+		text := b.ask("GET", "localhost", "/").Body.String()
 		if !strings.Contains(text, "server2 is down: connection refused; its turns go to the next server") ||
 			!strings.Contains(text, "4 datagrams dropped: no server is up") {
 			t.Error(text)
@@ -393,7 +393,7 @@ func TestAFrameCostsTheLedgerNothingWhileNobodyWatches(t *testing.T) {
 	if wait := b.feed.look(time.Now()); wait != idleEvery {
 		t.Errorf("looks again after %v", wait)
 	}
-	if b.feed.status != nil || b.feed.told != 0 {
+	if b.feed.sent != nil || b.feed.told != 0 {
 		t.Error("made a frame for nobody")
 	}
 }

@@ -42,17 +42,8 @@ var (
 	buildDesc       = describe("build_info", "1, labelled with what runs.", "version", "goversion", "datapath")
 )
 
-var descs = []*prometheus.Desc{
-	receivedDesc, forwardedDesc, repliesDesc, refusedDesc, lostDesc, bytesDesc, droppedDesc, kernelDropsDesc, turnsDesc, nextDesc,
-	violationsDesc, sessionsDesc, createdDesc, endedDesc, upDesc, transitionsDesc, downsDesc, movesDesc, latencyDesc, buildDesc,
-}
-
 // Describe implements prometheus.Collector.
-func (metrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range descs {
-		to <- d
-	}
-}
+func (m metrics) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, to) }
 
 // Collect implements prometheus.Collector.
 func (m metrics) Collect(to chan<- prometheus.Metric) {
@@ -75,11 +66,11 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 	for f := ledger.Forwarded + 1; f < ledger.Dispositions; f++ {
 		count(droppedDesc, s.Dropped[f], f.String())
 	}
-	lost := uint64(0)
 	if m.KernelDrops != nil {
-		lost = m.KernelDrops()
+		count(kernelDropsDesc, m.KernelDrops())
+	} else {
+		count(kernelDropsDesc, 0)
 	}
-	count(kernelDropsDesc, lost)
 	gauge(nextDesc, float64(m.nextPlace()))
 	gauge(buildDesc, 1, m.Facts.Version, runtime.Version(), m.Facts.DataPath)
 	for _, b := range s.Backends {

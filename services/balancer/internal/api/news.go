@@ -1,27 +1,17 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
 
-	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/phrase"
+	"udplab/services/balancer/internal/view"
 )
 
-// Item is one thing that happened, in a sentence. Things of one kind that
-// follow each other closely are one item that grows.
-type Item struct {
-	ID    int       `json:"id"` // an item that grows keeps its number
-	At    time.Time `json:"at"`
-	Last  time.Time `json:"last"`  // when it last grew
-	Kind  string    `json:"kind"`  // up, down, moved, client, dropped or missed
-	Count uint64    `json:"count"` // how many times it happened
-	Text  string    `json:"text"`  // without the time
-	about string    // what makes two items of a kind the same
-}
-
-// itemsKept is how many items are remembered.
+// itemsKept is how many items of news are remembered.
 const itemsKept = 60
 
 // How soon the next of its kind must follow for an item to grow.
@@ -30,7 +20,7 @@ const (
 	dropsTogether   = 5 * time.Second
 )
 
-// dropReasons say what a fate means to a person.
+// dropReasons say what a reason means to a person.
 var dropReasons = map[ledger.Disposition]string{
 	ledger.DroppedDown:  "its server is down and keeps its turn",
 	ledger.NoSocket:     "no socket could be had",
@@ -44,116 +34,121 @@ var dropReasons = map[ledger.Disposition]string{
 	ledger.Stranger:     "it came to a client’s port from an address that is no server’s",
 }
 
-// kernelDrops is what dropped says of datagrams that never reached us.
-const kernelDrops = "they came faster than they could be taken (the kernel’s count)"
+// kernelReason is the reason of datagrams that never reached us.
+const kernelReason = "they came faster than they could be taken (the kernel’s count)"
 
-// chronicle makes news of what the ledger counts. The zero value has seen
+// activity makes news of what the ledger counts. The zero value has observed
 // nothing yet.
-type chronicle struct {
-	items     []Item
-	lastID    int
-	nextEvent uint64
-	clients   uint64
-	dropped   [ledger.Dispositions]uint64
-	lost      uint64
+type activity struct {
+	items       []item
+	lastID      int
+	nextEvent   uint64
+	clients     uint64
+	dropped     [ledger.Dispositions]uint64
+	kernelDrops uint64
 }
 
-// sight is what a chronicle looks at.
-type sight struct {
-	snapshot ledger.Snapshot
-	events   []ledger.Event // from nextEvent on
-	missed   uint64         // events forgotten before them
-	lost     uint64         // by the kernel
-	whenDown string
+// item is an item and what makes two items of a kind the same.
+type item struct {
+	view.Item
+	about string
+}
+
+// observation is what the activity is at one moment.
+type observation struct {
+	snapshot    ledger.Snapshot
+	events      []ledger.Event // from nextEvent on
+	missed      uint64         // events forgotten before them
+	kernelDrops uint64
+	hold        bool // a server that is down keeps its turns
 }
 
 // look returns the items that are new or have grown.
-func (c *chronicle) look(now time.Time, s sight) (changed []Item) {
-	tell := func(at time.Time, within time.Duration, kind, about string, n uint64, sentence func(total uint64) string) {
-		item := c.open(at, within, kind, about)
-		item.Count += n
-		item.Last = at
-		item.Text = sentence(item.Count)
-		changed = append(changed, *item)
+func (a *activity) look(now time.Time, o observation) []view.Item {
+	changed := []view.Item{}
+	add := func(at time.Time, within time.Duration, kind, about string, n uint64, sentence func(total uint64) string) {
+		i := a.open(at, within, kind, about)
+		i.Count += n
+		i.Last, i.Text = at, sentence(i.Count)
+		changed = append(changed, i.Item)
 	}
-	if s.missed > 0 {
-		tell(now, 0, "missed", "", s.missed, func(n uint64) string {
-			return fmt.Sprintf("%s that nobody has seen", amount(n, "more up, down or move", "more ups, downs and moves"))
+	if o.missed > 0 {
+		add(now, 0, "missed", "", o.missed, func(n uint64) string {
+			things := "more ups, downs and moves"
+			if n == 1 {
+				things = "more up, down or move"
+			}
+			return phrase.Thousands(n) + " " + things + " that nobody has seen"
 		})
 	}
-	// What happened to servers and who came is told in the order in which it was.
-	newClients := s.snapshot.Clients - c.clients
-	c.clients = s.snapshot.Clients
-	tellClients := func(before time.Time) {
-		if run := s.snapshot.Newest; newClients > 0 && run.At.Before(before) {
-			tell(run.At, clientsTogether, "client", "", newClients, func(total uint64) string { return clientText(total, s) })
+	// Servers and clients are told of in the order in which it happened.
+	newClients := o.snapshot.Clients - a.clients
+	a.clients = o.snapshot.Clients
+	addClients := func(before time.Time) {
+		if run := o.snapshot.Newest; newClients > 0 && run.At.Before(before) {
+			add(run.At, clientsTogether, "client", "", newClients, func(total uint64) string { return clientText(total, o.snapshot) })
 			newClients = 0
 		}
 	}
-	for _, e := range s.events {
-		c.nextEvent = e.Number + 1
-		tellClients(e.At)
-		tell(e.At, 0, string(e.Kind), e.Backend, 1, func(uint64) string { return eventText(e, s.whenDown) })
+	for _, e := range o.events {
+		a.nextEvent = e.Number + 1
+		addClients(e.At)
+		add(e.At, 0, string(e.Kind), e.Backend, 1, func(uint64) string { return eventText(e, o.hold) })
 	}
-	tellClients(now.Add(1))
-	for f := ledger.Forwarded + 1; f < ledger.Dispositions; f++ {
-		if n := s.snapshot.Dropped[f] - c.dropped[f]; n > 0 {
-			c.dropped[f] = s.snapshot.Dropped[f]
-			why, ok := dropReasons[f]
-			if !ok {
-				why = f.String()
-			}
-			tell(now, dropsTogether, "dropped", f.String(), n, func(total uint64) string { return dropText(total, why) })
+	addClients(now.Add(1))
+	addDrops := func(total uint64, before *uint64, reason string) {
+		if n := total - *before; total > *before {
+			add(now, dropsTogether, "dropped", reason, n, func(n uint64) string { return phrase.Count(n, "datagram") + " dropped: " + reason })
+			*before = total
 		}
 	}
-	if s.lost > c.lost {
-		n := s.lost - c.lost
-		c.lost = s.lost
-		tell(now, dropsTogether, "dropped", kernelDrops, n, func(total uint64) string { return dropText(total, kernelDrops) })
+	for d := ledger.Forwarded + 1; d < ledger.Dispositions; d++ {
+		addDrops(o.snapshot.Dropped[d], &a.dropped[d], cmp.Or(dropReasons[d], d.String()))
 	}
+	addDrops(o.kernelDrops, &a.kernelDrops, kernelReason)
 	return changed
 }
 
 // open returns the item that grows, or a new one.
-func (c *chronicle) open(at time.Time, within time.Duration, kind, about string) *Item {
-	for i := range slices.Backward(c.items) {
-		if item := &c.items[i]; item.Kind == kind && item.about == about && at.Sub(item.Last) < within {
+func (a *activity) open(at time.Time, within time.Duration, kind, about string) *item {
+	for i := range slices.Backward(a.items) {
+		if item := &a.items[i]; item.Kind == kind && item.about == about && at.Sub(item.Last) < within {
 			return item
 		}
 	}
-	if len(c.items) == itemsKept {
-		c.items = slices.Delete(c.items, 0, 1)
+	if len(a.items) == itemsKept {
+		a.items = slices.Delete(a.items, 0, 1)
 	}
-	c.lastID++
-	c.items = append(c.items, Item{ID: c.lastID, At: at, Kind: kind, about: about})
-	return &c.items[len(c.items)-1]
+	a.lastID++
+	a.items = append(a.items, item{view.Item{ID: a.lastID, At: at, Kind: kind}, about})
+	return &a.items[len(a.items)-1]
 }
 
-func eventText(e ledger.Event, whenDown string) string {
+// recent are the items that are kept, the oldest first.
+func (a *activity) recent() []view.Item {
+	items := []view.Item{}
+	for _, item := range a.items {
+		items = append(items, item.Item)
+	}
+	return items
+}
+
+func eventText(e ledger.Event, hold bool) string {
 	switch e.Kind {
 	case ledger.WentUp:
 		return e.Backend + " is up and has its turns again"
 	case ledger.WentDown:
-		fate := "go to the next server"
-		if whenDown == balancing.Hold.String() {
-			fate = "are kept and lost"
-		}
-		return fmt.Sprintf("%s is down: %s; its turns %s", e.Backend, e.Reason, fate)
+		return fmt.Sprintf("%s is down: %s; %s", e.Backend, e.Reason, phrase.TurnsOfDown(hold))
 	case ledger.Moved:
 		return fmt.Sprintf("%s moved to %v", e.Backend, e.Addr)
 	}
 	return fmt.Sprintf("%s: %s", e.Backend, e.Kind)
 }
 
-func clientText(n uint64, s sight) string {
-	run := s.snapshot.Newest
-	text := fmt.Sprintf("new client %v", run.Client)
+func clientText(n uint64, s ledger.Snapshot) string {
+	text := fmt.Sprintf("new client %v", s.Newest.Client)
 	if n > 1 {
-		text = fmt.Sprintf("%s new clients, the last %v", thousands(n), run.Client)
+		text = fmt.Sprintf("%s new clients, the last %v", phrase.Thousands(n), s.Newest.Client)
 	}
-	return text + fmt.Sprintf(", began at turn #%s with %s", thousands(run.Turn+1), s.snapshot.Backends[run.Backend].Name)
-}
-
-func dropText(n uint64, why string) string {
-	return fmt.Sprintf("%s dropped: %s", amount(n, "datagram", "datagrams"), why)
+	return fmt.Sprintf("%s, began at turn #%s with %s", text, phrase.Thousands(s.Newest.Turn+1), s.Backends[s.Newest.Backend].Name)
 }

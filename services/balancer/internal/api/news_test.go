@@ -10,33 +10,33 @@ import (
 	"udplab/services/balancer/internal/ledger"
 )
 
-// chronicler looks at snapshots that a test makes.
-type chronicler struct {
-	chronicle
-	sight
+// observer looks at snapshots that a test makes.
+type observer struct {
+	activity
+	observation
 	now time.Time
 }
 
-func newChronicler() *chronicler {
-	return &chronicler{now: time.Date(2026, 1, 2, 10, 4, 5, 0, time.UTC), sight: sight{whenDown: "skip", snapshot: ledger.Snapshot{
+func newObserver() *observer {
+	return &observer{now: time.Date(2026, 1, 2, 10, 4, 5, 0, time.UTC), observation: observation{snapshot: ledger.Snapshot{
 		Backends: []ledger.Backend{{Name: "server1"}, {Name: "server2"}},
 	}}}
 }
 
 // look looks after a while and returns what is new as "number kind count text".
-func (c *chronicler) look(after time.Duration) (lines []string) {
+func (c *observer) look(after time.Duration) (lines []string) {
 	c.now = c.now.Add(after)
 	if c.snapshot.Newest.At.IsZero() {
 		c.snapshot.Newest.At = c.now
 	}
-	for _, item := range c.chronicle.look(c.now, c.sight) {
+	for _, item := range c.activity.look(c.now, c.observation) {
 		lines = append(lines, fmt.Sprintf("%d %s %d %s", item.ID, item.Kind, item.Count, item.Text))
 	}
 	c.events, c.missed = nil, 0
 	return lines
 }
 
-func (c *chronicler) client(n uint64, addr string, turn uint64, server string) {
+func (c *observer) client(n uint64, addr string, turn uint64, server string) {
 	c.snapshot.Clients += n
 	c.snapshot.Newest = ledger.Run{Client: netip.MustParseAddrPort(addr), Turn: turn, Backend: slices.IndexFunc(c.snapshot.Backends, func(b ledger.Backend) bool { return b.Name == server })}
 }
@@ -45,39 +45,39 @@ func TestWhatHappenedIsToldInSentences(t *testing.T) {
 	at := netip.MustParseAddrPort("127.0.0.1:2527")
 	tests := []struct {
 		name string
-		make func(c *chronicler)
+		make func(c *observer)
 		want []string
 	}{
-		{"nothing", func(c *chronicler) {}, nil},
-		{"a server goes down", func(c *chronicler) {
+		{"nothing", func(c *observer) {}, nil},
+		{"a server goes down", func(c *observer) {
 			c.events = []ledger.Event{{Kind: ledger.WentDown, Backend: "server2", Reason: "connection refused"}}
 		}, []string{"1 down 1 server2 is down: connection refused; its turns go to the next server"}},
-		{"a server goes down that keeps its turns", func(c *chronicler) {
-			c.whenDown = "hold"
+		{"a server goes down that keeps its turns", func(c *observer) {
+			c.hold = true
 			c.events = []ledger.Event{{Kind: ledger.WentDown, Backend: "server2", Reason: "connection refused"}}
 		}, []string{"1 down 1 server2 is down: connection refused; its turns are kept and lost"}},
-		{"a server moves and comes up", func(c *chronicler) {
+		{"a server moves and comes up", func(c *observer) {
 			c.events = []ledger.Event{{Kind: ledger.Moved, Backend: "server2", Addr: at}, {Number: 1, Kind: ledger.WentUp, Backend: "server2"}}
 		}, []string{"1 moved 1 server2 moved to 127.0.0.1:2527", "2 up 1 server2 is up and has its turns again"}},
-		{"more than anybody could see", func(c *chronicler) { c.missed = 1204 },
+		{"more than anybody could see", func(c *observer) { c.missed = 1204 },
 			[]string{"1 missed 1204 1,204 more ups, downs and moves that nobody has seen"}},
-		{"a new client", func(c *chronicler) { c.client(1, "127.0.0.1:4000", 10, "server2") },
+		{"a new client", func(c *observer) { c.client(1, "127.0.0.1:4000", 10, "server2") },
 			[]string{"1 client 1 new client 127.0.0.1:4000, began at turn #11 with server2"}},
-		{"many new clients", func(c *chronicler) { c.client(1204, "127.0.0.1:4000", 10, "server1") },
+		{"many new clients", func(c *observer) { c.client(1204, "127.0.0.1:4000", 10, "server1") },
 			[]string{"1 client 1204 1,204 new clients, the last 127.0.0.1:4000, began at turn #11 with server1"}},
-		{"drops for two reasons", func(c *chronicler) {
+		{"drops for two reasons", func(c *observer) {
 			c.snapshot.Dropped[ledger.NoBackend] = 4
 			c.snapshot.Dropped[ledger.Stranger] = 1
 		}, []string{
 			"1 dropped 4 4 datagrams dropped: no server is up",
 			"2 dropped 1 1 datagram dropped: it came to a client’s port from an address that is no server’s",
 		}},
-		{"the kernel drops", func(c *chronicler) { c.sight.lost = 2 },
+		{"the kernel drops", func(c *observer) { c.observation.kernelDrops = 2 },
 			[]string{"1 dropped 2 2 datagrams dropped: they came faster than they could be taken (the kernel’s count)"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			c := newChronicler()
+			c := newObserver()
 			test.make(c)
 			if got := c.look(0); !slices.Equal(got, test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
@@ -90,7 +90,7 @@ func TestWhatHappenedIsToldInSentences(t *testing.T) {
 }
 
 func TestWhatGoesOnIsOneItemThatGrows(t *testing.T) {
-	c := newChronicler()
+	c := newObserver()
 	c.snapshot.Dropped[ledger.NoBackend] = 4
 	c.look(0)
 	c.snapshot.Dropped[ledger.NoBackend] = 7
@@ -105,7 +105,7 @@ func TestWhatGoesOnIsOneItemThatGrows(t *testing.T) {
 
 // A client whose first datagram took its server down came before that.
 func TestWhatHappenedIsToldInItsOrder(t *testing.T) {
-	c := newChronicler()
+	c := newObserver()
 	c.client(1, "127.0.0.1:4000", 40, "server2")
 	c.snapshot.Newest.At = c.now.Add(100 * time.Millisecond)
 	c.events = []ledger.Event{
@@ -123,7 +123,7 @@ func TestWhatHappenedIsToldInItsOrder(t *testing.T) {
 }
 
 func TestTwoRunsOfAClientAreTwoItems(t *testing.T) {
-	c := newChronicler()
+	c := newObserver()
 	c.client(1, "127.0.0.1:4000", 0, "server1")
 	c.look(0)
 	c.client(1, "127.0.0.1:4001", 10, "server2")
@@ -133,7 +133,7 @@ func TestTwoRunsOfAClientAreTwoItems(t *testing.T) {
 }
 
 func TestOnlyTheLastItemsAreKept(t *testing.T) {
-	c := newChronicler()
+	c := newObserver()
 	for i := range 2 * itemsKept {
 		c.events = []ledger.Event{{Number: uint64(i), Kind: ledger.WentUp, Backend: "server1"}}
 		c.look(time.Second)
@@ -143,7 +143,7 @@ func TestOnlyTheLastItemsAreKept(t *testing.T) {
 	}
 }
 
-func TestEveryFateHasAReasonForPeople(t *testing.T) {
+func TestEveryDispositionHasAReasonForPeople(t *testing.T) {
 	for f := ledger.Forwarded + 1; f < ledger.Dispositions; f++ {
 		if dropReasons[f] == "" {
 			t.Errorf("%s has none", f)

@@ -1,4 +1,4 @@
-// Package turnlog tells the ledger as log lines: one for each turn when it is
+// Package turnlog writes the ledger as log lines: one for each turn when it is
 // answered or has fallen silent, one for everything that happens to a backend,
 // and, when turns come faster than anyone can read, one line a second that sums
 // up the rest.
@@ -9,23 +9,22 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/phrase"
 	"udplab/services/kit/logging"
 )
 
 const (
-	// perSecond is how many turns a second get a line of their own.
-	perSecond = 50
-	// interval is how often the ledger is read.
-	interval = 50 * time.Millisecond
+	perSecond = 50                    // turns a second get a line of their own
+	interval  = 50 * time.Millisecond // between two looks at the ledger
+	lateFor   = time.Minute           // a silent turn may be answered; its session is closed then, unless the client goes on
 )
 
-// Config is what a log is told from.
+// Config is what a log is written from.
 type Config struct {
 	Ledger        *ledger.Ledger
 	Log           *slog.Logger
@@ -33,61 +32,71 @@ type Config struct {
 	AnswerTimeout time.Duration
 }
 
-// Run tells the ledger from its beginning until the context ends, and then
-// what is still untold.
+// Run logs the ledger from its beginning until the context ends, and then
+// what is left.
 func Run(ctx context.Context, cfg Config) {
-	t := newTeller(cfg, time.Now())
+	t := newTurnLogger(cfg, time.Now())
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			t.tellRest(time.Now())
+			t.logRest(time.Now())
 			return
 		case <-tick.C:
-			t.tell(time.Now())
+			t.logNew(time.Now())
 		}
 	}
 }
 
-// teller remembers what has been told. Every turn is either told in a line of
-// its own or counted in a summary, never both.
-type teller struct {
+// turnLogger remembers what has been logged. Every turn is either logged in a
+// line of its own or counted in a summary, never both.
+type turnLogger struct {
 	Config
-	next      uint64        // the first turn that has not been looked at
-	nextEvent uint64        // the first event that has not been told
-	waiting   []ledger.Turn // to be told when their outcome is known
-	silent    []ledger.Turn // told as silent; they may be answered late
-	late      uint64        // how many turns had been when they were looked at
+	next      uint64        // turns that have been looked at
+	nextEvent uint64        // the first event that has not been logged
+	waiting   []ledger.Turn // to be logged when their outcome is known
+	silent    []ledger.Turn // logged as silent; they may be answered late
+	late      uint64        // how many turns had been when silent was looked at
 
 	second  time.Time // when the current second began
 	chosen  int       // how many turns of it get a line of their own
-	counted []int64   // turns told, chosen or summed up so far, by backend
+	counted []uint64  // turns logged, chosen or summed up so far, by backend
 	dropped [ledger.Dispositions]uint64
 }
 
-func newTeller(cfg Config, now time.Time) *teller {
-	return &teller{Config: cfg, second: now, counted: make([]int64, len(cfg.Ledger.Snapshot(now).Backends))}
+func newTurnLogger(cfg Config, now time.Time) *turnLogger {
+	return &turnLogger{Config: cfg, second: now, counted: make([]uint64, len(cfg.Ledger.Snapshot(now).Backends))}
 }
 
-// tell logs what is new, and a summary when a second is over.
-func (t *teller) tell(now time.Time) {
+// logNew logs what is new, and a summary when a second is over.
+func (t *turnLogger) logNew(now time.Time) {
 	s := t.Ledger.Snapshot(now)
-	t.tellEvents()
+	t.logEvents()
 	t.choose(now, s.Turns)
-	t.tellLate(now, s)
-	t.waiting = slices.DeleteFunc(t.waiting, func(turn ledger.Turn) bool { return t.tellOutcome(now, turn) })
+	t.logLate(now, s)
+	t.waiting = slices.DeleteFunc(t.waiting, func(turn ledger.Turn) bool {
+		latest, remembered := t.Ledger.Turn(now, turn.Number)
+		switch {
+		case !remembered:
+			t.counted[turn.Backend]-- // the summary has it
+			return true
+		case latest.Outcome == ledger.Silent:
+			t.silent = append(t.silent, latest)
+		}
+		return t.logOutcome(latest)
+	})
 	if now.Sub(t.second) >= time.Second {
 		t.sumUp(s)
 		t.second, t.chosen = now, 0
 	}
 }
 
-// tellRest logs everything that is left, at the stop: nothing is to come.
-func (t *teller) tellRest(now time.Time) {
-	t.tell(now)
+// logRest logs everything that is left, at the stop: nothing is to come.
+func (t *turnLogger) logRest(now time.Time) {
+	t.logNew(now)
 	for _, turn := range t.waiting {
-		t.Log.Info(fmt.Sprintf("#%d %s had not answered %v when the balancer stopped", turn.Number+1, turn.Server, turn.Client), attributes(turn)...)
+		t.logTurn(turn, fmt.Sprintf("had not answered %v when the balancer stopped", turn.Client))
 	}
 	t.sumUp(t.Ledger.Snapshot(now))
 }
@@ -95,7 +104,7 @@ func (t *teller) tellRest(now time.Time) {
 // choose picks turns before the end that get a line of their own, as many as
 // the second allows. The others are left to the summary. As the end is that of
 // the snapshot which the summary is made from, no turn is in both.
-func (t *teller) choose(now time.Time, end uint64) {
+func (t *turnLogger) choose(now time.Time, end uint64) {
 	turns, _ := t.Ledger.Since(now, t.next, perSecond-t.chosen)
 	for _, turn := range turns {
 		if turn.Number >= end {
@@ -108,121 +117,72 @@ func (t *teller) choose(now time.Time, end uint64) {
 	t.next = end
 }
 
-// tellOutcome logs a turn if its outcome is known, and says whether that is
-// settled.
-func (t *teller) tellOutcome(now time.Time, turn ledger.Turn) bool {
-	turn, remembered := t.again(now, turn)
-	switch {
-	case !remembered:
-		t.counted[turn.Backend]-- // the summary has it
-	case turn.Outcome == ledger.Waiting:
-		return false
-	case turn.Outcome == ledger.Answered:
-		t.answered(turn)
-	case turn.Outcome == ledger.Undelivered:
-		t.wasNotDelivered(turn)
-	case turn.Outcome == ledger.Silent:
-		t.fellSilent(turn)
-		t.silent = append(t.silent, turn)
-	case turn.Outcome == ledger.Dropped:
-		t.wasDropped(turn)
-	}
-	return true
-}
-
-// lateFor is how long a turn that was told as silent is followed. Its session is
-// closed by then, unless the client goes on.
-const lateFor = time.Minute
-
-// tellLate logs the turns that were told as silent and have been answered after
-// all. It asks for them only when some turns have been: a lecture may leave
-// thousands behind.
-func (t *teller) tellLate(now time.Time, s ledger.Snapshot) {
-	late := uint64(0)
+// logLate logs the turns that were logged as silent and have been answered
+// after all. It asks for them only when some turns have been: a lecture may
+// leave thousands behind.
+func (t *turnLogger) logLate(now time.Time, s ledger.Snapshot) {
+	before := t.late
+	t.late = 0
 	for _, b := range s.Backends {
-		late += b.Late + b.Undelivered
+		t.late += b.Late + b.Undelivered
 	}
-	asks := late != t.late
-	t.late = late
 	t.silent = slices.DeleteFunc(t.silent, func(turn ledger.Turn) bool {
-		return asks && t.wasLate(now, turn) || now.Sub(turn.At) > lateFor
+		if t.late != before {
+			latest, remembered := t.Ledger.Turn(now, turn.Number)
+			if !remembered || latest.Outcome != ledger.Silent {
+				return !remembered || t.logOutcome(latest)
+			}
+		}
+		return now.Sub(turn.At) > lateFor
 	})
 }
 
-// wasLate logs a turn that was told as silent if it has been answered after
-// all, and says whether there is nothing more to come.
-func (t *teller) wasLate(now time.Time, turn ledger.Turn) bool {
-	turn, remembered := t.again(now, turn)
-	switch {
-	case !remembered:
-	case turn.Outcome == ledger.Answered:
-		t.answered(turn)
-	case turn.Outcome == ledger.Undelivered:
-		t.wasNotDelivered(turn)
-	default:
+// logOutcome logs what became of a turn; false: it waits. A round-trip time
+// that is not certain is logged as such: see package ledger.
+func (t *turnLogger) logOutcome(turn ledger.Turn) bool {
+	roundTrip := []any{"rtt_ms", phrase.Milliseconds(turn.RTT), "rtt_exact", turn.Exact}
+	switch turn.Outcome {
+	case ledger.Waiting:
 		return false
+	case ledger.Answered:
+		when := "in"
+		if turn.RTT >= t.AnswerTimeout {
+			when = "late, after"
+		}
+		if !turn.Exact {
+			when += " about"
+		}
+		port := t.Ledger.Addr(turn.Backend).Port()
+		t.logTurn(turn, fmt.Sprintf("answered %v %s %s ms: %s (via the load balancer, server port %d)", turn.Client, when,
+			phrase.Millis(phrase.Milliseconds(turn.RTT)), logging.Quote(turn.Reply, turn.Size), port),
+			append(roundTrip, "reply", string(turn.Reply), "reply_bytes", turn.Size, "server_port", port)...)
+	case ledger.Undelivered:
+		t.logTurn(turn, fmt.Sprintf("answered, but %v did not get it: the system would not send it", turn.Client), roundTrip...)
+	case ledger.Silent:
+		t.logTurn(turn, fmt.Sprintf("silent for %s, asked by %v", phrase.Seconds(t.AnswerTimeout), turn.Client))
+	case ledger.Dropped:
+		why := "the system would not send it (" + turn.Disposition.String() + ")"
+		if turn.Disposition == ledger.DroppedDown {
+			why = "it is down and keeps its turn"
+		}
+		t.logTurn(turn, fmt.Sprintf("got nothing from %v: %s", turn.Client, why), "fate", turn.Disposition.String())
 	}
 	return true
 }
 
-// again reads a turn once more, or returns it as it was if the ledger has forgotten
-// it.
-func (t *teller) again(now time.Time, turn ledger.Turn) (_ ledger.Turn, remembered bool) {
-	if newer, ok := t.Ledger.Turn(now, turn.Number); ok {
-		return newer, true
-	}
-	return turn, false
+// logTurn logs a turn in a line that begins with its number and server, and
+// again in attributes for programs.
+func (t *turnLogger) logTurn(turn ledger.Turn, line string, attrs ...any) {
+	number := turn.Number + 1
+	t.Log.Info(fmt.Sprintf("#%d %s %s", number, turn.Server, line),
+		append([]any{"turn", number, "server", turn.Server, "client", turn.Client.String(), "bytes", turn.Bytes, "outcome", string(turn.Outcome)}, attrs...)...)
 }
 
-// answered tells a turn that a reply came to. A round-trip time that is not
-// certain is told as such: see package ledger.
-func (t *teller) answered(turn ledger.Turn) {
-	when := "in"
-	if turn.RTT >= t.AnswerTimeout {
-		when = "late, after"
-	}
-	if !turn.Exact {
-		when += " about"
-	}
-	port := t.Ledger.Addr(turn.Backend).Port()
-	t.Log.Info(fmt.Sprintf("#%d %s answered %v %s %s ms: %s (via the load balancer, server port %d)",
-		turn.Number+1, turn.Server, turn.Client, when, millis(turn.RTT), logging.Quote(turn.Reply, turn.Size), port),
-		append(attributes(turn), "rtt_ms", toMillis(turn.RTT), "rtt_exact", turn.Exact,
-			"reply", string(turn.Reply), "reply_bytes", turn.Size, "server_port", port)...)
-}
-
-// wasNotDelivered tells a turn whose reply went no further than here.
-func (t *teller) wasNotDelivered(turn ledger.Turn) {
-	t.Log.Info(fmt.Sprintf("#%d %s answered, but %v did not get it: the system would not send it", turn.Number+1, turn.Server, turn.Client),
-		append(attributes(turn), "rtt_ms", toMillis(turn.RTT), "rtt_exact", turn.Exact)...)
-}
-
-// fellSilent tells a turn that nobody answered in time.
-func (t *teller) fellSilent(turn ledger.Turn) {
-	t.Log.Info(fmt.Sprintf("#%d %s silent for %s, asked by %v", turn.Number+1, turn.Server, seconds(t.AnswerTimeout), turn.Client),
-		attributes(turn)...)
-}
-
-// wasDropped tells a turn that was taken and not forwarded.
-func (t *teller) wasDropped(turn ledger.Turn) {
-	why := "the system would not send it (" + turn.Disposition.String() + ")"
-	if turn.Disposition == ledger.DroppedDown {
-		why = "it is down and keeps its turn"
-	}
-	t.Log.Info(fmt.Sprintf("#%d %s got nothing from %v: %s", turn.Number+1, turn.Server, turn.Client, why),
-		append(attributes(turn), "fate", turn.Disposition.String())...)
-}
-
-// attributes are the fields that every turn's line has for programs.
-func attributes(turn ledger.Turn) []any {
-	return []any{"turn", turn.Number + 1, "server", turn.Server, "client", turn.Client.String(), "bytes", turn.Bytes, "outcome", string(turn.Outcome)}
-}
-
-// tellEvents tells what happened to backends.
-func (t *teller) tellEvents() {
+// logEvents logs what happened to backends.
+func (t *turnLogger) logEvents() {
 	events, missed := t.Ledger.Events(t.nextEvent)
 	if missed > 0 {
-		t.Log.Warn(fmt.Sprintf("%s more ups, downs and moves of servers", thousands(int64(missed))), "events", missed)
+		t.Log.Warn(phrase.Thousands(missed)+" more ups, downs and moves of servers", "events", missed)
 	}
 	for _, e := range events {
 		t.nextEvent = e.Number + 1
@@ -230,11 +190,7 @@ func (t *teller) tellEvents() {
 		attrs := []any{"event", string(e.Kind), "server", e.Backend}
 		switch e.Kind {
 		case ledger.WentDown:
-			fate := "go to the next server"
-			if t.WhenDown == balancing.Hold {
-				fate = "are kept and lost"
-			}
-			line += ": " + e.Reason + "; its turns " + fate
+			line += ": " + e.Reason + "; " + phrase.TurnsOfDown(t.WhenDown == balancing.Hold)
 			attrs = append(attrs, "reason", e.Reason)
 		case ledger.Moved:
 			line += " to " + e.Addr.String()
@@ -246,79 +202,43 @@ func (t *teller) tellEvents() {
 	}
 }
 
-// sumUp tells in one line how many turns have had no line of their own since
+// sumUp logs in one line how many turns have had no line of their own since
 // the last time, and in another what was dropped without a turn.
-func (t *teller) sumUp(s ledger.Snapshot) {
-	more, shares, attrs := int64(0), []string{}, []any{}
+func (t *turnLogger) sumUp(s ledger.Snapshot) {
+	var turns, drops summary
 	for i, b := range s.Backends {
 		// A turn that a second worker appended after this snapshot may have
-		// been told already: then it is taken off the next summary.
-		n := max(int64(b.Turns)-t.counted[i], 0)
+		// been logged already: then it is taken off the next summary.
+		n := b.Turns - min(t.counted[i], b.Turns)
 		t.counted[i] += n
-		more += n
-		shares = append(shares, b.Name+" "+thousands(n))
-		attrs = append(attrs, b.Name, n)
+		turns.add(b.Name, n)
 	}
-	if more > 0 {
-		t.Log.Info(fmt.Sprintf("%s in the last second: %s", amount(more, "more turn"), strings.Join(shares, ", ")),
-			"turns", more, slog.Group("servers", attrs...))
-	}
-	t.sumUpDrops(s)
-}
-
-// sumUpDrops tells what was dropped without taking a turn; the others have
-// their lines among the turns.
-func (t *teller) sumUpDrops(s ledger.Snapshot) {
-	dropped, reasons, attrs := int64(0), []string{}, []any{}
-	for f := range ledger.Dispositions {
-		n := int64(s.Dropped[f] - t.dropped[f])
-		t.dropped[f] = s.Dropped[f]
-		if n == 0 || f.TakesTurn() {
-			continue
+	for d := range ledger.Dispositions {
+		n := s.Dropped[d] - t.dropped[d]
+		t.dropped[d] = s.Dropped[d]
+		if n > 0 && !d.TakesTurn() { // the others have lines among the turns
+			drops.add(d.String(), n)
 		}
-		dropped += n
-		reasons = append(reasons, f.String()+" "+thousands(n))
-		attrs = append(attrs, f.String(), n)
 	}
-	if dropped > 0 {
-		t.Log.Warn(fmt.Sprintf("%s dropped in the last second: %s", amount(dropped, "datagram"), strings.Join(reasons, ", ")),
-			"dropped", dropped, slog.Group("reasons", attrs...))
+	if turns.total > 0 {
+		t.Log.Info(phrase.Count(turns.total, "more turn")+turns.shares(), "turns", turns.total, slog.Group("servers", turns.attrs...))
+	}
+	if drops.total > 0 {
+		t.Log.Warn(phrase.Count(drops.total, "datagram")+" dropped"+drops.shares(), "dropped", drops.total, slog.Group("reasons", drops.attrs...))
 	}
 }
 
-// amount writes a number of things: "1 datagram", "1,204 datagrams".
-func amount(n int64, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return thousands(n) + " " + thing
+// summary is what a second had too much of for a line each.
+type summary struct {
+	total uint64
+	parts []string
+	attrs []any
 }
 
-// thousands writes 1204 as 1,204.
-func thousands(n int64) string {
-	digits := strconv.FormatInt(n, 10)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
+func (s *summary) add(name string, n uint64) {
+	s.total += n
+	s.parts = append(s.parts, name+" "+phrase.Thousands(n))
+	s.attrs = append(s.attrs, name, n)
 }
 
-// millis writes a round-trip time in milliseconds as people read it: three
-// digits that matter.
-func millis(d time.Duration) string {
-	ms := toMillis(d)
-	switch {
-	case ms < 10:
-		return strconv.FormatFloat(ms, 'f', 2, 64)
-	case ms < 100:
-		return strconv.FormatFloat(ms, 'f', 1, 64)
-	}
-	return strconv.FormatFloat(ms, 'f', 0, 64)
-}
-
-func toMillis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// seconds writes a timeout such as "1 s" or "0.5 s".
-func seconds(d time.Duration) string {
-	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + " s"
-}
+func (s *summary) shares() string { return " in the last second: " + strings.Join(s.parts, ", ") }

@@ -34,7 +34,7 @@ type scene struct {
 	ledger  *ledger.Ledger
 	pending []ledger.Outstanding // one client's, by backend
 	turns   uint64
-	teller  *teller
+	logger  *turnLogger
 }
 
 func newScene(t *testing.T, format logging.Format, whenDown balancing.WhenDown) *scene {
@@ -42,7 +42,7 @@ func newScene(t *testing.T, format logging.Format, whenDown balancing.WhenDown) 
 	for i := range names {
 		s.ledger.BackendAt(start, i, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(2526+i)))
 	}
-	s.teller = newTeller(Config{
+	s.logger = newTurnLogger(Config{
 		Ledger: s.ledger, Log: logging.Config{LogFormat: format}.Logger(&s.out),
 		WhenDown: whenDown, AnswerTimeout: time.Second,
 	}, start)
@@ -104,22 +104,22 @@ func TestOneTurnOneLine(t *testing.T) {
 		{"answered", func(s *scene) {
 			s.receive(0, 2, ledger.Forwarded)
 			s.reply(410*time.Microsecond, 1, "PING 7 10:04:05.120 server2")
-			s.teller.tell(after(50 * ms))
+			s.logger.logNew(after(50 * ms))
 		}, []string{
 			`#2 server2 answered 172.30.7.130:41730 in 0.41 ms: "PING 7 10:04:05.120 server2" (via the load balancer, server port 2527)`,
 		}},
 		{"waiting: nothing yet", func(s *scene) {
 			s.receive(0, 1, ledger.Forwarded)
-			s.teller.tell(after(999 * ms))
+			s.logger.logNew(after(999 * ms))
 		}, nil},
 		{"answered, and the system would not send it on", func(s *scene) {
 			s.receive(0, 2, ledger.Forwarded)
 			s.lose(410*time.Microsecond, 1)
-			s.teller.tell(after(50 * ms))
-			s.teller.tell(after(1000 * ms))
+			s.logger.logNew(after(50 * ms))
+			s.logger.logNew(after(1000 * ms))
 			s.lose(1718*ms, 0)
-			s.teller.tell(after(1750 * ms))
-			s.teller.tell(after(3000 * ms))
+			s.logger.logNew(after(1750 * ms))
+			s.logger.logNew(after(3000 * ms))
 		}, []string{
 			`#2 server2 answered, but 172.30.7.130:41730 did not get it: the system would not send it`,
 			`#1 server1 silent for 1 s, asked by 172.30.7.130:41730`,
@@ -127,18 +127,18 @@ func TestOneTurnOneLine(t *testing.T) {
 		}},
 		{"silent", func(s *scene) {
 			s.receive(0, 1, ledger.Forwarded)
-			s.teller.tell(after(50 * ms))
-			s.teller.tell(after(1000 * ms))
-			s.teller.tell(after(2000 * ms))
+			s.logger.logNew(after(50 * ms))
+			s.logger.logNew(after(1000 * ms))
+			s.logger.logNew(after(2000 * ms))
 		}, []string{
 			`#1 server1 silent for 1 s, asked by 172.30.7.130:41730`,
 		}},
 		{"silent, and answered after all", func(s *scene) {
 			s.receive(0, 1, ledger.Forwarded)
-			s.teller.tell(after(1000 * ms))
+			s.logger.logNew(after(1000 * ms))
 			s.reply(1718*ms, 0, "PING 1 server1")
-			s.teller.tell(after(1750 * ms))
-			s.teller.tell(after(3000 * ms))
+			s.logger.logNew(after(1750 * ms))
+			s.logger.logNew(after(3000 * ms))
 		}, []string{
 			`#1 server1 silent for 1 s, asked by 172.30.7.130:41730`,
 			`#1 server1 answered 172.30.7.130:41730 late, after 1718 ms: "PING 1 server1" (via the load balancer, server port 2526)`,
@@ -146,7 +146,7 @@ func TestOneTurnOneLine(t *testing.T) {
 		{"answered late before anybody looked", func(s *scene) {
 			s.receive(0, 1, ledger.Forwarded)
 			s.reply(1000*ms, 0, "PING 1 server1")
-			s.teller.tell(after(1050 * ms))
+			s.logger.logNew(after(1050 * ms))
 		}, []string{
 			`#1 server1 answered 172.30.7.130:41730 late, after 1000 ms: "PING 1 server1" (via the load balancer, server port 2526)`,
 		}},
@@ -154,7 +154,7 @@ func TestOneTurnOneLine(t *testing.T) {
 			s.receive(0, 1, ledger.Forwarded)
 			s.reply(12340*time.Microsecond, 0, "A")
 			s.reply(13*ms, 0, "A")
-			s.teller.tell(after(50 * ms))
+			s.logger.logNew(after(50 * ms))
 		}, []string{
 			`#1 server1 answered 172.30.7.130:41730 in 12.3 ms: "A" (via the load balancer, server port 2526)`,
 		}},
@@ -162,7 +162,7 @@ func TestOneTurnOneLine(t *testing.T) {
 			s.receive(0, 4, ledger.Forwarded) // server1 has turns 1 and 4
 			s.reply(1*ms, 0, "A")
 			s.reply(2*ms, 0, "B")
-			s.teller.tell(after(50 * ms))
+			s.logger.logNew(after(50 * ms))
 		}, []string{
 			`#1 server1 answered 172.30.7.130:41730 in about 2.00 ms: "B" (via the load balancer, server port 2526)`,
 			`#4 server1 answered 172.30.7.130:41730 in about 1.00 ms: "A" (via the load balancer, server port 2526)`,
@@ -170,34 +170,34 @@ func TestOneTurnOneLine(t *testing.T) {
 		{"an empty reply", func(s *scene) {
 			s.receive(0, 1, ledger.Forwarded)
 			s.reply(1*ms, 0, "")
-			s.teller.tell(after(50 * ms))
+			s.logger.logNew(after(50 * ms))
 		}, []string{
 			`#1 server1 answered 172.30.7.130:41730 in 1.00 ms: "" (via the load balancer, server port 2526)`,
 		}},
 		{"a long reply is cut", func(s *scene) {
 			s.receive(0, 1, ledger.Forwarded)
 			s.reply(1*ms, 0, strings.Repeat("x", 65507))
-			s.teller.tell(after(50 * ms))
+			s.logger.logNew(after(50 * ms))
 		}, []string{
 			`#1 server1 answered 172.30.7.130:41730 in 1.00 ms: "` + strings.Repeat("x", 64) + `"… (via the load balancer, server port 2526)`,
 		}},
 		{"control bytes stay out of the terminal", func(s *scene) {
 			s.receive(0, 1, ledger.Forwarded)
 			s.reply(1*ms, 0, "\x1b[2J\r\n\x00\xff\u202e\"")
-			s.teller.tell(after(50 * ms))
+			s.logger.logNew(after(50 * ms))
 		}, []string{
 			`#1 server1 answered 172.30.7.130:41730 in 1.00 ms: "\x1b[2J\r\n\x00\xff\u202e\"" (via the load balancer, server port 2526)`,
 		}},
 		{"held", func(s *scene) {
 			s.receive(0, 1, ledger.DroppedDown)
-			s.teller.tell(after(50 * ms))
+			s.logger.logNew(after(50 * ms))
 		}, []string{
 			`#1 server1 got nothing from 172.30.7.130:41730: it is down and keeps its turn`,
 		}},
 		{"not sent", func(s *scene) {
 			s.receive(0, 1, ledger.SendFailed)
 			s.receive(0, 1, ledger.NoSocket)
-			s.teller.tell(after(50 * ms))
+			s.logger.logNew(after(50 * ms))
 		}, []string{
 			`#1 server1 got nothing from 172.30.7.130:41730: the system would not send it (send_failed)`,
 			`#2 server2 got nothing from 172.30.7.130:41730: the system would not send it (no_socket)`,
@@ -205,15 +205,15 @@ func TestOneTurnOneLine(t *testing.T) {
 		{"a turn that begins just before the second ends is not summed up as well", func(s *scene) {
 			s.receive(980*ms, 1, ledger.Forwarded)
 			s.reply(981*ms, 0, "A")
-			s.teller.tell(after(1000 * ms))
-			s.teller.tell(after(2000 * ms))
+			s.logger.logNew(after(1000 * ms))
+			s.logger.logNew(after(2000 * ms))
 		}, []string{
 			`#1 server1 answered 172.30.7.130:41730 in 1.00 ms: "A" (via the load balancer, server port 2526)`,
 		}},
 		{"what nobody answered before the stop", func(s *scene) {
 			s.receive(0, 1, ledger.Forwarded)
-			s.teller.tell(after(50 * ms))
-			s.teller.tellRest(after(60 * ms))
+			s.logger.logNew(after(50 * ms))
+			s.logger.logRest(after(60 * ms))
 		}, []string{
 			`#1 server1 had not answered 172.30.7.130:41730 when the balancer stopped`,
 		}},
@@ -221,8 +221,8 @@ func TestOneTurnOneLine(t *testing.T) {
 			s.receive(0, 51, ledger.SendFailed)
 			s.lines()
 			s.ledger.Dropped(ledger.Shutdown, 1)
-			s.teller.chosen = perSecond // this second has had its lines
-			s.teller.tellRest(after(10 * ms))
+			s.logger.chosen = perSecond // this second has had its lines
+			s.logger.logRest(after(10 * ms))
 		}, []string{
 			`51 more turns in the last second: server1 17, server2 17, server3 17`,
 			`WARN 1 datagram dropped in the last second: shutdown 1`,
@@ -240,8 +240,8 @@ func TestOneTurnOneLine(t *testing.T) {
 func TestTurnsBeforeTheFirstLookAreToldToo(t *testing.T) {
 	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 1, ledger.SendFailed)
-	late := newTeller(s.teller.Config, start)
-	late.tell(after(10 * time.Millisecond))
+	late := newTurnLogger(s.logger.Config, start)
+	late.logNew(after(10 * time.Millisecond))
 	s.told(`#1 server1 got nothing from 172.30.7.130:41730: the system would not send it (send_failed)`)
 }
 
@@ -249,20 +249,20 @@ func TestTurnsOfAnEarlierRunAreNotToldAgain(t *testing.T) {
 	s := newScene(t, "pretty", balancing.Skip)
 	s.ledger.Resume(17)
 	s.turns = 17
-	s.teller.tell(after(50 * time.Millisecond))
+	s.logger.logNew(after(50 * time.Millisecond))
 	s.receive(0, 1, ledger.SendFailed)
-	s.teller.tell(after(time.Second))
+	s.logger.logNew(after(time.Second))
 	s.told(`#18 server3 got nothing from 172.30.7.130:41730: the system would not send it (send_failed)`)
 }
 
 func TestWhatHappensToServersIsTold(t *testing.T) {
 	play := func(s *scene) {
 		s.ledger.BackendDown(start, 1, ledger.Evidence{Reason: "connection refused"})
-		s.teller.tell(after(50 * time.Millisecond))
+		s.logger.logNew(after(50 * time.Millisecond))
 		s.ledger.BackendAt(start, 1, netip.MustParseAddrPort("127.0.0.2:2527"))
 		s.ledger.BackendUp(start, 1)
-		s.teller.tell(after(100 * time.Millisecond))
-		s.teller.tell(after(150 * time.Millisecond))
+		s.logger.logNew(after(100 * time.Millisecond))
+		s.logger.logNew(after(150 * time.Millisecond))
 	}
 	for whenDown, fate := range map[balancing.WhenDown]string{
 		balancing.Skip: "go to the next server",
@@ -283,9 +283,9 @@ func TestWhatHappensToServersIsTold(t *testing.T) {
 func TestAServerThatNeverHadAnAddressIsToldWithoutOne(t *testing.T) {
 	s := newScene(t, "json", balancing.Skip)
 	s.ledger = ledger.New(names, time.Second, start)
-	s.teller.Ledger = s.ledger
+	s.logger.Ledger = s.ledger
 	s.ledger.BackendDown(start, 1, ledger.Evidence{Reason: "its name does not resolve: no such host"})
-	s.teller.tell(after(50 * time.Millisecond))
+	s.logger.logNew(after(50 * time.Millisecond))
 	want := `"msg":"server2 down: its name does not resolve: no such host; its turns go to the next server","event":"down","server":"server2","reason":"its name does not resolve: no such host"}` + "\n"
 	if got := s.out.String(); !strings.HasSuffix(got, want) {
 		t.Errorf("told %s", got)
@@ -298,7 +298,7 @@ func TestEventsThatWereMissedAreSaid(t *testing.T) {
 		s.ledger.BackendDown(start, 1, ledger.Evidence{Reason: "connection refused"})
 		s.ledger.BackendUp(start, 1)
 	}
-	s.teller.tell(after(50 * time.Millisecond))
+	s.logger.logNew(after(50 * time.Millisecond))
 	lines := s.lines()
 	if lines[0] != "WARN 144 more ups, downs and moves of servers" || len(lines) != 1+256 {
 		t.Errorf("%d lines, the first is %q", len(lines), lines[0])
@@ -308,49 +308,49 @@ func TestEventsThatWereMissedAreSaid(t *testing.T) {
 func TestFiftyTurnsASecondHaveLinesAndTheRestIsSummedUp(t *testing.T) {
 	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 50, ledger.SendFailed)
-	s.teller.tell(after(50 * time.Millisecond))
+	s.logger.logNew(after(50 * time.Millisecond))
 	if n := len(s.lines()); n != 50 {
 		t.Errorf("%d lines for 50 turns", n)
 	}
 	s.receive(0, 1207, ledger.SendFailed)
-	s.teller.tell(after(100 * time.Millisecond))
+	s.logger.logNew(after(100 * time.Millisecond))
 	s.told() // this second has had its lines
-	s.teller.tell(after(1000 * time.Millisecond))
+	s.logger.logNew(after(1000 * time.Millisecond))
 	s.told("1,207 more turns in the last second: server1 402, server2 402, server3 403")
 	s.receive(0, 1, ledger.SendFailed)
-	s.teller.tell(after(1050 * time.Millisecond))
+	s.logger.logNew(after(1050 * time.Millisecond))
 	s.told("#1258 server1 got nothing from 172.30.7.130:41730: the system would not send it (send_failed)")
-	s.teller.tell(after(2000 * time.Millisecond))
+	s.logger.logNew(after(2000 * time.Millisecond))
 	s.told()
 }
 
 func TestOneTurnTooManyIsOneMoreTurn(t *testing.T) {
 	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 51, ledger.SendFailed)
-	s.teller.tell(after(50 * time.Millisecond))
+	s.logger.logNew(after(50 * time.Millisecond))
 	s.lines()
-	s.teller.tell(after(1000 * time.Millisecond))
+	s.logger.logNew(after(1000 * time.Millisecond))
 	s.told("1 more turn in the last second: server1 0, server2 0, server3 1")
 }
 
 func TestWhatIsSummedUpAtTheFirstLookIsNotToldAtTheNext(t *testing.T) {
 	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 60, ledger.SendFailed)
-	s.teller.tell(after(1000 * time.Millisecond))
+	s.logger.logNew(after(1000 * time.Millisecond))
 	lines := s.lines()
 	if len(lines) != 51 || lines[50] != "10 more turns in the last second: server1 3, server2 3, server3 4" {
 		t.Errorf("told %q", lines)
 	}
-	s.teller.tell(after(1050 * time.Millisecond))
+	s.logger.logNew(after(1050 * time.Millisecond))
 	s.told()
 }
 
 func TestTurnsAfterTheSnapshotWaitForTheNextLook(t *testing.T) {
 	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 5, ledger.Forwarded)
-	s.teller.choose(start, 2)
-	if s.teller.chosen != 2 || s.teller.next != 2 {
-		t.Errorf("%d turns chosen, the next is turn %d: want 2 and 2", s.teller.chosen, s.teller.next)
+	s.logger.choose(start, 2)
+	if s.logger.chosen != 2 || s.logger.next != 2 {
+		t.Errorf("%d turns chosen, the next is turn %d: want 2 and 2", s.logger.chosen, s.logger.next)
 	}
 }
 
@@ -405,9 +405,9 @@ func TestToldAndSummedUpAreAllTurns(t *testing.T) {
 				for _, n := range burst {
 					s.receive(now, n, fate)
 					now += interval
-					s.teller.tell(after(now))
+					s.logger.logNew(after(now))
 				}
-				s.teller.tellRest(after(now))
+				s.logger.logRest(after(now))
 				total, byServer := sum(t, s.lines())
 				if total != int(s.turns) {
 					t.Errorf("told and summed up %d turns of %d", total, s.turns)
@@ -426,15 +426,15 @@ func TestDropsWithoutATurnAreSummedUpOnceASecond(t *testing.T) {
 	s := newScene(t, "pretty", balancing.Skip)
 	s.ledger.Dropped(ledger.NoBackend, 1500)
 	s.receive(0, 1, ledger.DroppedDown) // has its own line
-	s.teller.tell(after(50 * time.Millisecond))
+	s.logger.logNew(after(50 * time.Millisecond))
 	s.told(`#1 server1 got nothing from 172.30.7.130:41730: it is down and keeps its turn`)
 	s.ledger.Dropped(ledger.Stranger, 2)
-	s.teller.tell(after(1000 * time.Millisecond))
+	s.logger.logNew(after(1000 * time.Millisecond))
 	s.told("WARN 1,502 datagrams dropped in the last second: no_backend 1,500, stranger 2")
-	s.teller.tell(after(2000 * time.Millisecond))
+	s.logger.logNew(after(2000 * time.Millisecond))
 	s.told()
 	s.ledger.Dropped(ledger.Loop, 1)
-	s.teller.tell(after(3000 * time.Millisecond))
+	s.logger.logNew(after(3000 * time.Millisecond))
 	s.told("WARN 1 datagram dropped in the last second: loop 1")
 }
 
@@ -444,11 +444,11 @@ func TestJSONSaysItAgainInAttributes(t *testing.T) {
 	s.reply(412*time.Microsecond, 0, "PING 1 server1")
 	s.receive(0, 1, ledger.DroppedDown)
 	s.ledger.BackendDown(start, 2, ledger.Evidence{Reason: "connection refused"})
-	s.teller.tell(after(50 * time.Millisecond))
+	s.logger.logNew(after(50 * time.Millisecond))
 	s.receive(0, 3000, ledger.SendFailed)
 	s.ledger.Dropped(ledger.NoBackend, 4)
-	s.teller.chosen = perSecond
-	s.teller.tell(after(1000 * time.Millisecond))
+	s.logger.chosen = perSecond
+	s.logger.logNew(after(1000 * time.Millisecond))
 	want := []string{
 		`{"event":"down","server":"server3","reason":"connection refused","addr":"127.0.0.1:2528"}`,
 		`{"turn":1,"server":"server1","client":"172.30.7.130:41730","bytes":19,"outcome":"answered","rtt_ms":0.412,"rtt_exact":true,"reply":"PING 1 server1","reply_bytes":14,"server_port":2526}`,
@@ -481,7 +481,7 @@ func TestRunTellsTheRestWhenItIsStopped(t *testing.T) {
 		s := newScene(t, "pretty", balancing.Skip)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { defer close(done); Run(ctx, s.teller.Config) }()
+		go func() { defer close(done); Run(ctx, s.logger.Config) }()
 
 		s.receive(0, 1, ledger.SendFailed)
 		time.Sleep(2 * interval)
@@ -498,43 +498,22 @@ func TestRunTellsTheRestWhenItIsStopped(t *testing.T) {
 	})
 }
 
-func TestNumbersAsPeopleReadThem(t *testing.T) {
-	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1204: "1,204", 12345678: "12,345,678"} {
-		if got := thousands(n); got != want {
-			t.Errorf("thousands(%d) = %s, want %s", n, got, want)
-		}
-	}
-	for d, want := range map[time.Duration]string{
-		0: "0.00", 412 * time.Microsecond: "0.41", 9990 * time.Microsecond: "9.99", 45678 * time.Microsecond: "45.7",
-		1718200 * time.Microsecond: "1718",
-	} {
-		if got := millis(d); got != want {
-			t.Errorf("millis(%v) = %s, want %s", d, got, want)
-		}
-	}
-	for d, want := range map[time.Duration]string{time.Second: "1 s", 500 * time.Millisecond: "0.5 s", 90 * time.Second: "90 s"} {
-		if got := seconds(d); got != want {
-			t.Errorf("seconds(%v) = %s, want %s", d, got, want)
-		}
-	}
-}
-
 // A class may leave thousands of turns silent. They must not cost the data path
 // anything for ever.
 func TestSilentTurnsAreNotAskedAboutForEver(t *testing.T) {
 	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 3, ledger.Forwarded)
-	s.teller.tell(after(time.Second))
-	if len(s.teller.silent) != 3 {
-		t.Fatalf("%d are followed, want 3", len(s.teller.silent))
+	s.logger.logNew(after(time.Second))
+	if len(s.logger.silent) != 3 {
+		t.Fatalf("%d are followed, want 3", len(s.logger.silent))
 	}
 	s.reply(59*time.Second, 0, "A")
-	s.teller.tell(after(59 * time.Second))
+	s.logger.logNew(after(59 * time.Second))
 	if lines := s.lines(); len(lines) != 4 || !strings.Contains(lines[3], "#1 server1 answered 172.30.7.130:41730 late, after 59000 ms") {
 		t.Errorf("told %q", lines)
 	}
-	s.teller.tell(after(62 * time.Second))
-	if len(s.teller.silent) != 0 {
-		t.Errorf("%d are followed after a minute", len(s.teller.silent))
+	s.logger.logNew(after(62 * time.Second))
+	if len(s.logger.silent) != 0 {
+		t.Errorf("%d are followed after a minute", len(s.logger.silent))
 	}
 }

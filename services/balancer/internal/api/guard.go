@@ -1,7 +1,9 @@
 package api
 
 import (
+	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -23,7 +25,7 @@ func (h *Hosts) UnmarshalText(text []byte) error {
 		switch {
 		case err == nil && addr.Is6() && addr.Zone() == "":
 			entry = "[" + addr.String() + "]"
-		case entry == "" || strings.ContainsFunc(entry, neverInAName):
+		case entry == "" || strings.ContainsFunc(entry, notInHostName):
 			return config.Problem{Value: entry, Want: "names without ports, such as localhost,127.0.0.1,[::1]"}
 		}
 		hosts = append(hosts, entry)
@@ -32,9 +34,9 @@ func (h *Hosts) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// neverInAName is what a host's name does not have in a request: a browser
+// notInHostName says whether a request never has this in a host's name: a browser
 // writes other letters in ASCII, as xn--….
-func neverInAName(r rune) bool {
+func notInHostName(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
 }
 
@@ -54,4 +56,30 @@ func (h Hosts) Allow(header string) bool {
 		host = "[" + addr.String() + "]"
 	}
 	return slices.Contains(h, strings.ToLower(host))
+}
+
+// policy is what a browser may do with the page: load what the balancer itself
+// serves, and run no script that is not a file of it.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+
+// guardReading lets only GET and HEAD for an allowed host through, and tells
+// browsers to load nothing from anywhere else.
+func guardReading(hosts Hosts, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		switch {
+		case !hosts.Allow(r.Host):
+			http.Error(w, fmt.Sprintf("host %q is not one of BALANCER_HTTP_HOSTS (%s)", r.Host, strings.Join(hosts, ",")), http.StatusForbidden)
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			h.Set("Allow", "GET, HEAD")
+			http.Error(w, "only GET and HEAD: nothing here can be changed", http.StatusMethodNotAllowed)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
 }

@@ -4,18 +4,18 @@
 
 const RETRY = 1000; // ms, unless the balancer asks for more
 const RETRY_MOST = 60_000; // that it may ask for
-const PATIENCE = 4000; // ms without a word, though one comes every second
+const QUIET = 4000; // ms without a word, though one comes every second
 const POLL = 3000; // ms between two statuses
 
-// watch calls hello, frame and status with what they bring, and state with
-// live or lost and the reason.
-export function watch({ hello, frame, status, state }) {
+// watch calls hello, frame and poll with what they bring, and state with live
+// or lost and the reason.
+export function watch({ hello, frame, poll, state }) {
   let source, timer, polling, last, started;
   let greeted = false; // this connection has had its hello
 
   const heard = (event) => {
     if (event.lastEventId) last = event.lastEventId;
-    wait(PATIENCE, () => again("no word from the balancer"));
+    wait(QUIET, () => again("no word from the balancer"));
     clearTimeout(polling);
     polling = undefined;
     state("live", "live");
@@ -30,20 +30,20 @@ export function watch({ hello, frame, status, state }) {
     source.close();
     wait(after, connect);
     state("lost", `${why} (trying again${after > RETRY ? ` in ${Math.round(after / 1000)} s` : ""})`);
-    if (polling === undefined) poll();
+    if (polling === undefined) ask();
   };
 
-  const poll = async () => {
-    const turn = (polling = setTimeout(() => poll(), POLL));
-    const now = await ask("/api/status", (answer) => (answer.ok ? answer.json() : null));
-    if (now && polling === turn) status(now);
+  const ask = async () => {
+    const turn = (polling = setTimeout(ask, POLL));
+    const now = await get("/page.json", (answer) => (answer.ok ? answer.json() : null));
+    if (now && polling === turn) poll(now);
   };
 
   // An EventSource does not say why it was refused; a request of its own does.
   const refused = async () => {
     source.close();
     clearTimeout(timer);
-    const [why, after] = (await ask(address(), reason)) ?? ["the balancer cannot be reached"];
+    const [why, after] = (await get(address(), reason)) ?? ["the balancer cannot be reached"];
     again(why, after);
   };
 
@@ -66,17 +66,17 @@ export function watch({ hello, frame, status, state }) {
     source.addEventListener("beat", heard);
     source.addEventListener("bye", (event) => again(JSON.parse(event.data).why));
     source.addEventListener("error", () => (greeted ? again("the connection is lost") : refused()));
-    wait(PATIENCE, () => again("no word from the balancer"));
+    wait(QUIET, () => again("no word from the balancer"));
   };
 
   connect();
 }
 
-// ask asks for something and returns what use makes of the answer; undefined
-// if none comes in time. What use leaves unread is not waited for.
-async function ask(address, use) {
+// get returns what use makes of an answer; undefined if none comes in time.
+// What use leaves unread is not waited for.
+async function get(address, use) {
   const asking = new AbortController();
-  const timer = setTimeout(() => asking.abort(), PATIENCE);
+  const timer = setTimeout(() => asking.abort(), QUIET);
   try {
     return await use(await fetch(address, { signal: asking.signal }));
   } catch {

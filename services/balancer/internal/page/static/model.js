@@ -12,6 +12,7 @@ const FULL_TRIPS = 590; // round trips in a hello from which on some may have be
 
 export class Model {
   status = null;
+  texts = null; // of that status
   greeted = false; // a hello has come: there is more than the status
   turns = new Map(); // by number, those that may still change or are on the tape
   tape = []; // the last turns that are known, in a row
@@ -19,10 +20,9 @@ export class Model {
   sampledAt = -Infinity; // the last time that one did
   trips = []; // {at, place, rtt}; rtt is null for no answer
   thinned = -Infinity; // when round trips were last left out of those
-  clients = new Map(); // by address: {address, last}, those of the turns that are known
+  clients = new Map(); // by address: the last turn, of the turns that are known; the last one heard is the last
   news = new Map(); // by number
   missed = null; // {count, at}: turns that went by unseen, as was known at that one
-  tried = new Map(); // by server: since when it has been down that is tried now and then
   skew = 0; // our clock less the balancer's, in ms
   counts = []; // {at, count, shown} of the last second
   chosen = new Set(); // turns that are shown one by one
@@ -41,7 +41,7 @@ export class Model {
   }
 
   hello(h) {
-    this.poll(h.status);
+    this.poll(h);
     const known = Math.max(0, ...this.news.keys());
     const fresh = h.news.filter((item) => item.id > known);
     const first = !this.greeted;
@@ -64,12 +64,12 @@ export class Model {
     return first ? [] : fresh; // what happened before the page was opened is no news
   }
 
-  // poll takes a status that came by itself. With another
-  // balancer begins another story: its turns and its news are counted anew.
-  poll(status) {
+  // poll takes a status that came by itself, and its texts. Turns and news of
+  // another balancer are counted anew.
+  poll({ status, texts }) {
     if (this.status && this.status.started !== status.started) this.#forget();
     this.skew = Date.now() - Date.parse(status.at);
-    this.#take(status);
+    this.#take(status, texts);
   }
 
   #forget() {
@@ -77,12 +77,9 @@ export class Model {
     Object.assign(this, new Model(), { skew, greeted });
   }
 
-  #take(status) {
+  #take(status, texts) {
     this.status = status;
-    for (const { name, up, trial, since } of status.backends) {
-      if (up) this.tried.delete(name);
-      else if (trial) this.tried.set(name, since);
-    }
+    this.texts = texts;
     if (this.missed && (status.run?.turn > this.missed.at || status.turns >= this.missed.at + TAPE)) this.missed = null;
   }
 
@@ -97,7 +94,7 @@ export class Model {
   // frame takes what is new, and returns the turns that are to be shown one by
   // one and the changes of such.
   frame(f) {
-    if (f.status) this.#take(f.status);
+    if (f.status) this.#take(f.status, f.texts);
     for (const item of f.news) this.news.set(item.id, item);
     while (this.news.size > 60) this.news.delete(this.news.keys().next().value);
     const changed = f.changes.filter((change) => this.#change(change));
@@ -107,7 +104,7 @@ export class Model {
       this.chosen.add(turn.turn);
       this.#settle(turn);
     }
-    this.#count(f.count, shown.length);
+    this.counts.push({ at: performance.now(), count: f.count, shown: shown.length });
     const now = this.now();
     if (f.count > 0) this.sampled = f.count > f.turns.length;
     if (this.sampled) this.sampledAt = now;
@@ -130,7 +127,7 @@ export class Model {
     if (this.tape.length > TAPE) this.tape.shift();
 
     this.clients.delete(turn.client);
-    this.clients.set(turn.client, { address: turn.client, last: turn.turn }); // the last one used is the last
+    this.clients.set(turn.client, turn.turn);
     if (this.clients.size > KNOWN_CLIENTS) this.clients.delete(this.clients.keys().next().value);
   }
 
@@ -165,10 +162,6 @@ export class Model {
     return turns + n <= SHOWN_PER_SECOND ? Math.min(n, left) : Math.min(n, left, SHOWN_PER_FRAME);
   }
 
-  #count(count, shown) {
-    this.counts.push({ at: performance.now(), count, shown });
-  }
-
   // rate is how many turns there were in the last second, and how many of them
   // were shown.
   rate() {
@@ -187,15 +180,5 @@ export class Model {
   // tripsAreSample says whether round trips of the last minute were left out.
   tripsAreSample() {
     return this.now() - this.thinned < MINUTE;
-  }
-
-  // nextPlace is whose turn is next, counted from 1; 0: nobody's.
-  nextPlace() {
-    return this.status.backends.findIndex((b) => b.name === this.status.next) + 1;
-  }
-
-  // nextIsTrial says whether that turn is to find out if its server is back.
-  nextIsTrial() {
-    return Boolean(this.status.backends[this.nextPlace() - 1]?.trial);
   }
 }

@@ -1,21 +1,36 @@
-package api
+// Package view has what the balancer shows of itself, as JSON: its status, a
+// turn, and an item of news. Times are RFC 3339, durations milliseconds as
+// numbers, and what is not known is null.
+package view
 
 import (
-	"encoding/json"
-	"net/http"
 	"time"
 
 	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/phrase"
 )
 
-// Status is the answer of /api/status: everything at one moment. Times are
-// RFC 3339, durations milliseconds as numbers, what is not known is null.
+// Facts are what does not change while the balancer runs.
+type Facts struct {
+	Version  string `json:"version"`
+	Listen   string `json:"listen"`
+	DataPath string `json:"datapath"`
+	WhenDown string `json:"when_down"`
+	// AnswerTimeout is after how many milliseconds a turn is unanswered.
+	AnswerTimeout float64  `json:"answer_timeout_ms"`
+	Servers       []string `json:"-"` // where the servers are, as configured
+}
+
+// Hold says whether a server that is down keeps its turns.
+func (f Facts) Hold() bool { return f.WhenDown == balancing.Hold.String() }
+
+// Status is everything at one moment.
 type Status struct {
 	Facts
 	At              time.Time         `json:"at"`
 	Started         time.Time         `json:"started"`
-	Next            *string           `json:"next"`      // whose turn is next; null: nobody is up
+	Next            *string           `json:"next"`      // whose turn is next; null: no server is up
 	NextTurn        *uint64           `json:"next_turn"` // its number
 	Run             *Run              `json:"run"`       // of the newest client; null: there has been none
 	Received        uint64            `json:"received"`
@@ -27,11 +42,11 @@ type Status struct {
 	Turns           uint64            `json:"turns"` // since the first start, over restarts
 	OrderViolations uint64            `json:"order_violations"`
 	Sessions        uint64            `json:"sessions"`
-	Backends        []BackendStatus   `json:"backends"`
+	Backends        []Backend         `json:"backends"`
 }
 
-// BackendStatus is one server in Status, in turn order.
-type BackendStatus struct {
+// Backend is one server in Status, in turn order.
+type Backend struct {
 	Name       string     `json:"name"`
 	Configured string     `json:"configured"`
 	Addr       *string    `json:"addr"`
@@ -39,6 +54,7 @@ type BackendStatus struct {
 	Since      time.Time  `json:"since"`
 	Reason     string     `json:"reason,omitempty"`
 	Trial      bool       `json:"trial,omitempty"` // it is down, and the next turn that comes to it tries it
+	Tried      bool       `json:"tried,omitempty"` // it is down, and a turn tries it now and then
 	Turns      uint64     `json:"turns"`
 	Forwarded  uint64     `json:"forwarded"`
 	Answered   uint64     `json:"answered"`
@@ -59,23 +75,23 @@ type BackendStatus struct {
 // Run is where a client joined the order.
 type Run struct {
 	Client      string  `json:"client"`
-	Turn        uint64  `json:"turn"` // its first one, from 1
+	Turn        uint64  `json:"turn"` // its first one
 	Server      string  `json:"server"`
-	AfterServer *string `json:"after_server"` // who had the turn before; null: there was none
+	AfterServer *string `json:"after_server"` // that had the turn before; null: there was none
 }
 
-// newStatus is what a snapshot says.
-func newStatus(cfg Config, s ledger.Snapshot) Status {
+// NewStatus is what a snapshot says. The rotation knows whose turn is next.
+func NewStatus(facts Facts, rotation *balancing.Rotation, s ledger.Snapshot) Status {
 	out := Status{
-		Facts: cfg.Facts, At: s.At, Started: s.Started,
+		Facts: facts, At: s.At, Started: s.Started,
 		Received: s.Received, Forwarded: s.Forwarded, Replied: s.Replied, RepliesRefused: s.RepliesRefused,
 		DroppedTotal: s.DroppedTotal(), Dropped: map[string]uint64{},
 		Turns: s.Turns, OrderViolations: s.OrderViolations, Sessions: s.Sessions,
 	}
-	for f := ledger.Forwarded + 1; f < ledger.Dispositions; f++ {
-		out.Dropped[f.String()] = s.Dropped[f]
+	for d := ledger.Forwarded + 1; d < ledger.Dispositions; d++ {
+		out.Dropped[d.String()] = s.Dropped[d]
 	}
-	if next, ok := cfg.Rotation.Next(); ok {
+	if next, ok := rotation.Next(); ok {
 		number := next.Number + 1
 		out.Next, out.NextTurn = &s.Backends[next.Backend].Name, &number
 	}
@@ -86,14 +102,14 @@ func newStatus(cfg Config, s ledger.Snapshot) Status {
 		}
 	}
 	for i, b := range s.Backends {
-		row := BackendStatus{
-			Name: b.Name, Configured: cfg.Facts.Servers[i], Up: b.Up, Since: b.Since, Reason: b.Reason,
-			Trial: cfg.Rotation.State(i) == balancing.Trial,
+		row := Backend{
+			Name: b.Name, Configured: facts.Servers[i], Up: b.Up, Since: b.Since, Reason: b.Reason,
+			Trial: rotation.State(i) == balancing.Trial,
 			Turns: b.Turns, Forwarded: b.Forwarded, Answered: b.Answered, Replies: b.Replies, Lost: b.Lost,
 			Late: b.Late, Silent: b.Silent, Waiting: b.Waiting,
 			BytesTo: b.BytesTo, BytesFrom: b.BytesFrom,
-			RTTLast: millis(b.RTTLast), RTTMean: millis(b.RTT.Mean()),
-			RTTP50: millis(b.RTT.Quantile(0.50)), RTTP95: millis(b.RTT.Quantile(0.95)),
+			RTTLast: roundTrip(b.RTTLast), RTTMean: roundTrip(b.RTT.Mean()),
+			RTTP50: roundTrip(b.RTT.Quantile(0.50)), RTTP95: roundTrip(b.RTT.Quantile(0.95)),
 		}
 		if b.Addr.IsValid() {
 			addr := b.Addr.String()
@@ -107,9 +123,11 @@ func newStatus(cfg Config, s ledger.Snapshot) Status {
 	return out
 }
 
-func serveStatus(w http.ResponseWriter, cfg Config) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(newStatus(cfg, cfg.Ledger.Snapshot(time.Now()))) // fails only when the reader has gone
+// roundTrip is a round-trip time in milliseconds; nil if there is none.
+func roundTrip(d time.Duration) *float64 {
+	if d == 0 {
+		return nil
+	}
+	ms := phrase.Milliseconds(d)
+	return &ms
 }

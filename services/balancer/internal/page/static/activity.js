@@ -1,49 +1,47 @@
 // What happened, the newest first, and what of it is said aloud.
 
-import { make, moment, say } from "./text.js";
+import { el, setText, setTime } from "./text.js";
 
 const ALOUD = ["up", "down", "moved"];
 const PAUSE = 3000; // ms between two announcements
 const BREATH = 100; // ms before one, and between the empty place and the text
 
-export class News {
+export class Activity {
   #list = document.getElementById("news");
   #items = new Map(); // by number, the oldest first
   #started = null; // the balancer that they are of
 
   // render touches only what is new or has changed, so that the list stays
   // where its reader has scrolled it.
-  render(model) {
-    if (!model.greeted) return; // what came with the page is all that is known
-    if (this.#started !== model.status.started) {
-      this.#started = model.status.started;
+  render({ news, status }, now) {
+    if (this.#started !== status.started) {
+      this.#started = status.started;
       this.#items.clear();
       this.#list.replaceChildren();
     }
     for (const [id, element] of this.#items) {
-      if (model.news.has(id)) continue;
+      if (news.has(id)) continue;
       element.remove();
       this.#items.delete(id);
     }
     const nothing = this.#list.querySelector(".none");
-    if (model.news.size === 0 && !nothing) this.#list.append(make("li", "none", "Nothing yet"));
-    if (model.news.size > 0) nothing?.remove();
-    for (const [id, item] of model.news) {
+    if (news.size > 0) nothing?.remove();
+    else if (!nothing) this.#list.append(el("li", "none", this.#list.dataset.none));
+    for (const [id, item] of news) {
       let element = this.#items.get(id);
       if (!element) {
-        element = make("li", item.kind, "", make("time"), make("span"));
+        element = el("li", item.kind, "", el("time"), " ", el("span"));
         this.#items.set(id, element);
-        element.firstChild.dateTime = item.at;
         this.#list.prepend(element);
       }
-      say(element.firstChild, moment(item.at, model.now()));
-      say(element.lastChild, item.text);
+      setTime(element.firstChild, item.at, now);
+      setText(element.lastChild, item.text);
     }
   }
 }
 
-// Announcer speaks to those who cannot see the page: of servers that go and
-// come, and of the connection, never of datagrams.
+// Announcer speaks to screen readers: of servers that go and come, and of the
+// connection, never of datagrams.
 export class Announcer {
   #place = document.getElementById("announcement");
   #waiting = [];

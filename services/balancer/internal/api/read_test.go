@@ -2,14 +2,15 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/view"
 )
 
 // more gives a balancer n more turns, all forwarded, by one client.
@@ -59,7 +60,7 @@ func TestTheLedgerIsToldInLinesOfJSON(t *testing.T) {
 			if line == restarted && line == lines[i] {
 				continue
 			}
-			var turn Turn
+			var turn view.Turn
 			if err := json.Unmarshal([]byte(line), &turn); err != nil {
 				t.Fatal(err)
 			}
@@ -107,29 +108,27 @@ func TestABadQueryIsAnsweredInOneClearLine(t *testing.T) {
 	}
 }
 
-func FuzzQuery(f *testing.F) {
-	for _, seed := range []string{"", "after=0", "after=17", "after=-1", "after=18446744073709551616", "after=1&after=2", "x", "after=%zz", "after=%00", ";"} {
-		f.Add(seed)
+// Whatever a reader says that it knows, it is read as it stands or refused in
+// one line.
+func FuzzLastKnown(f *testing.F) {
+	started := time.Date(2026, 1, 2, 10, 4, 5, 123456789, time.UTC)
+	for _, seed := range [][2]string{
+		{"", ""}, {"after=0", ""}, {"after=17", ""}, {"after=-1", ""}, {"after=18446744073709551616", ""}, {"after=1&after=2", ""}, {"x", ""}, {"after=%zz", ""}, {"after=%00", ""}, {";", ""},
+		{"started=2026-01-02T10:04:05.123456789Z&after=1", ""}, {"started=yesterday", "1"},
+		{"", "17"}, {"", "-1"}, {"after=1", "18446744073709551615"}, {"", "0x10"}, {"", " 1"}, {"", "١"}, {"", "1\x00"},
+	} {
+		f.Add(seed[0], seed[1])
 	}
-	f.Fuzz(func(t *testing.T, raw string) {
-		values, err := url.ParseQuery(raw)
-		if err != nil {
-			return
-		}
-		after, err := ledgerQuery(values)
-		if err != nil {
-			if strings.ContainsAny(err.Error(), "\n\r") {
-				t.Errorf("more than one line: %q", err)
-			}
-			return
-		}
-		if len(values) > 1 || len(values) == 1 && !values.Has("after") {
-			t.Errorf("%q was taken", raw)
-		}
-		if text := values.Get("after"); values.Has("after") {
-			if again, err := turnNumber(text); err != nil || again != after {
-				t.Errorf("%q was read as %d", raw, after)
-			}
+	f.Fuzz(func(t *testing.T, query, id string) {
+		after, err := lastKnown(query, id, started)
+		switch {
+		case err != nil && strings.ContainsAny(err.Error(), "\r\n"):
+			t.Errorf("more than one line: %q", err)
+		case err != nil || after == nil:
+		case id != "" && strings.TrimLeft(id, "0") != strings.TrimLeft(fmt.Sprint(*after), "0"):
+			t.Errorf("%q was read as %d", id, *after)
+		case id == "" && !strings.Contains(query, "after"):
+			t.Errorf("%q was read as %d", query, *after)
 		}
 	})
 }
