@@ -97,7 +97,7 @@ func TestAPageThatIsNotLetInStaysReadableAndSaysWhy(t *testing.T) {
 }
 
 // story is everything on the page that tells of turns and of what happened.
-const story = `["#tape", "#news", "#clients", "#story", "#went-by"].map((id) => document.querySelector(id)).map((e) => e.hidden ? "" : e.innerText.trim()).join("|")`
+const story = `["#tape", "#news", "#clients", "#story", "#went-by"].map((id) => document.querySelector(id)).map((e) => e.hidden ? "" : e.innerText.trim().replace(/\s+/g, " ")).join("|")`
 
 func TestABalancerThatWasStartedAgainBeginsAnotherStory(t *testing.T) {
 	findBrowser(t)
@@ -128,7 +128,7 @@ func TestABalancerThatWasStartedAgainBeginsAnotherStory(t *testing.T) {
 				}
 				b.press("#freeze")
 			}
-			b.expect("the story", story, "next: 1next|Nothing yet|No client yetstart one and see its datagrams||")
+			b.expect("the story", story, "next: 1 next|Nothing yet|No client yet start one and see its datagrams||")
 			b.expect("the states", states, "up, up, up")
 			b.expect("what was answered", answers, "0 0 0")
 			b.expectNoProblems("ERR_")

@@ -99,7 +99,7 @@ func TestThePageTellsATryFromATurn(t *testing.T) {
 	b.expectText("#next", "Next turn 2 server2 (a try: is it back?)")
 	b.expectText("#downs", "Its turns go to the next server; one turn every two seconds tries it.")
 	b.expect("the title", "document.title", "server2 is next (a try) – udplab balancer")
-	b.expectText("#servers .flag", "next, a try")
+	b.expectText("#servers .turn .flag", "next, a try")
 	ping(t, lab, 1, "-W", "100ms")
 	b.expectText("#next", "Next turn 3 server3")
 	if got := b.eval(`document.getElementById("downs").textContent`); !strings.Contains(got, "one turn every two seconds tries it.") {
