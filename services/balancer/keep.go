@@ -1,55 +1,22 @@
 package main
 
-import (
-	"context"
-	"fmt"
-	"time"
-
-	"udplab/services/balancer/internal/persist"
-)
+import "udplab/services/balancer/internal/persist"
 
 // resume goes on where the state file says.
 func (b *balancer) resume() {
-	store, cursor, err := persist.Open(b.cfg.StateFile, b.cfg.names())
-	if err != nil {
-		b.log.Warn(err.Error())
-	}
-	b.state = store
-	b.rotation.Resume(cursor.Number, cursor.Next)
-	b.ledger.Resume(cursor.Number)
-	next := b.cfg.names()[cursor.Next]
-	switch {
-	case store != nil && store.Behind():
-		b.log.Warn(fmt.Sprintf("the earlier run was cut off: its last second of turns may be missing from the state file; going on after turn %d: the next is %s's", cursor.Number, next))
-	case cursor.Number > 0:
-		b.log.Info(fmt.Sprintf("going on after turn %d of an earlier run: the next is %s's", cursor.Number, next))
-	}
+	names := b.cfg.names()
+	state, cursor := persist.Open(b.cfg.StateFile, names, b.log)
+	b.state = state
+	b.rotation.Resume(cursor.Turns, cursor.Next(names))
+	b.ledger.Resume(cursor.Turns)
 }
 
-// saveEvery is how often the rotation's place is saved, and so how much of it a
-// kill loses at most.
-const saveEvery = time.Second
-
-// keepState saves the rotation's place while it changes, and at the end.
-func (b *balancer) keepState(ctx context.Context) {
-	tick := time.NewTicker(saveEvery)
-	defer tick.Stop()
-	failed := false
-	for done := false; !done; {
-		save := b.state.Save
-		select {
-		case <-ctx.Done():
-			save, done = b.state.End, true
-		case <-tick.C:
-		}
-		number, next := b.rotation.Cursor()
-		err := save(persist.Cursor{Number: number, Next: next})
-		switch {
-		case err != nil && !failed:
-			b.log.Warn(err.Error())
-		case err == nil && failed:
-			b.log.Info("the state file is written again")
-		}
-		failed = err != nil
+// cursor is where the rotation stands.
+func (b *balancer) cursor() persist.Cursor {
+	turns, next := b.rotation.Cursor()
+	names := b.cfg.names()
+	if turns == 0 {
+		return persist.Cursor{Names: names}
 	}
+	return persist.Cursor{Turns: turns, Last: names[(next+len(names)-1)%len(names)], Names: names}
 }

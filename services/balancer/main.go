@@ -179,9 +179,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	watchers.Go(func() {
 		turnlog.Run(watching, turnlog.Config{Ledger: b.ledger, Log: b.log, WhenDown: b.cfg.WhenDown, AnswerTimeout: b.cfg.AnswerTimeout})
 	})
-	if b.state != nil {
-		watchers.Go(func() { b.keepState(watching) })
-	}
+	watchers.Go(func() { b.state.Keep(watching, b.cursor) })
 	if b.page != nil {
 		server := api.New(b.page, api.Config{
 			Ledger: b.ledger, Rotation: b.rotation, Alive: alive.Load, Hosts: b.cfg.HTTPHosts, Facts: b.facts(),

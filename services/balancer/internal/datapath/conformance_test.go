@@ -617,6 +617,7 @@ func testSentWhileDraining(t *testing.T, open opener) {
 	slow, late := r.client(), r.client()
 	slow.send([]byte("slow"))
 	from := <-asked
+	eventually(t, "its turn is recorded", func() bool { return r.snapshot().Forwarded == 1 })
 	r.cancel()
 	// The batch that is under way may still be forwarded. Who sends more than a
 	// batch has sent to a relay that is draining.

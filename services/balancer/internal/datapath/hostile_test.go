@@ -365,7 +365,7 @@ func testRefusingClient(t *testing.T, open opener) {
 		session := <-gone
 		goes.conn.Close()
 		server := r.servers[2*i%3] // every second turn is of a client that goes
-		for k := range each { // of different lengths, or the kernel may refuse several as one
+		for k := range each {      // of different lengths, or the kernel may refuse several as one
 			server.named(make([]byte, k), session)
 		}
 		question := fmt.Sprint("question ", i)

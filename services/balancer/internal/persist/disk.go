@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// disk is what replacing a file asks of the system. A test that cuts the power
+// disk is what replacing a file needs of the system. A test that cuts the power
 // between two steps has its own.
 type disk struct {
 	create  func(dir, pattern string) (writable, error) // a new file
@@ -30,10 +30,17 @@ type writable interface {
 
 // system is the disk of this machine.
 var system = disk{
-	create:  func(dir, pattern string) (writable, error) { return os.CreateTemp(dir, pattern) },
-	rename:  os.Rename,
-	remove:  os.Remove,
-	syncDir: syncDir,
+	create: func(dir, pattern string) (writable, error) { return os.CreateTemp(dir, pattern) },
+	rename: os.Rename,
+	remove: os.Remove,
+	syncDir: func(path string) error {
+		dir, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		return dir.Sync()
+	},
 }
 
 // replace puts content in the place of path as a whole, so that path holds the
@@ -76,10 +83,7 @@ func (d disk) writeBeside(path string, content []byte) (string, error) {
 // and that begin as ours do. What cannot be removed does no harm.
 func sweep(path string) {
 	dir, prefix := filepath.Dir(path), "."+filepath.Base(path)+"."
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return
-	}
+	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
 		number, named := strings.CutPrefix(e.Name(), prefix)
 		if !named || number == "" || strings.Trim(number, "0123456789") != "" {
@@ -90,15 +94,6 @@ func sweep(path string) {
 			_ = os.Remove(beside)
 		}
 	}
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // target follows path if it is a symbolic link, also one to a file that does

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// steps is a disk that notes every step of replacing a file. What it is asked
-// to fail at, it fails at.
+// steps is a disk that notes every step of replacing a file, and fails at one
+// if it is told to.
 type steps struct {
 	taken  []string
 	failAt string
@@ -38,8 +38,8 @@ func (s *steps) disk() disk {
 			})
 		},
 		rename:  func(from, to string) error { return s.step("rename", func() error { return os.Rename(from, to) }) },
-		remove:  func(path string) error { return s.step("remove", func() error { return os.Remove(path) }) },
-		syncDir: func(path string) error { return s.step("sync directory", func() error { return syncDir(path) }) },
+		remove:  os.Remove,
+		syncDir: func(path string) error { return s.step("sync directory", func() error { return system.syncDir(path) }) },
 	}
 }
 
@@ -59,51 +59,43 @@ func (f stepFile) Close() error {
 	return errors.Join(f.File.Close(), f.step("close", func() error { return nil }))
 }
 
-// store opens a state file that was left at turn 17, on a disk that notes.
-func (s *steps) store(t *testing.T) *Store {
-	t.Helper()
-	path := at(t, written(t, three, Cursor{17, 2}))
-	store, c, err := open(&Store{path: path, names: three, disk: s.disk()}, path)
-	if err != nil || c != (Cursor{17, 2}) {
-		t.Fatalf("cursor %+v, error %v", c, err)
-	}
-	s.taken = nil
-	return store
-}
+var allSteps = []string{"create", "write", "chmod", "sync", "close", "rename", "sync directory"}
 
 func TestAFileIsWrittenAndSyncedBeforeItTakesTheName(t *testing.T) {
 	s := &steps{}
-	if err := s.store(t).Save(Cursor{18, 0}); err != nil {
-		t.Fatal(err)
+	store, _, _, _ := open(at(t, ""), three, s.disk())
+	s.taken = nil
+	store.mustSave(t, after(18))
+	if !slices.Equal(s.taken, allSteps) {
+		t.Errorf("steps %q, want %q", s.taken, allSteps)
 	}
-	if want := []string{"create", "write", "chmod", "sync", "close", "rename", "sync directory"}; !slices.Equal(s.taken, want) {
-		t.Errorf("steps %q, want %q", s.taken, want)
+	store.mustSave(t, after(18)) // nothing new
+	if !slices.Equal(s.taken, allSteps) {
+		t.Errorf("the same cursor was written twice: %q", s.taken)
 	}
 }
 
 func TestAStepThatFailsLeavesTheOldFileAndNothingBesideIt(t *testing.T) {
-	for _, failAt := range []string{"create", "write", "chmod", "sync", "close", "rename"} {
+	for _, failAt := range allSteps {
 		t.Run(failAt, func(t *testing.T) {
-			s := &steps{failAt: failAt, why: syscall.EIO}
-			store := (&steps{}).store(t)
-			store.disk = s.disk()
-			if err := store.Save(Cursor{18, 0}); !errors.Is(err, syscall.EIO) {
+			path, s := at(t, written(t, after(17))), &steps{why: syscall.EIO}
+			store, _, _, _ := open(path, three, s.disk())
+			s.failAt, s.taken = failAt, nil
+			if err := store.save(after(18), false); !errors.Is(err, syscall.EIO) {
 				t.Errorf("returned %v", err)
 			}
-			if slices.Contains(s.taken, "rename") && failAt != "rename" {
+			if slices.Contains(s.taken, "rename") && !slices.Contains(allSteps[5:], failAt) {
 				t.Errorf("renamed after all: %q", s.taken)
 			}
-			left, err := os.ReadDir(filepath.Dir(store.path))
-			if err != nil || len(left) != 1 {
-				t.Errorf("the directory holds %v, error %v", left, err)
+			alone(t, path, 1)
+			if failAt == "sync directory" {
+				return // the new file has its name, but may not last
 			}
-			if _, c, err := Open(store.path, three); err != nil || c != (Cursor{17, 2}) {
-				t.Errorf("cursor %+v, error %v", c, err)
-			}
-			store.disk = system
-			if err := store.Save(Cursor{18, 0}); err != nil {
-				t.Errorf("the next time: %v", err)
-			}
+			reopen(t, path, after(17))
+			put(t, path, string(store.there)) // the store's own again
+			s.failAt = ""
+			store.mustSave(t, after(18))
+			reopen(t, path, after(18))
 		})
 	}
 }
@@ -112,13 +104,9 @@ func TestAStepThatFailsLeavesTheOldFileAndNothingBesideIt(t *testing.T) {
 // name of the new file or of the old, and of what was not synced nothing, a
 // part, or zeros (as file systems do that allocate late).
 func TestAPowerCutAtAnyStepLeavesTheOldPlaceOrTheNew(t *testing.T) {
-	oldContent, newContent := written(t, three, Cursor{17, 2}), written(t, three, Cursor{18, 0})
-	s := &steps{}
-	if err := s.store(t).Save(Cursor{18, 0}); err != nil {
-		t.Fatal(err)
-	}
-	for cut := range len(s.taken) + 1 {
-		done := s.taken[:cut]
+	oldContent, newContent := written(t, after(17)), written(t, after(18))
+	for cut := range len(allSteps) + 1 {
+		done := allSteps[:cut]
 		contents := []string{newContent}
 		if !slices.Contains(done, "sync") {
 			contents = []string{"", newContent[:len(newContent)/2], strings.Repeat("\x00", len(newContent)), newContent}
@@ -131,33 +119,87 @@ func TestAPowerCutAtAnyStepLeavesTheOldPlaceOrTheNew(t *testing.T) {
 			survivors = append(survivors, contents...)
 		}
 		for _, survivor := range survivors {
-			_, c, err := Open(at(t, survivor), three)
-			if err != nil || c != (Cursor{17, 2}) && c != (Cursor{18, 0}) {
+			_, c, _, err := open(at(t, survivor), three, system)
+			if err != nil || c.Turns != 18 && (c.Turns != 17 || cut == len(allSteps)) {
 				t.Errorf("cut after %q, the file holds %q: cursor %+v, warning %v", done, survivor, c, err)
-			}
-			if cut == len(s.taken) && c != (Cursor{18, 0}) {
-				t.Errorf("after the last step it is still %+v", c)
 			}
 		}
 	}
 }
 
-func TestAFullDiskIsSaidAndTriedAgain(t *testing.T) {
-	path := at(t, written(t, three, Cursor{17, 2}))
-	s := &steps{failAt: "write", why: &fs.PathError{Op: "write", Path: "/there", Err: syscall.ENOSPC}}
-	store, c, err := open(&Store{path: path, names: three, disk: s.disk()}, path)
-	want := fmt.Sprintf("state file %s cannot be written: write /there: %v; turns are not kept until there is room", path, syscall.ENOSPC)
-	if store == nil || c != (Cursor{17, 2}) || err == nil || err.Error() != want {
-		t.Fatalf("store %v, cursor %+v, error %v", store, c, err)
+func TestAKillBeforeTheRenameLeavesTheOldFileInForce(t *testing.T) {
+	ours := written(t, after(17))
+	path := at(t, ours)
+	leftover, err := system.writeBeside(path, []byte(written(t, after(99))))
+	if err != nil { // and here comes the kill
+		t.Fatal(err)
 	}
-	if err := store.Save(Cursor{18, 0}); !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("returned %v", err)
+	beside := map[string]string{".turns.123": "my own notes", ".turns.old": ours, ".turns.": ours, "turns.123": ours, ".other.123": ours}
+	for name, content := range beside {
+		put(t, filepath.Join(filepath.Dir(path), name), content)
 	}
-	s.failAt = ""
-	if err := store.Save(Cursor{18, 0}); err != nil {
-		t.Error(err)
+	reopen(t, path, after(17))
+	if _, err := os.Stat(leftover); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what the kill left is still there: %v", err)
 	}
-	if _, c, err := Open(path, three); err != nil || c != (Cursor{18, 0}) {
-		t.Errorf("cursor %+v, error %v", c, err)
+	for name, content := range beside { // only what our kills left is swept away
+		if got := contentOf(t, filepath.Join(filepath.Dir(path), name)); got != content {
+			t.Errorf("%s holds %q", name, got)
+		}
 	}
+}
+
+func TestOnlyAFullDiskMayPass(t *testing.T) {
+	for why, want := range map[error]string{
+		syscall.ENOSPC:   "state file PATH cannot be written: write /there: no space left on device; turns are not kept until there is room",
+		fs.ErrPermission: "state file PATH cannot be written: write /there: permission denied; turns start from server1 and are not kept",
+	} {
+		path := at(t, written(t, after(17)))
+		s := &steps{failAt: "write", why: &fs.PathError{Op: "write", Path: "/there", Err: why}}
+		store, c, _, err := open(path, three, s.disk())
+		want = strings.Replace(strings.Replace(want, "PATH", path, 1), "permission denied", fs.ErrPermission.Error(), 1)
+		if fmt.Sprint(err) != want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+		if why == fs.ErrPermission {
+			if store != nil || c.Turns != 0 {
+				t.Errorf("store %v, cursor %+v", store, c)
+			}
+			continue
+		}
+		if store == nil || c.Turns != 17 || !errors.Is(store.save(after(18), false), syscall.ENOSPC) {
+			t.Fatalf("store %v, cursor %+v", store, c)
+		}
+		s.failAt = ""
+		store.mustSave(t, after(18))
+		reopen(t, path, after(18))
+	}
+}
+
+func TestSaveTriesAgainAfterAFailure(t *testing.T) {
+	path := at(t, "")
+	s, _, _, _ := open(path, three, system)
+	dir := filepath.Dir(path)
+	if err := os.Rename(dir, dir+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	if s.save(after(5), false) == nil {
+		t.Fatal("no error although the directory is gone")
+	}
+	if err := os.Rename(dir+"-away", dir); err != nil {
+		t.Fatal(err)
+	}
+	s.mustSave(t, after(5))
+	reopen(t, path, after(5))
+	// A directory that stands in the way is an error, and nothing is left beside it.
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(path, "in the way"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if s.save(after(6), false) == nil {
+		t.Error("no error although a directory stands in the way")
+	}
+	alone(t, path, 1)
 }

@@ -1,11 +1,13 @@
 package persist
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -37,54 +39,38 @@ func mount(t *testing.T, size string) (dir string) {
 func TestADiskThatIsReallyFull(t *testing.T) {
 	dir := mount(t, "8k") // two pages
 	path, filler := filepath.Join(dir, "turns"), filepath.Join(dir, "filler")
-	s, _, err := Open(path, three)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Save(Cursor{17, 2}); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filler, make([]byte, 4096), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Save(Cursor{18, 0}); !errors.Is(err, syscall.ENOSPC) {
+	s := reopen(t, path, after(0))
+	s.mustSave(t, after(17))
+	put(t, filler, strings.Repeat("x", 4096))
+	if err := s.save(after(18), false); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("returned %v", err)
 	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
-		t.Errorf("the directory holds %v, error %v", left, err)
-	}
-	again, c, err := Open(path, three)
-	if again == nil || c != (Cursor{17, 2}) || !errors.Is(err, syscall.ENOSPC) {
+	alone(t, path, 2)
+	again, c, _, err := open(path, three, system)
+	if again == nil || c.Turns != 17 || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("opened while full: store %v, cursor %+v, error %v", again, c, err)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Save(Cursor{18, 0}); err != nil {
-		t.Errorf("with room again: %v", err)
-	}
-	if _, c, err := Open(path, three); err != nil || c != (Cursor{18, 0}) {
-		t.Errorf("cursor %+v, error %v", c, err)
-	}
+	s.mustSave(t, after(18))
+	reopen(t, path, after(18))
 }
 
 func TestWhereNothingMayBeWrittenTurnsStartFromTheFirst(t *testing.T) {
 	readOnly := mount(t, "64k")
 	readable, closed := t.TempDir(), t.TempDir()
-	content := written(t, three, Cursor{17, 2})
 	for dir, mode := range map[string]fs.FileMode{readOnly: 0o644, readable: 0o644, closed: 0o600} {
-		if err := os.WriteFile(filepath.Join(dir, "turns"), []byte(content), mode); err != nil {
+		path := filepath.Join(dir, "turns")
+		put(t, path, written(t, after(17)))
+		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := syscall.Mount("", readOnly, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(filepath.Dir(closed), 0o755); err != nil { // that of all of them
-		t.Fatal(err)
-	}
-	// What this thread may do to files is what the container's user may.
-	if err := syscall.Setfsuid(65532); err != nil {
+	err := cmp.Or(syscall.Mount("", readOnly, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""),
+		os.Chmod(filepath.Dir(closed), 0o755), // that of all of them
+		syscall.Setfsuid(65532))               // what this thread may do to files is what the container's user may
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer syscall.Setfsuid(os.Getuid())
@@ -96,9 +82,8 @@ func TestWhereNothingMayBeWrittenTurnsStartFromTheFirst(t *testing.T) {
 		"in a directory of somebody else":                  {readable, fs.ErrPermission},
 		"to a file that must not even be read":             {closed, fs.ErrPermission},
 	} {
-		path := filepath.Join(tt.dir, "turns")
-		s, c, err := Open(path, three)
-		if s != nil || c != (Cursor{}) || !errors.Is(err, tt.why) {
+		s, c, _, err := open(filepath.Join(tt.dir, "turns"), three, system)
+		if s != nil || c.Turns != 0 || !errors.Is(err, tt.why) {
 			t.Errorf("%s: store %v, cursor %+v, error %v", name, s, c, err)
 		}
 	}
