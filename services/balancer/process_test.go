@@ -130,6 +130,24 @@ func until(t *testing.T, what string, come func() bool) time.Duration {
 	return time.Since(began)
 }
 
+// kept is how many turns the state file says there were, and whether its run
+// ended.
+func kept(t *testing.T, path string) (turns uint64, ended bool) {
+	t.Helper()
+	var file struct {
+		Turns uint64
+		Ended bool
+	}
+	content, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(content, &file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file.Turns, file.Ended
+}
+
 func TestAKillLosesASecondOfTurnsAtMostAndTheNextStartSaysSo(t *testing.T) {
 	servers := startServers(t, "server1", "server2", "server3")
 	path := filepath.Join(t.TempDir(), "turns")
