@@ -12,9 +12,9 @@ import (
 // the load is busy sending are not to be lost.
 const bufferSize = 4 << 20
 
-// hold is for how many milliseconds the loop keeps its processor while it waits,
-// see mmsg.Poller. It needs a second one for everything else.
-const hold = 5
+// spin is for how long the loop keeps its processor while it waits, see
+// mmsg.Poller. It needs a second one for everything else.
+const spin = 5 * time.Millisecond
 
 // openBatched opens the carrier for Linux: one loop over all sockets, many
 // datagrams per system call.
@@ -23,7 +23,7 @@ func openBatched(to netip.AddrPort, clients int) (carrier, error) {
 	if err != nil {
 		return nil, err
 	}
-	poller.Hold = hold
+	poller.SpinBeforeBlock = spin
 	if runtime.GOMAXPROCS(0) < 2 {
 		runtime.GOMAXPROCS(2)
 	}
@@ -74,7 +74,7 @@ func (b *batched) send(client int, payloads [][]byte, refused func(error)) {
 }
 
 func (b *batched) receive(limit time.Duration, arrived func(arrival)) error {
-	n, err := b.poller.WaitExactly(limit)
+	n, err := b.poller.Wait(limit)
 	if err != nil {
 		return err
 	}

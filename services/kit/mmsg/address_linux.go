@@ -2,6 +2,7 @@ package mmsg
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"strconv"
 	"unsafe"
@@ -59,19 +60,41 @@ func getPort(field *uint16) uint16 {
 	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(field))[:])
 }
 
+// unixAddr is an address for a socket of the given family, which the caller has
+// chosen for it.
+func unixAddr(a netip.AddrPort, family int) unix.Sockaddr {
+	if family == unix.AF_INET {
+		return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
+	}
+	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: zone(a.Addr().Zone())}
+}
+
+// fromUnix is an address that package unix gave with an error; it is not valid
+// after one. A zone is a number.
+func fromUnix(sa unix.Sockaddr, err error) netip.AddrPort {
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(inZone(netip.AddrFrom16(sa.Addr).Unmap(), sa.ZoneId), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
 // inZone adds the zone that the kernel gave the number i; IPv4 has none.
 func inZone(ip netip.Addr, i uint32) netip.Addr {
 	if i == 0 || !ip.Is6() {
 		return ip
 	}
-	return ip.WithZone(zoneName(i))
+	return ip.WithZone(strconv.FormatUint(uint64(i), 10))
 }
 
-// zoneName is how the zone of a number is written here.
-func zoneName(i uint32) string { return strconv.FormatUint(uint64(i), 10) }
-
-// zone is the number of an IPv6 zone: zones are numbers on everything that
-// came from the kernel, and names of interfaces where people wrote them.
+// zone is the number of an IPv6 zone, 0 if there is none: zones are numbers on
+// everything that came from the kernel, and names of interfaces where people
+// wrote them.
 func zone(name string) uint32 {
 	if name == "" {
 		return 0
@@ -79,8 +102,8 @@ func zone(name string) uint32 {
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
 		return uint32(n)
 	}
-	if i, err := interfaceIndex(name); err == nil {
-		return i
+	if i, err := net.InterfaceByName(name); err == nil {
+		return uint32(i.Index)
 	}
 	return 0
 }

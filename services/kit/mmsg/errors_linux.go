@@ -7,20 +7,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Errors calls told for every ICMP error that has come in about datagrams this
+// mayBePending says whether an error of a call may be about an earlier datagram
+// (the ICMP errors of icmp(7)).
+func mayBePending(errno unix.Errno) bool {
+	switch errno {
+	case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENONET,
+		unix.ENOPROTOOPT, unix.EPROTO, unix.EACCES, unix.EMSGSIZE, unix.EOPNOTSUPP:
+		return true
+	}
+	return false
+}
+
+// cannotSegment says whether a message may have failed because the kernel was
+// to cut it into segments.
+func cannotSegment(errno unix.Errno) bool {
+	return errno == unix.EIO || errno == unix.EINVAL || errno == unix.EMSGSIZE || errno == unix.EOPNOTSUPP
+}
+
+// refusesSource says whether a datagram may have failed because of the address
+// that it is to leave from. ENETUNREACH: on an IPv6 socket, for one of IPv4.
+func refusesSource(errno unix.Errno) bool {
+	return errno == unix.EINVAL || errno == unix.EADDRNOTAVAIL || errno == unix.ENETUNREACH
+}
+
+// Errors calls report for every ICMP error that has come in about datagrams this
 // socket sent: where the datagram was sent to, and what is wrong there
 // (ECONNREFUSED for port unreachable and so on, icmp(7)). It empties the
 // socket's error queue (recvmsg(2), MSG_ERRQUEUE) and returns how many errors
 // there were.
-func (s *Socket) Errors(told func(to netip.AddrPort, err error)) (n int) {
+func (s *Socket) Errors(report func(to netip.AddrPort, err error)) (n int) {
 	var addr sockaddr
 	var control [256]byte
-	var byteOfPayload byte
-	for range 1000 { // whoever floods us with ICMP shall not keep us
-		h := unix.Msghdr{Name: (*byte)(unsafe.Pointer(&addr)), Namelen: sizeofInet6, Control: &control[0]}
-		iov := unix.Iovec{Base: &byteOfPayload}
-		iov.SetLen(1)
-		h.Iov = &iov
+	var payload byte
+	iov := unix.Iovec{Base: &payload}
+	iov.SetLen(1)
+	for range 1000 { // a flood of ICMP must not occupy the caller
+		h := unix.Msghdr{Name: (*byte)(unsafe.Pointer(&addr)), Namelen: sizeofInet6, Control: &control[0], Iov: &iov}
 		h.SetIovlen(1)
 		h.SetControllen(len(control))
 		switch errno := recvErrors(s.fd, &h); errno {
@@ -31,7 +53,7 @@ func (s *Socket) Errors(told func(to netip.AddrPort, err error)) (n int) {
 			return n
 		}
 		if errno := extendedError(control[:min(int(h.Controllen), len(control))]); errno != 0 {
-			told(getAddr(&addr), errno)
+			report(getAddr(&addr), errno)
 			n++
 		}
 	}
@@ -39,8 +61,8 @@ func (s *Socket) Errors(told func(to netip.AddrPort, err error)) (n int) {
 }
 
 // extendedError finds the error in a control message (IP_RECVERR, ip(7)); 0 if
-// there is none that came by ICMP. What the machine itself says about a datagram
-// (SO_EE_ORIGIN_LOCAL) its send has returned already.
+// there is none that came by ICMP. What the machine itself reports about a
+// datagram (SO_EE_ORIGIN_LOCAL), its send has returned already.
 func extendedError(control []byte) unix.Errno {
 	for len(control) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))

@@ -75,7 +75,7 @@ func FuzzSockaddr(f *testing.F) {
 // refusal is what the kernel says beside an error: IP_RECVERR, ip(7).
 func refusal(level, kind int32, e unix.SockExtendedErr) []byte {
 	control := make([]byte, unix.CmsgSpace(int(unsafe.Sizeof(e))))
-	copy(putHeader(control, level, kind, int(unsafe.Sizeof(e))), (*[unsafe.Sizeof(e)]byte)(unsafe.Pointer(&e))[:])
+	copy(putItem(control, level, kind, int(unsafe.Sizeof(e))), (*[unsafe.Sizeof(e)]byte)(unsafe.Pointer(&e))[:])
 	return control
 }
 

@@ -1,7 +1,6 @@
 package mmsg
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"unsafe"
 
@@ -14,10 +13,6 @@ const cacheLine = 64
 // MaxDatagram is more than any UDP datagram can carry: its length field has 16
 // bits (RFC 768).
 const MaxDatagram = 1 << 16
-
-// controlRoom holds what the kernel says beside one datagram, or what it is
-// told: IPV6_PKTINFO (40 bytes) and UDP_SEGMENT (24).
-const controlRoom = 64
 
 // Inbox is room for the datagrams of one or more receiving calls. The buffers
 // take address space, and memory only for as much as was ever received into
@@ -61,14 +56,14 @@ func (in *Inbox) Len() int { return len(in.msgs) }
 
 // Receive fills slots from number at on, most of them at the most, with what
 // has come to the socket, and returns how many it filled: 0 if nothing has
-// come. See Errors in the package's documentation; an error that is news of an
-// earlier datagram is passed over, as the socket's Errors tell it better.
+// come. See Errors in the package's documentation; an error that is about an
+// earlier datagram is passed over: Socket.Errors reports it.
 func (in *Inbox) Receive(s *Socket, at, most int) (int, error) {
 	msgs := in.msgs[at : at+most]
 	for i := range msgs {
 		h := &msgs[i].hdr
 		h.Namelen = sizeofInet6
-		if s.asked {
+		if s.pktinfo {
 			h.Control = &in.controls[at+i][0]
 			h.SetControllen(controlRoom)
 		} else {
@@ -83,7 +78,7 @@ func (in *Inbox) Receive(s *Socket, at, most int) (int, error) {
 			return n, nil
 		case errno == unix.EAGAIN:
 			return 0, nil
-		case errno == unix.EINTR, isNews(errno) && tries < 100:
+		case errno == unix.EINTR, mayBePending(errno) && tries < 100:
 		default:
 			return 0, errno
 		}
@@ -92,7 +87,7 @@ func (in *Inbox) Receive(s *Socket, at, most int) (int, error) {
 
 // receiveInto makes one system call: the plainest one that will do.
 func receiveInto(s *Socket, msgs []mmsghdr) (int, unix.Errno) {
-	if len(msgs) > 1 || s.asked {
+	if len(msgs) > 1 || s.pktinfo {
 		return recvmmsg(s.fd, msgs)
 	}
 	m := &msgs[0]
@@ -123,29 +118,4 @@ func (in *Inbox) From(i int) netip.AddrPort { return getAddr(&in.addrs[i]) }
 func (in *Inbox) To(i int) netip.Addr {
 	control := in.controls[i][:min(int(in.msgs[i].hdr.Controllen), controlRoom)]
 	return destination(control)
-}
-
-// destination finds the local address in a received control message, which
-// holds one item at most.
-func destination(control []byte) netip.Addr {
-	const head = unix.SizeofCmsghdr
-	if len(control) < head {
-		return netip.Addr{}
-	}
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
-	data := control[head:]
-	var ip netip.Addr
-	switch {
-	case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
-		ip = netip.AddrFrom4([4]byte(data[4:8])) // ipi_spec_dst: ours, also if the datagram was broadcast
-	case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
-		ip = netip.AddrFrom16([16]byte(data[:16])).Unmap()
-		if ip.IsLinkLocalUnicast() { // a zone on any other address would be a lie
-			ip = inZone(ip, binary.NativeEndian.Uint32(data[16:20]))
-		}
-	}
-	if ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return netip.Addr{}
-	}
-	return ip
 }

@@ -77,9 +77,9 @@ func receive(t testing.TB, s *Socket, in *Inbox, n int) (payloads [][]byte) {
 func TestDatagramsArriveAsTheyWereAdded(t *testing.T) {
 	x := func(n int) []byte { return bytes.Repeat([]byte{byte('a' + n%26)}, n) }
 	for _, tt := range []struct {
-		name  string
-		sizes []int
-		runs  int // messages the kernel is given
+		name     string
+		sizes    []int
+		messages int // that the kernel is given
 	}{
 		{"one", []int{64}, 1},
 		{"an empty one", []int{0}, 1},
@@ -89,7 +89,7 @@ func TestDatagramsArriveAsTheyWereAdded(t *testing.T) {
 		{"nothing is added behind a shorter one", []int{64, 7, 7, 64}, 3},
 		{"a longer one begins anew", []int{7, 64, 64}, 2},
 		{"empty ones are never in a run", []int{0, 0, 64, 0, 64}, 5},
-		{"a run is as long as the kernel takes it", repeat(1, 2*maxRun+3), 3},
+		{"a run is as long as the kernel takes it", repeat(1, 2*maxSegments+3), 3},
 		{"a run has as many bytes as the kernel takes", []int{30_000, 30_000, 30_000, 30_000}, 2},
 	} {
 		for _, addr := range []netip.AddrPort{loopback4, loopback6} {
@@ -105,8 +105,8 @@ func TestDatagramsArriveAsTheyWereAdded(t *testing.T) {
 					}
 					out.Add(payload, to.Addr(), anywhere)
 				}
-				if out.used != tt.runs {
-					t.Errorf("%d messages, want %d", out.used, tt.runs)
+				if len(out.messages) != tt.messages {
+					t.Errorf("%d messages, want %d", len(out.messages), tt.messages)
 				}
 				if failed := out.Send(); failed != 0 {
 					t.Fatalf("%d failed: %v", failed, out.Failed(0))
@@ -139,13 +139,13 @@ func TestWhatAKernelThatCannotSegmentRefusesIsSentSingly(t *testing.T) {
 		t.Skip(err)
 	}
 	out, in := NewOutbox(8), NewInbox(8, 100)
-	for round, wantRuns := range []int{1, 4} { // the second time it knows
+	for round, wantMessages := range []int{1, 4} { // the second time it knows
 		out.Begin(from)
 		for i := range 4 {
 			out.Add([]byte{byte(round), byte(i)}, to.Addr(), anywhere)
 		}
-		if out.used != wantRuns {
-			t.Errorf("round %d: %d messages, want %d", round, out.used, wantRuns)
+		if len(out.messages) != wantMessages {
+			t.Errorf("round %d: %d messages, want %d", round, len(out.messages), wantMessages)
 		}
 		if failed := out.Send(); failed != 0 {
 			t.Fatalf("round %d: %d failed: %v", round, failed, out.Failed(0))
@@ -394,13 +394,51 @@ func TestPollerReportsSocketsWakesAndTime(t *testing.T) {
 	}
 }
 
+// A signal may end one wait early, but not all of them.
+func TestAWaitEndsWithTheTimeOrADatagram(t *testing.T) {
+	s := listen(t, loopback4)
+	p, err := NewPoller(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Add(s, 7); err != nil {
+		t.Fatal(err)
+	}
+	for _, p.coarse = range []bool{false, true} { // as before Linux 5.11
+		for _, p.SpinBeforeBlock = range []time.Duration{0, time.Millisecond, 10 * time.Millisecond} {
+			for _, limit := range []time.Duration{0, 100 * time.Microsecond, 1500 * time.Microsecond} {
+				waits, began := 0, time.Now()
+				for ; waits == 0 || time.Since(began) < limit; waits++ {
+					if n, err := p.Wait(limit); n != 0 || err != nil {
+						t.Fatalf("limit %v, spin %v: %d events, error %v", limit, p.SpinBeforeBlock, n, err)
+					}
+				}
+				if waits > 100 {
+					t.Errorf("limit %v, spin %v: %d waits", limit, p.SpinBeforeBlock, waits)
+				}
+			}
+			for _, limit := range []time.Duration{time.Minute, -1} {
+				sendTo(t, dial(t, false), s.Addr(), "now")
+				if n, err := p.Wait(limit); n != 1 || err != nil {
+					t.Fatalf("%d events, error %v", n, err)
+				}
+				if e, ok := p.Event(0); !ok || e.Token != 7 {
+					t.Errorf("event %+v, %v", e, ok)
+				}
+				receive(t, s, NewInbox(1, 10), 1)
+			}
+		}
+	}
+}
+
 func BenchmarkSendReceive(b *testing.B) {
 	for _, size := range []int{1, 8, 64} {
-		for _, runs := range []bool{true, false} {
-			b.Run(fmt.Sprintf("batch=%d/gso=%v", size, runs), func(b *testing.B) {
+		for _, gso := range []bool{true, false} {
+			b.Run(fmt.Sprintf("batch=%d/gso=%v", size, gso), func(b *testing.B) {
 				to, from := listen(b, loopback4), dial(b, false)
 				to.SetReceiveBuffer(1 << 20)
-				from.runs = runs
+				from.gso = gso
 				target := to.Addr()
 				out, in := NewOutbox(size), NewInbox(size, 2048)
 				payload := make([]byte, 64)

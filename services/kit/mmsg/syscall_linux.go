@@ -1,14 +1,13 @@
 package mmsg
 
 import (
-	"net/netip"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // The system calls themselves. Those on a nonblocking socket never wait, so
-// the scheduler need not be told of them (RawSyscall); epoll_wait may wait.
+// the scheduler need not be told of them (RawSyscall).
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
 type mmsghdr struct {
@@ -41,27 +40,6 @@ func sendto(fd int, iov *unix.Iovec, to *sockaddr, length uint32) unix.Errno {
 func recvErrors(fd int, h *unix.Msghdr) unix.Errno {
 	_, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(h)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 	return errno
-}
-
-// epollWait waits for at most brief milliseconds without telling the
-// scheduler, and only then in the way that lets the goroutine's processor go.
-func epollWait(fd int, events []unix.EpollEvent, brief, millis int) (int, unix.Errno) {
-	if millis >= 0 {
-		brief = min(brief, millis)
-	}
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(brief), 0, 0)
-	if n != 0 || errno != 0 || brief == millis {
-		return int(n), errno
-	}
-	n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(millis), 0, 0)
-	return int(n), errno
-}
-
-func bind(fd int, addr netip.AddrPort, family int) error {
-	if family == unix.AF_INET {
-		return unix.Bind(fd, &unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())})
-	}
-	return unix.Bind(fd, &unix.SockaddrInet6{Addr: addr.Addr().As16(), Port: int(addr.Port()), ZoneId: zone(addr.Addr().Zone())})
 }
 
 // Drops is how many datagrams the kernel has dropped at a socket since it was

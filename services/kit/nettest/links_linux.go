@@ -3,9 +3,6 @@ package nettest
 import (
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -61,12 +58,15 @@ func SetMTU(t *testing.T, link string, mtu int) {
 	must(t, "MTU of "+link, netlink.LinkSetMTU(find(t, link), mtu))
 }
 
-// Sysctl sets a variable of the network, such as
-// net.ipv4.neigh.left.retrans_time_ms.
-func Sysctl(t *testing.T, variable, value string) {
+// AddSilentNeighbor adds a neighbor of an interface that never answers. The
+// kernel keeps what is sent to it, up to 208 KiB (net.ipv4.neigh
+// unres_qlen_bytes), which counts against the sender's buffer. The entry does
+// not depend on room in the neighbor table, which the whole machine shares.
+func AddSilentNeighbor(t *testing.T, link string, address netip.Addr) {
 	t.Helper()
-	file := filepath.Join("/proc/sys", strings.ReplaceAll(variable, ".", "/"))
-	must(t, "variable "+variable, os.WriteFile(file, []byte(value), 0))
+	must(t, "neighbor "+address.String(), netlink.NeighAdd(&netlink.Neigh{
+		LinkIndex: find(t, link).Attrs().Index, IP: address.AsSlice(), State: netlink.NUD_INCOMPLETE, Flags: netlink.NTF_EXT_LEARNED,
+	}))
 }
 
 func find(t *testing.T, name string) netlink.Link {

@@ -35,10 +35,10 @@ const batchSize = 128
 
 func init() { openers[Epoll] = openEpoll }
 
-// hold is for how many milliseconds a worker that has nothing to do keeps its
-// processor: so long that one in use seldom lets go, so short that an idle
-// balancer costs nothing.
-const hold = 5
+// spin is for how long a worker that has nothing to do keeps its processor: so
+// long that one in use seldom lets go, so short that an idle balancer costs
+// nothing.
+const spin = 5 * time.Millisecond
 
 // openEpoll opens the listeners; nothing is read before Run.
 func openEpoll(ctx context.Context, cfg Config) (Relay, error) {
@@ -253,7 +253,7 @@ func newWorker(e *epoll, addr netip.AddrPort, share bool, shared *places) (w *wo
 	if w.poller, err = mmsg.NewPoller(batchSize); err != nil {
 		return nil, err
 	}
-	w.poller.Hold = hold
+	w.poller.SpinBeforeBlock = spin
 	if w.listener, err = mmsg.Listen(addr, share); err != nil {
 		return nil, errors.Join(err, w.poller.Close())
 	}
@@ -433,7 +433,7 @@ func (w *worker) sendReplies() {
 // beginReplies empties the slots and the outbox, for replies.
 func (w *worker) beginReplies() {
 	w.out.Begin(w.listener)
-	w.out.Told = w.toldOfClient
+	w.out.OnError = w.toldOfClient
 	w.filled, w.replies = 0, w.replies[:0]
 }
 
@@ -577,7 +577,7 @@ func (w *worker) stage(e *entry[flow], backend int, lane chain) {
 		w.flush(e)
 		w.through = socket
 		w.out.Begin(socket)
-		w.out.Told = w.toldOfBackend
+		w.out.OnError = w.toldOfBackend
 	}
 	for i := lane.first; i != none; i = w.next[i] {
 		w.sent[w.out.Len()] = passage{i, addr}

@@ -204,13 +204,15 @@ func TestLinkLocalAddresses(t *testing.T) {
 	})
 }
 
-// silence is a link on which nobody says that nobody is there: the kernel keeps
-// what is for 192.0.2.2 and so on, up to 208 KiB each, and asks for a minute.
+// silence is a link on which nobody answers: the kernel keeps what is for
+// 192.0.2.2 and so on, up to 208 KiB each.
 func silence(t *testing.T) {
 	t.Helper()
 	nettest.Veth(t, "left", "right")
 	nettest.AddAddress(t, "left", netip.MustParsePrefix("192.0.2.1/24"))
-	nettest.Sysctl(t, "net.ipv4.neigh.left.retrans_time_ms", "60000")
+	for i := byte(2); i < 255; i++ {
+		nettest.AddSilentNeighbor(t, "left", netip.AddrFrom4([4]byte{192, 0, 2, i}))
+	}
 }
 
 // A session's send buffer holds what is for two such servers, and not for a
