@@ -3,86 +3,63 @@ package browser
 import (
 	"fmt"
 	"regexp"
-	"strings"
 	"testing"
 
 	"udplab/integration/lab"
 )
 
-// openThroughWire opens the page of a lab through a wire that can be cut.
-func openThroughWire(t *testing.T, lab *lab.Stack) (*tab, *wire) {
-	t.Helper()
-	wire := newWire(t, webAddr(lab))
-	b := openTab(t)
-	b.resize(1024, 768)
-	b.open("http://" + wire.addr())
-	b.expectText("#stream", "live")
-	return b, wire
-}
-
-func webAddr(lab *lab.Stack) string { return strings.TrimPrefix(lab.URL(), "http://") }
-
 const chip = `document.getElementById("stream").textContent`
 
-func TestThePageReconnectsAndSaysHowManyTurnsItMissed(t *testing.T) {
-	findBrowser(t)
-	lab := startLab(t, lab.Config{})
-	b, wire := openThroughWire(t, lab)
-	ping(t, lab, 4)
+func TestThePageReconnectsAndSaysWhatItMissed(t *testing.T) {
+	needBrowser(t)
+	stack := startLab(t, lab.Config{})
+	b, wire := openThroughWire(t, stack)
+	ping(t, stack, 4)
 	b.expect("the tape", tape, "1231")
-
 	wire.cut()
 	b.expectText("#stream", "trying again")
-	ping(t, lab, 2)
+	b.expectSaid("trying again")
+	ping(t, stack, 2)
 	wire.mend()
 	b.expectText("#stream", "live")
 	b.expect("the tape after a short break", tape, "123123")
 
 	wire.cut()
 	b.expectText("#stream", "trying again")
-	ping(t, lab, 70)
+	ping(t, stack, 70)
 	wire.mend()
 	b.expectText("#stream", "live")
 	b.expectText("#went-by", "10 turns went by unseen while the connection was lost.")
 	b.expect("the length of the tape", tape+".length", "60")
-	ping(t, lab, 1) // a new run: that is another story
+	ping(t, stack, 1) // a new run: that is another story
 	b.expect("what went by", `document.getElementById("went-by").hidden`, "true")
+
+	wire.cut()
+	b.expectText("#stream", "trying again")
+	if _, err := stack.StopServer(t.Context(), "server2"); err != nil {
+		t.Fatal(err)
+	}
+	ping(t, stack, 3)
+	wire.mend()
+	b.expectSaid("server2 is down: ")
 	b.expectNoProblems("ERR_") // that the connection was lost
 }
 
-func TestWhatHappenedWhileTheConnectionWasLostIsSaidAloud(t *testing.T) {
-	findBrowser(t)
-	lab := startLab(t, lab.Config{})
-	b, wire := openThroughWire(t, lab)
-	ping(t, lab, 3)
-	b.expect("the tape", tape, "123")
-	wire.cut()
-	b.expectText("#announcement", "trying again")
-	if _, err := lab.StopServer(t.Context(), "server2"); err != nil {
-		t.Fatal(err)
-	}
-	ping(t, lab, 3)
-	wire.mend()
-	b.expectText("#announcement", "server2 is down: ")
-	b.expectNoProblems("ERR_")
-}
-
 // Before the first event the page is what the balancer wrote, and it stays
-// that where there is no event at all; only the status goes on.
+// that where there is no event at all; only the texts go on.
 func TestAPageThatIsNotLetInStaysReadableAndSaysWhy(t *testing.T) {
-	findBrowser(t)
-	lab := startLab(t, lab.Config{})
-	ping(t, lab, 4)
-	stop := startReaders(t, lab.URL(), 64)
+	needBrowser(t)
+	stack := startLab(t, lab.Config{})
+	ping(t, stack, 4)
+	stop := startReaders(t, stack.URL(), 64)
 	defer stop()
 	b := openTab(t)
-	b.resize(1024, 768)
-	b.open(lab.URL())
+	b.open(stack.URL())
 	b.expectText("#stream", "64 readers are watching already")
 	b.expect("the tape", tape, "1231")
 	b.expect("the picture is hidden", `document.getElementById("picture").hidden`, "true")
 	b.expectText("#news", "began at turn #1 with server1")
-	ping(t, lab, 2)
+	ping(t, stack, 2)
 	b.expectText("#next strong", "server1")
 	b.expect("what was answered", answers, "2 2 2")
 	b.expectText("[data-text=turns]", "6")
@@ -100,7 +77,7 @@ func TestAPageThatIsNotLetInStaysReadableAndSaysWhy(t *testing.T) {
 const story = `["#tape", "#news", "#clients", "#story", "#went-by"].map((id) => document.querySelector(id)).map((e) => e.hidden ? "" : e.innerText.trim().replace(/\s+/g, " ")).join("|")`
 
 func TestABalancerThatWasStartedAgainBeginsAnotherStory(t *testing.T) {
-	findBrowser(t)
+	needBrowser(t)
 	before, after := startLab(t, lab.Config{}), startLab(t, lab.Config{})
 	for _, freeze := range []bool{false, true} {
 		t.Run(fmt.Sprintf("frozen=%v", freeze), func(t *testing.T) {
@@ -118,9 +95,9 @@ func TestABalancerThatWasStartedAgainBeginsAnotherStory(t *testing.T) {
 			old := b.eval(story)
 			wire.cut()
 			b.expectText("#stream", "trying again")
-			wire.lead(webAddr(after))
+			wire.lead(after)
 			wire.mend()
-			b.expectText("#announcement", "the balancer was started again")
+			b.expectSaid("the balancer was started again")
 			if freeze {
 				b.wait("the chip", chip, regexp.MustCompile(`^frozen at \d\d:\d\d:\d\d, the balancer was started again since$`).MatchString, "frozen …")
 				if got := b.eval(story); got != old {
@@ -137,7 +114,7 @@ func TestABalancerThatWasStartedAgainBeginsAnotherStory(t *testing.T) {
 }
 
 func TestThePageIsMadeAnewForOtherServers(t *testing.T) {
-	findBrowser(t)
+	needBrowser(t)
 	three, two := startLab(t, lab.Config{}), startLab(t, lab.Config{Servers: []string{"127.0.0.1:0", "127.0.0.1:0"}})
 	ping(t, two, 3)
 	b, wire := openThroughWire(t, three)
@@ -145,7 +122,7 @@ func TestThePageIsMadeAnewForOtherServers(t *testing.T) {
 	b.expect("rows and cards", rows, "3 3")
 	wire.cut()
 	b.expectText("#stream", "trying again")
-	wire.lead(webAddr(two))
+	wire.lead(two)
 	wire.mend()
 	b.expect("rows and cards", rows, "2 2")
 	b.expect("the chip", chip, "live")

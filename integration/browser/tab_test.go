@@ -3,14 +3,14 @@ package browser
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
@@ -18,10 +18,9 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
-)
 
-// patience is how long a test waits for what must come.
-const patience = 15 * time.Second
+	"udplab/integration/lab"
+)
 
 // tab is a page in a browser, and everything that went wrong in it.
 type tab struct {
@@ -33,47 +32,40 @@ type tab struct {
 	disturbed bool // the networks of the machine changed
 }
 
-// findBrowser returns Chromium's path, or skips the test and says why.
-func findBrowser(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("UDPLAB_REQUIRE_BROWSER") == "1" {
-		t.Fatal("UDPLAB_REQUIRE_BROWSER=1, but there is no chromium here")
-	}
-	t.Skip("there is no chromium here")
-	return ""
-}
-
-// openTab starts a browser of its own, which ends with the test. Nothing is
-// loaded yet.
+// openTab opens a tab, which ends with the test. Nothing is loaded yet.
 func openTab(t *testing.T) *tab {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(findBrowser(t)),
-		chromedp.NoSandbox, // the page is our own, and tests run as root in containers
-		chromedp.DisableGPU)
-	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)
+	needBrowser(t)
+	browser, err := startBrowser()
+	if err != nil {
+		t.Fatal(err)
+	}
 	b := &tab{t: t}
-	ctx, endTab := chromedp.NewContext(allocator, chromedp.WithListener(b.hear))
+	ctx, end := chromedp.NewContext(browser, chromedp.WithListener(b.hear))
 	b.ctx = ctx
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil {
-			t.Errorf("the browser did not end: %v", err)
-		}
-		endTab()
-		endAllocator()
-	})
-	b.do() // starts it
+	t.Cleanup(end)
+	b.do() // opens it
 	must(b, log.Enable, cdp.Empty{})
 	must(b, runtime.Enable, cdp.Empty{})
 	// What the page's policy forbids is in the log too; this names it exactly.
+	// And what is said aloud is there for a moment only.
 	must(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `
-		addEventListener("securitypolicyviolation", (e) =>
-			console.error("policy: " + e.violatedDirective + " " + e.blockedURI + " " + e.sample))`})
+		addEventListener("securitypolicyviolation", (e) => console.error("policy: " + e.violatedDirective + " " + e.blockedURI + " " + e.sample));
+		window.said = [];
+		addEventListener("DOMContentLoaded", () => {
+			const place = document.getElementById("announcement");
+			if (place) new MutationObserver(() => said.push(place.textContent)).observe(place, { childList: true });
+		})`})
+	b.resize(1024, 768)
+	return b
+}
+
+// openPage opens a lab's page, and returns when it is live.
+func openPage(t *testing.T, stack *lab.Stack) *tab {
+	t.Helper()
+	b := openTab(t)
+	b.open(stack.URL())
+	b.expectText("#stream", "live")
 	return b
 }
 
@@ -89,11 +81,9 @@ func must[P, R any](b *tab, command cdp.Command[P, R], params P) R {
 
 // hear notes what goes wrong in the page.
 func (b *tab) hear(event any) {
-	note := func(format string, args ...any) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.problems = append(b.problems, fmt.Sprintf(format, args...))
-	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	note := func(format string, args ...any) { b.problems = append(b.problems, fmt.Sprintf(format, args...)) }
 	switch e := event.(type) {
 	case *runtime.EventExceptionThrown:
 		note("exception: %s %s", e.ExceptionDetails.Text, e.ExceptionDetails.Exception.Description)
@@ -107,12 +97,8 @@ func (b *tab) hear(event any) {
 		}
 	case *log.EventEntryAdded:
 		if strings.Contains(e.Entry.Text, "ERR_NETWORK_CHANGED") {
-			b.mu.Lock()
-			defer b.mu.Unlock()
 			b.disturbed = true
-			return
-		}
-		if e.Entry.Level == "error" || e.Entry.Level == "warning" {
+		} else if e.Entry.Level == "error" || e.Entry.Level == "warning" {
 			note("log: %s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}
 	}
@@ -125,11 +111,7 @@ func (b *tab) expectNoProblems(but ...string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, problem := range b.problems {
-		allowed := false
-		for _, word := range but {
-			allowed = allowed || strings.Contains(problem, word)
-		}
-		if !allowed {
+		if !slices.ContainsFunc(but, func(word string) bool { return strings.Contains(problem, word) }) {
 			b.t.Errorf("in the page: %s", problem)
 		}
 	}
@@ -208,23 +190,31 @@ func (b *tab) expectText(selector, want string) {
 		func(got string) bool { return strings.Contains(got, want) }, want)
 }
 
+// expectSaid waits until something has been said aloud.
+func (b *tab) expectSaid(want string) {
+	b.t.Helper()
+	b.wait("what was said aloud", `said.join("|")`, func(got string) bool { return strings.Contains(got, want) }, want)
+}
+
 func (b *tab) wait(what, script string, good func(string) bool, want string) {
 	b.t.Helper()
-	look := time.NewTicker(30 * time.Millisecond)
-	defer look.Stop()
+	ctx, cancel := context.WithTimeout(b.t.Context(), lab.Patience)
+	defer cancel()
 	got := ""
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-look.C {
-		if got = b.eval(script); good(got) {
-			return
+	if err := lab.Until(ctx, func(context.Context) error {
+		if got = b.eval(script); !good(got) {
+			return errors.New("not yet")
 		}
+		return nil
+	}); err != nil {
+		b.expectNoProblems()
+		b.shoot("failed")
+		b.t.Fatalf("%s is %q, want %q", what, got, want)
 	}
-	b.expectNoProblems()
-	b.shoot("failed")
-	b.t.Fatalf("%s is %q, want %q", what, got, want)
 }
 
 // shoot writes a picture of what can be seen.
-func (b *tab) shoot(name string) string {
+func (b *tab) shoot(name string) {
 	b.t.Helper()
 	dir := os.Getenv("UDPLAB_SCREENSHOTS")
 	if dir == "" {
@@ -239,5 +229,4 @@ func (b *tab) shoot(name string) string {
 		b.t.Fatal(err)
 	}
 	b.t.Logf("picture: %s", path)
-	return path
 }

@@ -1,97 +1,63 @@
 package browser
 
 import (
-	"io"
-	"net"
-	"sync"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync/atomic"
 	"testing"
+
+	"udplab/integration/lab"
 )
 
-// wire carries TCP connections to an address, and can be cut.
+// wire carries requests to a lab's page, and can be cut.
 type wire struct {
-	listener net.Listener
-
-	mu      sync.Mutex
-	to      string
-	severed bool
-	conns   map[net.Conn]bool
+	*httptest.Server
+	to      atomic.Pointer[url.URL]
+	severed atomic.Bool
 }
 
-func newWire(t *testing.T, to string) *wire {
+// openThroughWire opens the page of a lab through a wire.
+func openThroughWire(t *testing.T, stack *lab.Stack) (*tab, *wire) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	needBrowser(t)
+	w := &wire{}
+	w.lead(stack)
+	proxy := &httputil.ReverseProxy{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		FlushInterval: -1,
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(w.to.Load()) },
+		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
-	w := &wire{listener: listener, to: to, conns: map[net.Conn]bool{}}
-	var carrying sync.WaitGroup
-	carrying.Go(func() {
-		for {
-			near, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			carrying.Go(func() { w.carry(near) })
+	w.Server = httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+		if w.severed.Load() {
+			panic(http.ErrAbortHandler) // which ends the connection
 		}
-	})
-	t.Cleanup(func() {
-		listener.Close()
-		w.cut()
-		carrying.Wait()
-	})
-	return w
+		proxy.ServeHTTP(answer, request)
+	}))
+	t.Cleanup(w.Close)
+	t.Cleanup(w.cut)
+	b := openTab(t)
+	b.open(w.URL)
+	b.expectText("#stream", "live")
+	return b, w
 }
 
-func (w *wire) addr() string { return w.listener.Addr().String() }
-
-// carry connects near with the other end until one of them ends or the wire is
-// cut.
-func (w *wire) carry(near net.Conn) {
-	w.mu.Lock()
-	to := w.to
-	w.mu.Unlock()
-	far, err := net.Dial("tcp", to)
+// lead makes new requests go to another lab.
+func (w *wire) lead(to *lab.Stack) {
+	address, err := url.Parse(to.URL())
 	if err != nil {
-		near.Close()
-		return
+		panic(err)
 	}
-	w.mu.Lock()
-	w.conns[near], w.conns[far] = true, true
-	if w.severed {
-		near.Close()
-		far.Close()
-	}
-	w.mu.Unlock()
-	var both sync.WaitGroup
-	both.Go(func() { io.Copy(far, near); far.Close() })
-	both.Go(func() { io.Copy(near, far); near.Close() })
-	both.Wait()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.conns, near)
-	delete(w.conns, far)
+	w.to.Store(address)
 }
 
 // cut ends every connection, and every new one at once.
 func (w *wire) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.severed = true
-	for conn := range w.conns {
-		conn.Close()
-	}
+	w.severed.Store(true)
+	w.CloseClientConnections()
 }
 
-// mend lets new connections through again.
-func (w *wire) mend() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.severed = false
-}
-
-// lead makes new connections go to another address.
-func (w *wire) lead(to string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.to = to
-}
+// mend lets new requests through again.
+func (w *wire) mend() { w.severed.Store(false) }
