@@ -3,8 +3,8 @@ package main
 import "udplab/services/kit/udp"
 
 // probe is the request by which a balancer or a self-check asks whether the
-// server lives. It is answered as any other, but before the dice, and it is
-// neither logged nor counted.
+// server lives. It is answered as any other, but never impaired, logged or
+// counted.
 const probe = "healthcheck"
 
 // appendAnswer appends the answer to the request: its bytes with ASCII letters

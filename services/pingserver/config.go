@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -20,7 +19,7 @@ type settings struct {
 	Listen config.Address `env:"PINGSERVER_LISTEN" envDefault:":2526" help:"where requests arrive (argument 1: the port)"`
 	Name   serverName     `env:"PINGSERVER_NAME" default:"server1 for port 2526, server2 for 2527, …, else the host's name" help:"who answers: the last word of each answer"`
 	Loss   float64        `env:"PINGSERVER_LOSS" envDefault:"0" range:"0..1" help:"the share of answers lost on purpose; the assignment lost 0.36"`
-	Seed   seed           `env:"PINGSERVER_SEED" empty:"random" help:"the same seed, the same losses and jitter"`
+	Seed   *uint64        `env:"PINGSERVER_SEED" empty:"random" help:"the same seed, the same losses and jitter" want:"a whole number from 0 to 18446744073709551615"`
 	Delay  time.Duration  `env:"PINGSERVER_DELAY" envDefault:"0s" range:"..1h" help:"how long each answer is held back"`
 	Jitter time.Duration  `env:"PINGSERVER_JITTER" envDefault:"0s" range:"..1h" help:"up to how much longer than that, evenly spread"`
 	logging.Config
@@ -99,25 +98,4 @@ func (n *serverName) UnmarshalText(text []byte) error {
 	}
 	*n = serverName(text)
 	return nil
-}
-
-// seed is a whole number in text, or empty for a random one.
-type seed string
-
-// UnmarshalText refuses what is not a number of 64 bits.
-func (s *seed) UnmarshalText(text []byte) error {
-	if _, err := strconv.ParseUint(string(text), 10, 64); err != nil {
-		return config.Problem{Value: string(text), Want: "a whole number from 0 to 18446744073709551615"}
-	}
-	*s = seed(text)
-	return nil
-}
-
-// number is the seed itself, or a new random one if it is empty.
-func (s seed) number() uint64 {
-	n, err := strconv.ParseUint(string(s), 10, 64)
-	if err != nil {
-		return rand.Uint64()
-	}
-	return n
 }

@@ -22,7 +22,7 @@ func TestConfiguration(t *testing.T) {
 		check   func(c settings) bool
 	}{
 		{"alone it is server1", nil, nil, func(c settings) bool {
-			return c.Listen == ":2526" && c.Name == "server1" && c.Loss == 0 && c.Delay == 0 && c.Jitter == 0 && c.Seed == ""
+			return c.Listen == ":2526" && c.Name == "server1" && c.Loss == 0 && c.Delay == 0 && c.Jitter == 0 && c.Seed == nil
 		}},
 		{"the argument is the port", []string{"2528"}, nil, func(c settings) bool {
 			return c.Listen == ":2528" && c.Name == "server3" && !c.selfCheck
@@ -33,9 +33,10 @@ func TestConfiguration(t *testing.T) {
 		{"a free port has the host's name", nil, []string{"PINGSERVER_LISTEN=:0"}, func(c settings) bool { return c.Name == "lab-pc" }},
 		{"a name of its own", []string{"2526"}, []string{"PINGSERVER_NAME=größe"}, func(c settings) bool { return c.Name == "größe" }},
 		{"an empty name is none", []string{"2527"}, []string{"PINGSERVER_NAME="}, func(c settings) bool { return c.Name == "server2" }},
-		{"the dice", nil, []string{"PINGSERVER_LOSS=0.36", "PINGSERVER_SEED=0", "PINGSERVER_DELAY=0.2", "PINGSERVER_JITTER=1h"}, func(c settings) bool {
-			return c.Loss == 0.36 && c.Seed == "0" && c.Seed.number() == 0 && c.Delay == 200*time.Millisecond && c.Jitter == time.Hour
+		{"the impairment", nil, []string{"PINGSERVER_LOSS=0.36", "PINGSERVER_SEED=0", "PINGSERVER_DELAY=0.2", "PINGSERVER_JITTER=1h"}, func(c settings) bool {
+			return c.Loss == 0.36 && *c.Seed == 0 && c.Delay == 200*time.Millisecond && c.Jitter == time.Hour
 		}},
+		{"an empty seed is random", nil, []string{"PINGSERVER_SEED="}, func(c settings) bool { return c.Seed == nil }},
 		{"the self-check", []string{"healthcheck"}, nil, func(c settings) bool { return c.selfCheck && c.Listen == ":2526" }},
 		{"the self-check of a port", []string{"healthcheck", "2527"}, nil, func(c settings) bool { return c.selfCheck && c.Listen == ":2527" }},
 	} {

@@ -20,52 +20,40 @@ import (
 const healthcheckTimeout = time.Second
 
 // healthcheck sends the probe to the server that listens on address on this
-// machine and returns nil if it answers.
+// machine and returns nil if it answers. It asks each address that the host's
+// name has, IPv4 first: a UDP socket, unlike one of TCP, does not find the right
+// one by itself.
 func healthcheck(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
-	targets, err := loopback(ctx, address)
+	host, port, err := net.SplitHostPort(config.Loopback(address))
 	if err != nil {
 		return fmt.Errorf("healthcheck of %s: %w", address, err)
 	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return fmt.Errorf("healthcheck of %s: %w", address, err)
+	}
+	for i := range ips {
+		ips[i] = ips[i].Unmap()
+	}
+	slices.SortFunc(ips, netip.Addr.Compare)
 	var problems []error
-	for _, target := range targets {
+	for _, ip := range slices.Compact(ips) {
+		target := net.JoinHostPort(ip.String(), port)
 		err := ask(ctx, target)
 		if err == nil {
 			return nil
 		}
-		problems = append(problems, fmt.Errorf("healthcheck of %v: %w", target, err))
+		problems = append(problems, fmt.Errorf("healthcheck of %s: %w", target, err))
 	}
 	return errors.Join(problems...)
 }
 
-// loopback is where this machine reaches a listener on address, IPv4 first: a
-// UDP socket, unlike one of TCP, does not find the right one by itself.
-func loopback(ctx context.Context, address string) ([]netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(config.Loopback(address))
-	if err != nil {
-		return nil, err
-	}
-	number, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
-	if err != nil {
-		return nil, err
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil, err
-	}
-	var targets []netip.AddrPort
-	for _, ip := range ips {
-		targets = append(targets, netip.AddrPortFrom(ip.Unmap(), uint16(number)))
-	}
-	slices.SortFunc(targets, func(a, b netip.AddrPort) int { return a.Addr().Compare(b.Addr()) })
-	return slices.Compact(targets), nil
-}
-
 // ask sends one probe and waits for its answer until the context ends. The
 // socket is connected, so that a port without a listener refuses at once.
-func ask(ctx context.Context, target netip.AddrPort) error {
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(target))
+func ask(ctx context.Context, target string) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "udp", target)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -25,60 +26,39 @@ type socket interface {
 	Write(payload []byte, to udp.Peer) error
 }
 
-// server answers what arrives at one socket. One goroutine reads and rolls the
-// dice; delayed answers leave from their own timers.
+// server answers what arrives at one socket. One goroutine reads and decides;
+// delayed answers leave from their own timers.
 type server struct {
 	// never changed after newServer
 	name   string
-	chance string // in words, for the first line of the log
+	seed   uint64
 	socket socket
 	log    *slog.Logger
 
+	impairment atomic.Pointer[impairment] // of the next request
+
 	// of the goroutine that reads
-	dice   *dice
+	chance chance
 	answer []byte // reused
 
-	waiting waiting
-	counts  counts
-}
+	delayed delayedAnswers
 
-// counts is what became of the requests. Once the server has stopped,
-// received = answered + lost + failed + dropped.
-type counts struct {
+	// Once the server has stopped, received is the sum of counts.
 	received atomic.Uint64
-	answered atomic.Uint64
-	lost     atomic.Uint64 // on purpose
-	failed   atomic.Uint64 // the system did not send the answer
-	dropped  atomic.Uint64 // held back when the server stopped, or one too many to hold
+	counts   [outcomes]atomic.Uint64
 }
 
 func newServer(cfg settings, socket socket, log *slog.Logger) *server {
-	number := cfg.Seed.number()
-	return &server{
-		name:   string(cfg.Name),
-		chance: chance(cfg, number),
-		socket: socket,
-		log:    log,
-		dice:   newDice(cfg.Loss, cfg.Delay, cfg.Jitter, number),
-		answer: make([]byte, 0, udp.MaxPayload),
+	seed := rand.Uint64()
+	if cfg.Seed != nil {
+		seed = *cfg.Seed
 	}
-}
-
-// chance says what the dice will do, and with which seed they do it again.
-func chance(cfg settings, number uint64) (text string) {
-	if cfg.Loss > 0 {
-		text += fmt.Sprintf(", loses %.4g%% of its answers", 100*cfg.Loss)
+	s := &server{
+		name: string(cfg.Name), seed: seed, socket: socket, log: log,
+		chance: newChance(seed), answer: make([]byte, 0, udp.MaxPayload),
 	}
-	if cfg.Delay > 0 || cfg.Jitter > 0 {
-		text += ", holds them back for " + milliseconds(cfg.Delay)
-	}
-	if cfg.Jitter > 0 {
-		text += " and up to " + milliseconds(cfg.Jitter) + " more"
-	}
-	if cfg.Loss > 0 || cfg.Jitter > 0 {
-		text += fmt.Sprintf(" (seed %d)", number)
-	}
-	return text
+	s.impairment.Store(&impairment{cfg.Loss, cfg.Delay, cfg.Jitter})
+	return s
 }
 
 // run answers until the context ends, which is no error. It closes the socket
@@ -87,11 +67,14 @@ func (s *server) run(ctx context.Context) error {
 	defer s.socket.Close()
 	defer context.AfterFunc(ctx, func() { s.socket.Close() })()
 
-	addr := s.socket.Addr().String()
-	s.log.Info(s.name+" listens on "+addr+s.chance,
-		"event", "listening", "name", s.name, "addr", addr)
+	addr, impairment := s.socket.Addr().String(), s.impairment.Load()
+	text := s.name + " listens on " + addr + impairment.String()
+	if impairment.random() {
+		text += fmt.Sprintf(" (seed %d)", s.seed)
+	}
+	s.log.Info(text, "event", "listening", "name", s.name, "addr", addr)
 	err := s.serve(ctx)
-	s.counts.dropped.Add(uint64(s.waiting.close()))
+	s.counts[dropped].Add(uint64(s.delayed.close()))
 	s.logStop()
 	if ctx.Err() != nil {
 		return nil
@@ -101,7 +84,7 @@ func (s *server) run(ctx context.Context) error {
 
 // serve reads until the socket is closed and returns that error.
 func (s *server) serve(ctx context.Context) error {
-	buf := make([]byte, 1<<16) // longer than any datagram
+	buf := make([]byte, udp.MaxDatagram)
 	for {
 		n, peer, err := s.socket.Read(buf)
 		switch {
@@ -111,9 +94,14 @@ func (s *server) serve(ctx context.Context) error {
 			s.readFailed(ctx, err)
 		case string(buf[:n]) == probe:
 			answer, _ := appendAnswer(s.answer[:0], buf[:n], s.name)
-			s.socket.Write(answer, peer) // whoever probes sees whether it arrives
+			s.socket.Write(answer, peer) // the sender of a probe sees whether it arrives
 		default:
-			s.handle(ctx, buf[:n], peer)
+			s.received.Add(1)
+			r := s.respond(buf[:n], peer)
+			if r.outcome != delayed {
+				s.counts[r.outcome].Add(1)
+			}
+			s.logRequest(ctx, buf[:n], peer, r)
 		}
 	}
 }
@@ -124,65 +112,52 @@ func (s *server) serve(ctx context.Context) error {
 func (s *server) readFailed(ctx context.Context, err error) {
 	s.log.Warn(fmt.Sprintf("%s could not read a request: %v", s.name, err),
 		"event", "read_failed", "name", s.name, "error", err.Error())
-	pause := time.NewTimer(time.Millisecond)
-	defer pause.Stop()
-	select {
-	case <-ctx.Done():
-	case <-pause.C:
-	}
+	pause, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	<-pause.Done()
 }
 
-// handle gives one request its fate.
-func (s *server) handle(ctx context.Context, request []byte, peer udp.Peer) {
-	s.counts.received.Add(1)
-	fate := s.dice.roll()
-	if fate.lost {
-		s.counts.lost.Add(1)
-		s.logRequest(ctx, request, peer, deed{outcome: lost})
-		return
+// respond answers one request as the impairment wants it.
+func (s *server) respond(request []byte, peer udp.Peer) (r result) {
+	isLost, delay := s.chance.next(*s.impairment.Load())
+	if isLost {
+		return result{outcome: lost}
 	}
-	var did deed
-	s.answer, did.cut = appendAnswer(s.answer[:0], request, s.name)
-	if fate.delay > 0 {
-		did.outcome, did.delay = s.sendLater(fate.delay, bytes.Clone(s.answer), peer), fate.delay
-	} else {
-		did.outcome, did.err = s.send(s.answer, peer)
+	s.answer, r.cut = appendAnswer(s.answer[:0], request, s.name)
+	if delay == 0 {
+		r.outcome, r.err = s.send(s.answer, peer)
+		return r
 	}
-	s.logRequest(ctx, request, peer, did)
+	answer := bytes.Clone(s.answer)
+	r.outcome, r.delay = delayed, delay
+	if !s.delayed.add(delay, len(answer), func() { s.sendDelayed(answer, peer) }) {
+		r.outcome = dropped
+	}
+	return r
 }
 
-// send sends an answer and counts it.
 func (s *server) send(answer []byte, peer udp.Peer) (outcome, error) {
 	err := s.socket.Write(answer, peer)
 	switch {
 	case err == nil:
-		s.counts.answered.Add(1)
 		return answered, nil
 	case errors.Is(err, net.ErrClosed): // the stop was faster
-		s.counts.dropped.Add(1)
 		return dropped, nil
 	}
-	s.counts.failed.Add(1)
 	return failed, err
 }
 
-// sendLater holds an answer back for the delay.
-func (s *server) sendLater(delay time.Duration, answer []byte, peer udp.Peer) outcome {
-	held := s.waiting.after(delay, len(answer), func() {
-		if _, err := s.send(answer, peer); err != nil {
-			s.log.Warn(fmt.Sprintf("%s could not answer %v: %v", s.name, peer.Addr, err),
-				"event", "send_failed", "name", s.name, "client", peer.Addr.String(), "error", err.Error())
-		}
-	})
-	if !held {
-		s.counts.dropped.Add(1)
-		return dropped
+func (s *server) sendDelayed(answer []byte, peer udp.Peer) {
+	outcome, err := s.send(answer, peer)
+	s.counts[outcome].Add(1)
+	if err != nil {
+		s.log.Warn(fmt.Sprintf("%s could not answer %v: %v", s.name, peer.Addr, err),
+			"event", "send_failed", "name", s.name, "client", peer.Addr.String(), "error", err.Error())
 	}
-	return delayed
 }
 
 // logRequest writes the one line that a request gets.
-func (s *server) logRequest(ctx context.Context, request []byte, peer udp.Peer, did deed) {
+func (s *server) logRequest(ctx context.Context, request []byte, peer udp.Peer, r result) {
 	if !s.log.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
@@ -190,19 +165,19 @@ func (s *server) logRequest(ctx context.Context, request []byte, peer udp.Peer, 
 	attrs := []slog.Attr{
 		slog.String("event", "request"), slog.String("name", s.name),
 		slog.String("client", client), slog.Int("bytes", len(request)),
-		slog.String("outcome", string(did.outcome)), slog.Bool("cut", did.cut),
+		slog.String("outcome", r.outcome.String()), slog.Bool("cut", r.cut),
 	}
-	if did.outcome == delayed {
-		attrs = append(attrs, slog.Float64("delay_ms", inMilliseconds(did.delay)))
+	if r.outcome == delayed {
+		attrs = append(attrs, slog.Float64("delay_ms", inMilliseconds(r.delay)))
 	}
 	s.log.LogAttrs(ctx, slog.LevelInfo,
-		s.name+" got "+logging.Quote(request, len(request))+" from "+client+": "+did.String(), attrs...)
+		s.name+" got "+logging.Quote(request, len(request))+" from "+client+": "+r.String(), attrs...)
 }
 
 func (s *server) logStop() {
-	c := &s.counts
+	count := func(o outcome) uint64 { return s.counts[o].Load() }
 	s.log.Info(fmt.Sprintf("%s stops: %d requests, %d answered, %d lost on purpose, %d failed, %d dropped",
-		s.name, c.received.Load(), c.answered.Load(), c.lost.Load(), c.failed.Load(), c.dropped.Load()),
-		"event", "stopped", "name", s.name, "received", c.received.Load(), "answered", c.answered.Load(),
-		"lost", c.lost.Load(), "failed", c.failed.Load(), "dropped", c.dropped.Load())
+		s.name, s.received.Load(), count(answered), count(lost), count(failed), count(dropped)),
+		"event", "stopped", "name", s.name, "received", s.received.Load(), "answered", count(answered),
+		"lost", count(lost), "failed", count(failed), "dropped", count(dropped))
 }

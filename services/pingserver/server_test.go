@@ -210,7 +210,7 @@ func TestStopDropsWhatIsHeldBackAtOnce(t *testing.T) {
 		if sent := socket.answers(); len(sent) > 0 {
 			t.Errorf("sent after the stop: %v", sent)
 		}
-		if got := s.counts.dropped.Load(); got != 5 {
+		if got := s.counts[dropped].Load(); got != 5 {
 			t.Errorf("%d dropped, want 5", got)
 		}
 		want := "server1 stops: 5 requests, 0 answered, 0 lost on purpose, 0 failed, 5 dropped"
@@ -222,11 +222,11 @@ func TestStopDropsWhatIsHeldBackAtOnce(t *testing.T) {
 
 func TestAFloodOfDelayedAnswersIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w waiting
+		var d delayedAnswers
 		var sends atomic.Int64
 		send := func() { sends.Add(1) }
 		held := int64(0)
-		for w.after(time.Second, maxWaiting/4, send) {
+		for d.add(time.Second, maxDelayed/4, send) {
 			held++
 		}
 		if held != 4 {
@@ -237,7 +237,7 @@ func TestAFloodOfDelayedAnswersIsBounded(t *testing.T) {
 		if sends.Load() != 4 {
 			t.Errorf("%d sent", sends.Load())
 		}
-		if !w.after(time.Second, maxWaiting, send) || w.close() != 1 || w.after(0, 0, send) {
+		if !d.add(time.Second, maxDelayed, send) || d.close() != 1 || d.add(0, 0, send) {
 			t.Error("room was not given back, or something is held after close")
 		}
 		time.Sleep(time.Minute)
@@ -275,8 +275,8 @@ func TestNoErrorOfTheSocketStopsTheServer(t *testing.T) {
 		if got := log.messages(t, "request"); len(got) != 2 || got[1] != want {
 			t.Errorf("log: %q", got)
 		}
-		if s.counts.failed.Load() != 1 || s.counts.answered.Load() != 1 {
-			t.Errorf("%d failed, %d answered", s.counts.failed.Load(), s.counts.answered.Load())
+		if s.counts[failed].Load() != 1 || s.counts[answered].Load() != 1 {
+			t.Errorf("%d failed, %d answered", s.counts[failed].Load(), s.counts[answered].Load())
 		}
 	})
 }
@@ -307,11 +307,12 @@ func TestEveryRequestIsCountedOnceWhateverHappens(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		stop()
-		c := &s.counts
-		sum := c.answered.Load() + c.lost.Load() + c.failed.Load() + c.dropped.Load()
-		if c.received.Load() != 500 || sum != 500 || c.lost.Load() == 0 || c.dropped.Load() == 0 {
-			t.Errorf("%d received, %d answered + %d lost + %d failed + %d dropped", c.received.Load(),
-				c.answered.Load(), c.lost.Load(), c.failed.Load(), c.dropped.Load())
+		sum := uint64(0)
+		for o := range s.counts {
+			sum += s.counts[o].Load()
+		}
+		if s.received.Load() != 500 || sum != 500 || s.counts[lost].Load() == 0 || s.counts[dropped].Load() == 0 {
+			t.Errorf("%d received, outcomes %v", s.received.Load(), &s.counts)
 		}
 		if got := len(log.messages(t, "request")); got != 500 {
 			t.Errorf("%d lines for 500 requests", got)

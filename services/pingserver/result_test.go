@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-func TestHowADeedIsTold(t *testing.T) {
-	for want, did := range map[string]deed{
+func TestAResultInWords(t *testing.T) {
+	for want, r := range map[string]result{
 		"answered":                                   {outcome: answered},
 		"answered, cut to 65507 bytes":               {outcome: answered, cut: true},
 		"lost on purpose":                            {outcome: lost},
@@ -18,8 +18,8 @@ func TestHowADeedIsTold(t *testing.T) {
 		"could not answer: no route to host":         {outcome: failed, err: errors.New("no route to host")},
 		"dropped, the answer could not be held back": {outcome: dropped, cut: true},
 	} {
-		if got := did.String(); got != want {
-			t.Errorf("%+v: %q, want %q", did, got, want)
+		if got := r.String(); got != want {
+			t.Errorf("%+v: %q, want %q", r, got, want)
 		}
 	}
 }

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"math"
+	"testing"
+	"time"
+)
+
+func TestTheSameSeedMakesTheSameDecisions(t *testing.T) {
+	// People note a seed and expect the same losses from every version.
+	const losses = "...........x...x..x..x...xx..x.xx.....x."
+	jitters := []int64{236, 867, 837, 950, 588, 418, 786, 858, 297, 683}
+	for _, tt := range []struct {
+		name string
+		impairment
+	}{
+		{"both", impairment{0.36, 0, time.Second}},
+		{"losses do not depend on the delay or the jitter", impairment{0.36, time.Hour, 0}},
+		{"jitter does not depend on the losses", impairment{0, 0, time.Second}},
+	} {
+		c := newChance(7)
+		for i := range losses {
+			lost, delay := c.next(tt.impairment)
+			if lost != (tt.loss > 0 && losses[i] == 'x') {
+				t.Errorf("%s: answer %d: lost %v", tt.name, i+1, lost)
+			}
+			if tt.jitter > 0 && i < len(jitters) && delay.Milliseconds() != jitters[i] {
+				t.Errorf("%s: answer %d is held back for %v", tt.name, i+1, delay)
+			}
+		}
+	}
+}
+
+func TestAnImpairmentThatChangesLeavesLaterLossesAsTheyWere(t *testing.T) {
+	steady, changing := newChance(1), newChance(1)
+	for i := range 100 {
+		want, _ := steady.next(impairment{loss: 0.5})
+		if i < 50 {
+			changing.next(impairment{loss: 1, jitter: time.Second})
+		} else if got, _ := changing.next(impairment{loss: 0.5}); got != want {
+			t.Fatalf("answer %d: lost %v, want %v", i+1, got, want)
+		}
+	}
+}
+
+func TestHowOftenAndHowLong(t *testing.T) {
+	const n = 10_000
+	for _, i := range []impairment{
+		{},
+		{loss: 1},
+		{loss: 4. / 11}, // as in the assignment
+		{delay: 200 * time.Millisecond},
+		{delay: 200 * time.Millisecond, jitter: 100 * time.Millisecond},
+		{0.5, time.Second, time.Hour},
+	} {
+		c, count, least, most := newChance(1), 0, time.Duration(math.MaxInt64), time.Duration(0)
+		var sum [2]float64 // of the jitter of those that are lost, and of the others
+		for range n {
+			lost, delay := c.next(i)
+			least, most = min(least, delay), max(most, delay)
+			if lost {
+				count++
+				sum[0] += float64(delay - i.delay)
+			} else {
+				sum[1] += float64(delay - i.delay)
+			}
+		}
+		if share := float64(count) / n; math.Abs(share-i.loss) > 0.02 || (i.loss == 0 || i.loss == 1) && share != i.loss {
+			t.Errorf("%+v: %.3f lost", i, share)
+		}
+		// Evenly spread, ten thousand values come close to both ends.
+		if least < i.delay || least > i.delay+i.jitter/100 || most > i.delay+i.jitter || most < i.delay+i.jitter*99/100 {
+			t.Errorf("%+v: delays from %v to %v", i, least, most)
+		}
+		if lost, others := sum[0]/float64(count), sum[1]/float64(n-count); i.loss == 0.5 && math.Abs(lost/others-1) > 0.05 {
+			t.Errorf("%+v: the lost have a mean jitter of %v, the others of %v", i, time.Duration(lost), time.Duration(others))
+		}
+	}
+}
+
+func TestAnImpairmentInWords(t *testing.T) {
+	for want, i := range map[string]impairment{
+		"":                              {},
+		", loses 36.36% of its answers": {loss: 4. / 11},
+		", holds them back for 200 ms":  {delay: 200 * time.Millisecond},
+		", holds them back for 0 ms and up to 1.5 ms more":                                {jitter: 1500 * time.Microsecond},
+		", loses 100% of its answers, holds them back for 3000 ms and up to 1000 ms more": {1, 3 * time.Second, time.Second},
+	} {
+		if got := i.String(); got != want || i.random() != (i.loss > 0 || i.jitter > 0) {
+			t.Errorf("%q, want %q; random %v", got, want, i.random())
+		}
+	}
+}
