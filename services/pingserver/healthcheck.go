@@ -19,13 +19,18 @@ import (
 // healthcheckTimeout is how long a server has to answer its own probe.
 const healthcheckTimeout = time.Second
 
-// healthcheck sends the probe to the server that listens on address on this
-// machine and returns nil if it answers. It asks each address that the host's
-// name has, IPv4 first: a UDP socket, unlike one of TCP, does not find the right
-// one by itself.
+// healthcheck returns nil if the server that listens on address on this machine
+// answers its probe in time.
 func healthcheck(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
+	return probeServer(ctx, address)
+}
+
+// probeServer sends the probe to each address that the host's name has, IPv4
+// first, until one answers: a UDP socket, unlike one of TCP, does not find the
+// right one by itself.
+func probeServer(ctx context.Context, address string) error {
 	host, port, err := net.SplitHostPort(config.Loopback(address))
 	if err != nil {
 		return fmt.Errorf("healthcheck of %s: %w", address, err)
