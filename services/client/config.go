@@ -3,13 +3,12 @@ package main
 import (
 	"maps"
 	"net"
-	"slices"
 	"strings"
 	"time"
 
+	"udplab/services/client/internal/load"
+	"udplab/services/client/internal/ping"
 	"udplab/services/kit/config"
-	"udplab/services/kit/logging"
-	"udplab/services/kit/udp"
 )
 
 const usage = `
@@ -33,18 +32,20 @@ type settings struct {
 	Quiet       bool          `env:"--quiet" flag:"quiet,q" help:"the summary only; ask: the answer only"`
 	JSON        bool          `env:"--json" flag:"json" help:"one JSON object a line on stdout, nothing else there"`
 	MaxLoss     float64       `env:"CLIENT_MAX_LOSS" envDefault:"100" range:"0..100" flag:"max-loss" help:"exit 1 if more than this percentage is lost"`
-	ExpectCycle cycle         `env:"CLIENT_EXPECT_CYCLE" flag:"expect-cycle" help:"server1,server2,server3: exit 1 at the first answer out of turn"`
+	ExpectCycle ping.Cycle    `env:"CLIENT_EXPECT_CYCLE" flag:"expect-cycle" help:"server1,server2,server3: exit 1 at the first answer out of turn"`
 	Window      int           `env:"--window" envDefault:"64" range:"1..10000" flag:"window" help:"load: datagrams that each client keeps under way"`
 	Rate        int           `env:"--rate" envDefault:"0" range:"0..1000000" flag:"rate" help:"load: datagrams a second, of all clients; 0: as fast as answers come"`
 	Duration    time.Duration `env:"--duration" envDefault:"5s" range:"0s.." flag:"duration" help:"load: how long to send; 0: until Ctrl-C"`
 	Clients     int           `env:"--clients" envDefault:"1" range:"1..1000" flag:"clients" help:"load: clients at once, each with a port of its own"`
 	Epilogue    string        `env:"CLIENT_EPILOGUE" help:"printed after the summary; compose says there how to run again"`
+
+	question *string // the words of ask
 }
 
 // misplaced says of each command which flags do not go with it, and what would.
 var misplaced = map[string]map[string]string{
-	"ping": onlyLoads,
-	"ask": merge(onlyLoads, map[string]string{
+	"ping": onlyForLoads,
+	"ask": merge(onlyForLoads, map[string]string{
 		"count":    "no such flag: a question is asked once",
 		"interval": "no such flag: a question is asked once",
 		"size":     "no such flag: a question is sent as it is",
@@ -55,8 +56,7 @@ var misplaced = map[string]map[string]string{
 	},
 }
 
-// onlyLoads is what ping and ask say to the flags of load.
-var onlyLoads = map[string]string{
+var onlyForLoads = map[string]string{
 	"window":   "load in front of it: only a load has more than one under way",
 	"rate":     "load in front of it; pings have --interval",
 	"duration": "load in front of it; pings have --count",
@@ -66,22 +66,105 @@ var onlyLoads = map[string]string{
 // noOrder is why a load takes no --expect-cycle.
 const noOrder = "it left out: of many datagrams under way nobody can tell the order; ping can"
 
-// loadDefaults are the flags of a load that was given none: how many pings a
-// variable asks for does not count here.
-var loadDefaults = []string{"--count=0"}
-
 func merge(these, those map[string]string) map[string]string {
 	all := maps.Clone(these)
 	maps.Copy(all, those)
 	return all
 }
 
-// checkLoad says what is wrong with a configuration that is fine for pings.
-func (c settings) checkLoad() error {
-	if c.ExpectCycle != nil {
-		return config.Problems{config.Problem{Name: "CLIENT_EXPECT_CYCLE", Value: strings.Join(c.ExpectCycle, ","), Want: noOrder}}
+// loadSettings reads the configuration of a command.
+func loadSettings(command string, args, environ []string) (cfg settings, warnings []string, err error) {
+	from := config.Source{Prefix: "CLIENT_", Args: args, Environ: environ, Refused: misplaced[command], Arguments: target}
+	switch command {
+	case "ask":
+		from.Arguments = func(words []string) (map[string]string, error) {
+			text := strings.Join(words, " ")
+			cfg.question = &text
+			if len(words) == 0 {
+				return nil, config.Problem{Name: "argument", Want: "a text to send"}
+			}
+			return nil, ping.CheckQuestion(text)
+		}
+	case "load": // how many pings a variable asks for is no limit for a load
+		from.Args = append([]string{"--count=0"}, args...)
+	}
+	warnings, err = config.Load(&cfg, from)
+	wrong := func(name, value, want string) error {
+		return config.Problems{config.Problem{Name: name, Value: value, Want: want}}
+	}
+	switch {
+	case err != nil:
+	case emptyCycle(from):
+		err = wrong("--expect-cycle", "", ping.WantCycle+", or no such flag")
+	case command == "load" && cfg.ExpectCycle != nil:
+		err = wrong("CLIENT_EXPECT_CYCLE", strings.Join(cfg.ExpectCycle, ","), noOrder)
+	case command == "menu" && cfg.JSON:
+		err = wrong("--json", "true", "no menu: it is for people")
+	}
+	return cfg, warnings, err
+}
+
+// emptyCycle says whether the command line has an empty --expect-cycle: where a
+// script forgot to set a variable, that must not pass for a check.
+func emptyCycle(from config.Source) bool {
+	var probe settings
+	from.Environ = []string{"CLIENT_EXPECT_CYCLE=server1"} // which an empty flag takes back
+	_, err := config.Load(&probe, from)
+	return err == nil && probe.ExpectCycle == nil
+}
+
+// target turns the arguments HOST PORT or HOST:PORT into the variable they override.
+func target(args []string) (map[string]string, error) {
+	switch len(args) {
+	case 0:
+		return nil, nil
+	case 1:
+		return map[string]string{"CLIENT_TARGET": args[0]}, nil
+	case 2:
+		if err := config.Port(args[1]); err != nil {
+			return nil, err
+		}
+		host := strings.Trim(args[0], "[]") // as an IPv6 address may be written
+		return map[string]string{"CLIENT_TARGET": net.JoinHostPort(host, args[1])}, nil
+	}
+	return nil, config.Problem{Name: "argument", Value: args[2], Want: "nothing after HOST PORT"}
+}
+
+// setFlag sets in a plan what a flag of the command line would set.
+func setFlag(plan *ping.Plan, flag, value string) error {
+	var cfg settings
+	if _, err := config.Load(&cfg, config.Source{Args: []string{flag + "=" + value}}); err != nil {
+		return err
+	}
+	switch flag {
+	case "--count":
+		plan.Count = int64(cfg.Count)
+	case "--interval":
+		plan.Interval = cfg.Interval
+	case "--timeout":
+		plan.Timeout = cfg.Timeout
 	}
 	return nil
+}
+
+// pings is the plan of a run of pings, or of a question.
+func (c settings) pings() ping.Plan {
+	return ping.Plan{
+		Count: int64(c.Count), Interval: c.Interval, Timeout: c.Timeout, Size: c.Size,
+		Cycle: c.ExpectCycle, Question: c.question,
+	}
+}
+
+// load is the plan of a load. With a count, the duration is no limit.
+func (c settings) load() load.Plan {
+	p := load.Plan{
+		Clients: c.Clients, Window: c.Window * c.Clients, Count: int64(c.Count), Rate: int64(c.Rate),
+		Duration: c.Duration, Timeout: c.Timeout, Size: c.Size,
+	}
+	if p.Count > 0 {
+		p.Duration = 0
+	}
+	return p
 }
 
 // epilogue is the text that follows the summary, without its last line break.
@@ -99,69 +182,3 @@ func (a *address) UnmarshalText(text []byte) error {
 	*a = address(text)
 	return nil
 }
-
-// host is the address without its port, as a person names the target.
-func (a address) host() string {
-	host, _, _ := net.SplitHostPort(string(a))
-	return host
-}
-
-// emptyCycle says whether the command line has an empty --expect-cycle: where a
-// script forgot to set a variable, that must not pass for a check.
-func emptyCycle(from config.Source) bool {
-	var probe settings
-	from.Environ = []string{"CLIENT_EXPECT_CYCLE=server1"} // which an empty flag takes back
-	_, err := config.Load(&probe, from)
-	return err == nil && probe.ExpectCycle == nil
-}
-
-// wantCycle is what --expect-cycle is to be.
-const wantCycle = "servers in the order of their turns, each once, such as server1,server2,server3"
-
-// cycle is the names of servers in the order of their turns, each once.
-type cycle []string
-
-// UnmarshalText reads names separated by commas.
-func (c *cycle) UnmarshalText(text []byte) error {
-	names := strings.Split(string(text), ",")
-	for i, name := range names {
-		names[i] = strings.TrimSpace(name)
-		if names[i] == "" || slices.Contains(names[:i], names[i]) {
-			return config.Problem{Value: string(text), Want: wantCycle}
-		}
-	}
-	*c = names
-	return nil
-}
-
-// target turns the arguments HOST PORT or HOST:PORT into the variable they
-// override.
-func target(args []string) (map[string]string, error) {
-	switch len(args) {
-	case 0:
-		return nil, nil
-	case 1:
-		return map[string]string{"CLIENT_TARGET": args[0]}, nil
-	case 2:
-		if err := config.Port(args[1]); err != nil {
-			return nil, err
-		}
-		host := strings.Trim(args[0], "[]") // as an IPv6 address may be written
-		return map[string]string{"CLIENT_TARGET": net.JoinHostPort(host, args[1])}, nil
-	}
-	return nil, config.Problem{Name: "argument", Value: args[2], Want: "nothing after HOST PORT"}
-}
-
-// checkQuestion says what is wrong with the words of `client ask`.
-func checkQuestion(words []string) error {
-	switch text := question(words); {
-	case len(words) == 0:
-		return config.Problem{Name: "argument", Want: "a text to send"}
-	case len(text) > udp.MaxPayload:
-		return config.Problem{Name: "argument", Value: text[:logging.Quoted] + "…", Want: "a text of at most 65507 bytes"}
-	}
-	return nil
-}
-
-// question is the text that the words of a command line make.
-func question(words []string) string { return strings.Join(words, " ") }

@@ -3,19 +3,23 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
+	"net"
 	"net/netip"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
-	"time"
 
+	"udplab/services/client/internal/labtest"
+	"udplab/services/client/internal/transport"
+	"udplab/services/kit/config"
 	"udplab/services/kit/program"
 )
 
-// dialed is a dialer that remembers its target and opens nothing.
-func dialed(to *address) dialer {
-	return func(_ context.Context, target address) (io.ReadWriteCloser, netip.AddrPort, error) {
-		*to = target
+// nowhere is an opener that remembers its target and opens nothing.
+func nowhere(target *string) transport.Opener {
+	return func(_ context.Context, to string, _ int) (transport.Transport, netip.AddrPort, error) {
+		*target = to
 		return nil, netip.AddrPort{}, program.CannotStart(errors.New("not in this test"))
 	}
 }
@@ -25,7 +29,7 @@ func TestTheTarget(t *testing.T) {
 		name    string
 		args    string
 		environ []string
-		want    address
+		want    string
 	}{
 		{"by default", "-c 1", nil, "localhost:8888"},
 		{"by the variable", "-c 1", []string{"CLIENT_TARGET=balancer:8888"}, "balancer:8888"},
@@ -42,8 +46,8 @@ func TestTheTarget(t *testing.T) {
 		{"of a question", "ask hello there", []string{"CLIENT_TARGET=balancer:8888"}, "balancer:8888"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var target address
-			s := (&session{args: tt.args, environ: tt.environ, dial: dialed(&target)}).run(t.Context())
+			var target string
+			s := (&session{args: tt.args, environ: tt.environ, open: nowhere(&target)}).run(t.Context())
 			if target != tt.want {
 				t.Errorf("target %q, want %q (%v)", target, tt.want, s.err)
 			}
@@ -52,72 +56,71 @@ func TestTheTarget(t *testing.T) {
 }
 
 func TestBadInputIsOneClearLineAndExitCode2(t *testing.T) {
+	const cycle = "want servers in the order of their turns, each once, such as server1,server2,server3"
 	for _, tt := range []struct {
 		name    string
 		args    string
-		environ []string
+		environ string
 		want    string
 	}{
-		{"a port out of range", "localhost 65536", nil, `port="65536": want a port from 1 to 65535`},
-		{"port zero", "localhost 0", nil, `port="0": want a port from 1 to 65535`},
-		{"a port that is no number", "localhost ping", nil, `port="ping": want a port from 1 to 65535`},
-		{"a host without port", "localhost", nil, `argument="localhost": want HOST PORT or HOST:PORT, with a port from 1 to 65535`},
-		{"a port without host", ":8888", nil, `argument=":8888": want HOST PORT or HOST:PORT, with a port from 1 to 65535`},
-		{"too much", "localhost 8888 10", nil, `argument="10": want nothing after HOST PORT`},
-		{"an unknown flag", "--fast", nil, `flag="--fast": want one of those that -h lists`},
-		{"a count below zero", "-c -1", nil, `--count="-1": want a whole number from 0 to 2147483647`},
-		{"a count that is no number", "", []string{"CLIENT_COUNT=ten"}, `CLIENT_COUNT="ten": want a whole number from 0 to 2147483647`},
-		{"a count that 32 bits do not hold", "--count=99999999999", nil, `--count="99999999999": want a whole number from 0 to 2147483647`},
-		{"a rate that 32 bits do not hold", "load --rate=99999999999", nil, `--rate="99999999999": want a whole number from 0 to 1000000`},
-		{"a window that 32 bits do not hold", "load --window=99999999999", nil, `--window="99999999999": want a whole number from 1 to 10000`},
-		{"clients that 32 bits do not hold", "load --clients=99999999999", nil, `--clients="99999999999": want a whole number from 1 to 1000`},
-		{"a size that 32 bits do not hold", "", []string{"CLIENT_SIZE=99999999999"}, `CLIENT_SIZE="99999999999": want a whole number from 0 to 65507`},
-		{"no time to answer", "-W 0", nil, `--timeout="0": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 1ms up`},
-		{"an interval without unit or sense", "-i fast", nil, `--interval="fast": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 0s up`},
-		{"more than a datagram holds", "-s 65508", nil, `--size="65508": want a whole number from 0 to 65507`},
-		{"more than all lost", "--max-loss 101", nil, `--max-loss="101": want a number from 0 to 100`},
-		{"a cycle with a gap", "--expect-cycle a,,b", nil, `--expect-cycle="a,,b": want servers in the order of their turns, each once, such as server1,server2,server3`},
-		{"a cycle with one twice", "", []string{"CLIENT_EXPECT_CYCLE=a,b,a"}, `CLIENT_EXPECT_CYCLE="a,b,a": want servers in the order of their turns, each once, such as server1,server2,server3`},
-		{"an empty cycle", "--expect-cycle= b:1", nil, `--expect-cycle="": want servers in the order of their turns, each once, such as server1,server2,server3, or no such flag`},
-		{"an empty cycle instead of the variable's", "--expect-cycle= b:1", []string{"CLIENT_EXPECT_CYCLE=a,b"}, `--expect-cycle="": want servers in the order of their turns, each once, such as server1,server2,server3, or no such flag`},
-		{"an empty cycle for a load", "load --expect-cycle=", nil, `--expect-cycle="": want servers in the order of their turns, each once, such as server1,server2,server3, or no such flag`},
-		{"a bad variable", "", []string{"CLIENT_TARGET=balancer"}, `CLIENT_TARGET="balancer": want HOST PORT or HOST:PORT, with a port from 1 to 65535`},
-		{"a question without words", "ask -W 1", nil, `argument="": want a text to send`},
-		{"a question longer than a datagram", "ask " + strings.Repeat("a", 65508), nil, `argument="` + strings.Repeat("a", 64) + `…": want a text of at most 65507 bytes`},
-		{"a load that is to keep an order", "load --expect-cycle server1,server2", nil, `--expect-cycle="server1,server2": want it left out: of many datagrams under way nobody can tell the order; ping can`},
-		{"a load that is to keep the order of the variable", "load", []string{"CLIENT_EXPECT_CYCLE=server1, server2"}, `CLIENT_EXPECT_CYCLE="server1,server2": want it left out: of many datagrams under way nobody can tell the order; ping can`},
-		{"a load with an interval", "load -i 1s", nil, `--interval="1s": want --rate: a load waits for no single answer`},
-		{"pings with a window", "--window 8 b:1", nil, `--window="8": want load in front of it: only a load has more than one under way`},
-		{"pings with a rate", "ping --rate 8 b:1", nil, `--rate="8": want load in front of it; pings have --interval`},
-		{"pings for a while", "--duration 8s b:1", nil, `--duration="8s": want load in front of it; pings have --count`},
-		{"pings of several", "--clients 8 b:1", nil, `--clients="8": want load in front of it: pings come from one client`},
-		{"a question more than once", "ask -c 2 hello", nil, `--count="2": want no such flag: a question is asked once`},
-		{"a question with a window", "ask --window 2 hello", nil, `--window="2": want load in front of it: only a load has more than one under way`},
-		{"no window", "load --window 0", nil, `--window="0": want a whole number from 1 to 10000`},
-		{"no clients", "load --clients 0", nil, `--clients="0": want a whole number from 1 to 1000`},
-		{"a rate that nobody can keep", "load --rate 1000001", nil, `--rate="1000001": want a whole number from 0 to 1000000`},
-		{"a duration without sense", "load --duration long", nil, `--duration="long": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 0s up`},
-		{"a load of a name that does not exist", "load bad..name 8888", nil, `target bad..name:8888: lookup bad..name: no such host`},
-		{"a menu for programs", "menu --json", nil, `--json="true": want no menu: it is for people`},
-		{"a name that does not exist", "bad..name 8888", nil, `target bad..name:8888: lookup bad..name: no such host`},
+		{"a port out of range", "localhost 65536", "", `port="65536": want a port from 1 to 65535`},
+		{"port zero", "localhost 0", "", `port="0": want a port from 1 to 65535`},
+		{"a port that is no number", "localhost ping", "", `port="ping": want a port from 1 to 65535`},
+		{"a host without port", "localhost", "", `argument="localhost": want HOST PORT or HOST:PORT, with a port from 1 to 65535`},
+		{"a port without host", ":8888", "", `argument=":8888": want HOST PORT or HOST:PORT, with a port from 1 to 65535`},
+		{"too much", "localhost 8888 10", "", `argument="10": want nothing after HOST PORT`},
+		{"an unknown flag", "--fast", "", `flag="--fast": want one of those that -h lists`},
+		{"a count below zero", "-c -1", "", `--count="-1": want a whole number from 0 to 2147483647`},
+		{"a count that is no number", "", "CLIENT_COUNT=ten", `CLIENT_COUNT="ten": want a whole number from 0 to 2147483647`},
+		{"a count that 32 bits do not hold", "--count=99999999999", "", `--count="99999999999": want a whole number from 0 to 2147483647`},
+		{"a rate that 32 bits do not hold", "load --rate=99999999999", "", `--rate="99999999999": want a whole number from 0 to 1000000`},
+		{"a window that 32 bits do not hold", "load --window=99999999999", "", `--window="99999999999": want a whole number from 1 to 10000`},
+		{"clients that 32 bits do not hold", "load --clients=99999999999", "", `--clients="99999999999": want a whole number from 1 to 1000`},
+		{"a size that 32 bits do not hold", "", "CLIENT_SIZE=99999999999", `CLIENT_SIZE="99999999999": want a whole number from 0 to 65507`},
+		{"no time to answer", "-W 0", "", `--timeout="0": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 1ms up`},
+		{"an interval without unit or sense", "-i fast", "", `--interval="fast": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 0s up`},
+		{"more than a datagram holds", "-s 65508", "", `--size="65508": want a whole number from 0 to 65507`},
+		{"more than all lost", "--max-loss 101", "", `--max-loss="101": want a number from 0 to 100`},
+		{"a cycle with a gap", "--expect-cycle a,,b", "", `--expect-cycle="a,,b": ` + cycle},
+		{"a cycle with one twice", "", "CLIENT_EXPECT_CYCLE=a,b,a", `CLIENT_EXPECT_CYCLE="a,b,a": ` + cycle},
+		{"an empty cycle", "--expect-cycle= b:1", "", `--expect-cycle="": ` + cycle + `, or no such flag`},
+		{"an empty cycle instead of the variable's", "--expect-cycle= b:1", "CLIENT_EXPECT_CYCLE=a,b", `--expect-cycle="": ` + cycle + `, or no such flag`},
+		{"an empty cycle for a load", "load --expect-cycle=", "", `--expect-cycle="": ` + cycle + `, or no such flag`},
+		{"a bad variable", "", "CLIENT_TARGET=balancer", `CLIENT_TARGET="balancer": want HOST PORT or HOST:PORT, with a port from 1 to 65535`},
+		{"a question without words", "ask -W 1", "", `argument="": want a text to send`},
+		{"a question longer than a datagram", "ask " + strings.Repeat("a", 65508), "", `argument="` + strings.Repeat("a", 64) + `…": want a text of at most 65507 bytes`},
+		{"a load that is to keep an order", "load --expect-cycle server1,server2", "", `--expect-cycle="server1,server2": want it left out: of many datagrams under way nobody can tell the order; ping can`},
+		{"a load that is to keep the order of the variable", "load", "CLIENT_EXPECT_CYCLE=server1, server2", `CLIENT_EXPECT_CYCLE="server1,server2": want it left out: of many datagrams under way nobody can tell the order; ping can`},
+		{"a load with an interval", "load -i 1s", "", `--interval="1s": want --rate: a load waits for no single answer`},
+		{"pings with a window", "--window 8 b:1", "", `--window="8": want load in front of it: only a load has more than one under way`},
+		{"pings with a rate", "ping --rate 8 b:1", "", `--rate="8": want load in front of it; pings have --interval`},
+		{"pings for a while", "--duration 8s b:1", "", `--duration="8s": want load in front of it; pings have --count`},
+		{"pings of several", "--clients 8 b:1", "", `--clients="8": want load in front of it: pings come from one client`},
+		{"a question more than once", "ask -c 2 hello", "", `--count="2": want no such flag: a question is asked once`},
+		{"a question with a window", "ask --window 2 hello", "", `--window="2": want load in front of it: only a load has more than one under way`},
+		{"no window", "load --window 0", "", `--window="0": want a whole number from 1 to 10000`},
+		{"no clients", "load --clients 0", "", `--clients="0": want a whole number from 1 to 1000`},
+		{"a rate that nobody can keep", "load --rate 1000001", "", `--rate="1000001": want a whole number from 0 to 1000000`},
+		{"a duration without sense", "load --duration long", "", `--duration="long": want a duration such as 200ms, 1.5s or 0.2 (seconds) from 0s up`},
+		{"a load of a name that does not exist", "load bad..name 8888", "", `target bad..name:8888: lookup bad..name: no such host`},
+		{"a menu for programs", "menu --json", "", `--json="true": want no menu: it is for people`},
+		{"a name that does not exist", "bad..name 8888", "", `target bad..name:8888: lookup bad..name: no such host`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := (&session{args: tt.args, environ: tt.environ, dial: dial, batched: openBatched}).run(t.Context())
-			if s.code != 2 || s.err.Error() != tt.want {
-				t.Errorf("exit code %d, said\n%v\nwant\n%s", s.code, s.err, tt.want)
-			}
-			if s.stdout != "" {
-				t.Errorf("stdout: %s", s.stdout)
+			s := (&session{args: tt.args, environ: []string{tt.environ}, open: transport.Batched}).run(t.Context())
+			if s.code != 2 || s.err.Error() != tt.want || s.stdout != "" {
+				t.Errorf("exit code %d, said\n%v\nwant\n%s\n%s", s.code, s.err, tt.want, s.stdout)
 			}
 		})
 	}
 }
 
 func TestAVariableThatNothingReadsIsWarnedAbout(t *testing.T) {
-	s := inLab(t, &lab{answer: roundRobin()}, &session{args: "-c 1 --json b:1", environ: []string{"CLIENT_CUONT=3"}})
+	s := &session{args: "-c 1 --json b:1", environ: []string{"CLIENT_CUONT=3", "CLIENT_EXPECT_CYCLE="}}
+	s.inLab(t, &labtest.Lab{Answer: labtest.RoundRobin()}, never)
 	same(t, "stderr", s.stderr, "client: CLIENT_CUONT is set, but there is no such variable (-h lists them)\n")
 	if s.code != 0 {
-		t.Errorf("exit code %d", s.code)
+		t.Errorf("exit code %d (%v)", s.code, s.err)
 	}
 }
 
@@ -138,52 +141,48 @@ func TestHelpListsWhatThereIs(t *testing.T) {
 	}
 }
 
-func TestAnEmptyVariableExpectsNoCycle(t *testing.T) {
-	for _, args := range []string{"b:1 -c 3", "load b:1 -c 3"} {
-		l := &lab{answer: roundRobin()}
-		s := inLab(t, l, &session{args: args, environ: []string{"CLIENT_EXPECT_CYCLE="}})
-		if s.code != 0 || len(l.requests) != 3 {
-			t.Errorf("%s: exit code %d (%v) after %d requests", args, s.code, s.err, len(l.requests))
-		}
+// harmless wants a text to hold nothing that a terminal would obey.
+func harmless(t *testing.T, what, text string) {
+	t.Helper()
+	if strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) {
+		t.Errorf("%s: %q", what, text)
 	}
 }
 
-func TestALoadHasItsOwnUsualCount(t *testing.T) {
-	l := &lab{answer: after(100 * time.Millisecond)}
-	inLab(t, l, &session{args: "load b:1 --window 1", environ: []string{"CLIENT_COUNT=3"}})
-	if len(l.requests) != 50 { // as many as fit the usual 5 s
-		t.Errorf("%d requests", len(l.requests))
-	}
-}
+var problemLine = regexp.MustCompile(`^[-A-Z_a-z]+=".*": want .+$`)
 
-func TestWithoutArgumentsATerminalGetsTheMenuAndAPipeTenPings(t *testing.T) {
-	s := inLab(t, &lab{answer: roundRobin()}, &session{terminal: true, stdin: "0\n"})
-	if !strings.HasPrefix(s.stdout, "What would you like to do?\n") {
-		t.Errorf("terminal:\n%s", s.stdout)
-	}
-	s = inLab(t, &lab{answer: roundRobin()}, &session{})
-	if !strings.Contains(s.stdout, "10 sent, 10 received") {
-		t.Errorf("pipe:\n%s", s.stdout)
-	}
-	s = inLab(t, &lab{answer: roundRobin()}, &session{args: "-c 2", terminal: true})
-	if !strings.Contains(s.stdout, "2 sent, 2 received") {
-		t.Errorf("terminal with arguments:\n%s", s.stdout)
-	}
-}
-
-func TestIPv4IsPreferred(t *testing.T) {
-	for _, tt := range []struct{ addrs, want string }{
-		{"::1 127.0.0.1", "127.0.0.1"},
-		{"127.0.0.1 ::1", "127.0.0.1"},
-		{"::1 ::ffff:10.0.0.1", "10.0.0.1"},
-		{"fe80::1 ::1", "fe80::1"},
+// FuzzConfiguration gives the client any command line and any two variables: it takes
+// them, or says on one line each what would be right.
+func FuzzConfiguration(f *testing.F) {
+	for _, args := range []string{
+		"", "localhost 8888", "-c 3 b:1", "--count=99999999999", "-c -1 [::1]:1", "--interval 1e300 b:1", "-W NaN b:1",
+		"--expect-cycle a,b b:1", "--expect-cycle= b:1", "--expect-cycle  b:1", "ask", "ask hello there", "ask -q -- -x", "menu --json",
+		"load --window 0", "load --rate 5 --clients 3 b:1", "-h", "--", "ping ask 1", "b 1 2", "--json=maybe", "-\x1b[2J", "::1 1", "[ 1", ": 1",
 	} {
-		var addrs []netip.Addr
-		for _, a := range strings.Fields(tt.addrs) {
-			addrs = append(addrs, netip.MustParseAddr(a))
-		}
-		if got := preferIPv4(addrs).String(); got != tt.want {
-			t.Errorf("%s: %s, want %s", tt.addrs, got, tt.want)
-		}
+		f.Add(args, "", "")
+		f.Add(args, "b:1", "server1,server2")
 	}
+	f.Add("-c 1", "b:0", "a,,b")
+	f.Add("-c 1", "[::1%eth0]:70000", " a , b ")
+	f.Fuzz(func(t *testing.T, args, target, cycle string) {
+		var to string
+		s := (&session{args: args, environ: []string{"CLIENT_TARGET=" + target, "CLIENT_EXPECT_CYCLE=" + cycle}, open: nowhere(&to)}).run(t.Context())
+		switch {
+		case to != "":
+			host, port, err := net.SplitHostPort(to)
+			if err != nil || host == "" || config.Port(port) != nil || s.code != 2 {
+				t.Errorf("%q went to %q, exit code %d", args, to, s.code)
+			}
+		case s.code == 2:
+			for line := range strings.SplitSeq(s.err.Error(), "\n") {
+				if !problemLine.MatchString(line) {
+					t.Errorf("%q is refused with %q", args, line)
+				}
+				harmless(t, args, line)
+			}
+		case s.code != 0 || s.stdout == "": // the help, or a menu without input
+			t.Errorf("%q: exit code %d (%v)", args, s.code, s.err)
+		}
+		harmless(t, args, s.stdout+s.stderr)
+	})
 }

@@ -1,9 +1,6 @@
-// Command client asks the balancer and shows who answers. Its plain form is
-// the assignment's: `client HOST PORT` sends ten pings, waits up to a second
-// for each answer and prints the answer and its round-trip time, or REQUEST
-// TIMED OUT.
-//
-// It never retries: a retry would take a turn of the balancer's rotation.
+// Command client asks the balancer and shows who answers. Its plain form is the
+// assignment's: `client HOST PORT` sends ten pings, waits up to a second for each
+// answer and prints the answer and its round-trip time, or REQUEST TIMED OUT.
 package main
 
 import (
@@ -14,6 +11,10 @@ import (
 	"os"
 	"slices"
 
+	"udplab/services/client/internal/menu"
+	"udplab/services/client/internal/report"
+	"udplab/services/client/internal/runner"
+	"udplab/services/client/internal/transport"
 	"udplab/services/kit/config"
 	"udplab/services/kit/logging"
 	"udplab/services/kit/program"
@@ -25,109 +26,104 @@ func run(ctx context.Context) error {
 	return client{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		args: os.Args[1:], environ: os.Environ(),
-		isTerminal: logging.IsTerminal, dial: dial, batched: openBatched,
+		isTerminal: logging.IsTerminal,
+		openPings:  transport.Plain(transport.Dial), openLoad: transport.Batched,
 	}.run(ctx)
 }
 
 // client is the client and everything of the world that it touches.
 type client struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
-	args           []string // without the program's name
-	environ        []string // as os.Environ gives it
-	isTerminal     func(file any) bool
-	dial           dialer
-	batched        batchOpener // nil: loads send one datagram per system call
+	stdin               io.Reader
+	stdout, stderr      io.Writer
+	args                []string // without the program's name
+	environ             []string // as os.Environ gives it
+	isTerminal          func(file any) bool
+	openPings, openLoad transport.Opener
 }
 
-// run does what the command line asks for, unless its output cannot be written.
-// Its error says how the process is to exit, as program.ExitCode reads it.
-func (p client) run(ctx context.Context) error {
+// run does what the command line asks for, unless its output cannot be written: a
+// run whose results nobody gets must not pass for one that went well. Its error says
+// how the process is to exit, as program.ExitCode reads it.
+func (c client) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	out := &output{to: p.stdout, failed: cancel}
-	p.stdout, p.isTerminal = out, throughOutput(p.isTerminal)
-	return out.verdict(p.obey(ctx))
-}
-
-// obey does what the command line asks for.
-func (p client) obey(ctx context.Context) error {
-	command, args := p.command()
-	var cfg settings
-	var words []string
-	from := config.Source{Prefix: "CLIENT_", Args: args, Environ: p.environ, Refused: misplaced[command], Arguments: target}
-	switch command {
-	case "ask":
-		from.Arguments = func(args []string) (map[string]string, error) {
-			words = args
-			return nil, checkQuestion(args)
-		}
-	case "load":
-		from.Args = append(slices.Clone(loadDefaults), args...)
-	}
-	warnings, err := config.Load(&cfg, from)
-	for _, warning := range warnings {
-		fmt.Fprintf(p.stderr, "client: %s\n", warning)
-	}
-	switch {
-	case errors.Is(err, config.ErrHelp):
-		config.Help(p.stdout, usage, &cfg)
-		return nil
-	case err != nil:
+	out := &output{to: c.stdout, failed: cancel}
+	if err := c.dispatch(ctx, out); out.err == nil {
 		return err
-	case emptyCycle(from):
-		return config.Problems{config.Problem{Name: "--expect-cycle", Want: wantCycle + ", or no such flag"}}
-	case command == "menu" && cfg.JSON:
-		return config.Problems{config.Problem{Name: "--json", Value: "true", Want: "no menu: it is for people"}}
-	case command == "menu":
-		return p.menu(ctx, cfg)
-	case command == "ask":
-		return p.ask(ctx, cfg, words)
-	case command == "load":
-		return p.load(ctx, cfg)
 	}
-	return p.ping(ctx, cfg)
+	return program.CannotStart(fmt.Errorf("output: %w", out.err))
 }
 
-// command splits the command line into what to do and the rest.
-func (p client) command() (command string, args []string) {
-	if len(p.args) == 0 {
-		if p.isTerminal(p.stdin) {
-			return "menu", nil
+// output is where results go. It keeps the first error of a write, and says at once
+// that there was one.
+type output struct {
+	to     io.Writer
+	failed func() // called at the first error
+	err    error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.to.Write(p)
+	if err != nil && o.err == nil {
+		o.err = err
+		o.failed()
+	}
+	return n, err
+}
+
+// dispatch does what the command line asks for.
+func (c client) dispatch(ctx context.Context, out io.Writer) error {
+	command, args := c.command()
+	cfg, warnings, err := loadSettings(command, args, c.environ)
+	for _, warning := range warnings {
+		fmt.Fprintf(c.stderr, "client: %s\n", warning)
+	}
+	if errors.Is(err, config.ErrHelp) {
+		config.Help(out, usage, &cfg)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+
+	runs := runner.Runner{Target: string(cfg.Target), MaxLoss: cfg.MaxLoss, OpenPings: c.openPings, OpenLoad: c.openLoad}
+	options := report.Options{
+		Out: out, Err: c.stderr, JSON: cfg.JSON, Answer: command == "ask", Quiet: cfg.Quiet,
+		Colour: c.escapes(c.stdout), InPlace: c.escapes(c.stderr),
+	}
+	show := report.New(options).Show
+	switch command {
+	case "menu":
+		loads := cfg
+		loads.Count = 0 // how many pings are usual is no limit for a load
+		m := menu.Menu{
+			In: c.stdin, Echo: !c.isTerminal(c.stdin), Runner: runs, Report: options,
+			Pings: cfg.pings(), Load: loads.load(), SetFlag: setFlag,
 		}
-		return "ping", nil
+		return m.Show(ctx)
+	case "load":
+		err = runs.Load(ctx, cfg.load(), show)
+	default:
+		_, err = runs.Pings(ctx, cfg.pings(), show)
 	}
-	switch p.args[0] {
-	case "ping", "ask", "load", "menu":
-		return p.args[0], p.args[1:]
-	}
-	return "ping", p.args
-}
-
-// ping is the plain form: one run, its summary, and the epilogue.
-func (p client) ping(ctx context.Context, cfg settings) error {
-	_, err := p.exchange(ctx, cfg, pings, p.reporter(cfg))
-	if err == nil || program.ExitCode(err) == 1 {
-		p.epilogue(cfg)
+	if text := cfg.epilogue(); text != "" && command != "ask" && !cfg.JSON && program.ExitCode(err) < 2 {
+		fmt.Fprintln(out, text)
 	}
 	return err
 }
 
-// epilogue prints what stands after the summary.
-func (p client) epilogue(cfg settings) {
-	if text := cfg.epilogue(); text != "" && !cfg.JSON {
-		fmt.Fprintln(p.stdout, text)
+// command splits the command line into what to do and the rest.
+func (c client) command() (command string, args []string) {
+	if len(c.args) == 0 && c.isTerminal(c.stdin) {
+		return "menu", nil
 	}
+	if len(c.args) > 0 && slices.Contains([]string{"ping", "ask", "load", "menu"}, c.args[0]) {
+		return c.args[0], c.args[1:]
+	}
+	return "ping", c.args
 }
 
-// reporter is how a run of pings is shown.
-func (p client) reporter(cfg settings) func(event) {
-	if cfg.JSON {
-		return jsonReport{out: p.stdout, err: p.stderr, quiet: cfg.Quiet}.show
-	}
-	return p.textReport(cfg).show
-}
-
-func (p client) textReport(cfg settings) textReport {
-	return textReport{out: p.stdout, err: p.stderr, quiet: cfg.Quiet, paint: p.paint()}
+// escapes says whether escape sequences may be written to a file.
+func (c client) escapes(file any) bool {
+	return c.isTerminal(file) && report.Escapes(file, c.environ)
 }

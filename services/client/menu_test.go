@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"io"
-	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"udplab/services/client/internal/labtest"
+	"udplab/services/client/internal/transport"
 )
 
 const menuText = `What would you like to do?
@@ -21,39 +24,7 @@ const menuText = `What would you like to do?
 Your choice [2]: `
 
 // onlyAnswers takes the menu itself out of a transcript.
-func (s *session) onlyAnswers() *session {
-	s.stdout = strings.ReplaceAll(s.stdout, menuText, "> ")
-	return s
-}
-
-func TestThePipedMenuRunsExactlyOneSetOfPings(t *testing.T) {
-	l := &lab{answer: roundRobin(9)}
-	s := inLab(t, l, &session{args: "menu balancer 8888 -c 3", stdin: "2\n0\n"})
-	s.onlyAnswers().check(t, 0, `
-> 2
-PING balancer (172.30.7.10:8888): 10 pings
-server1  seq=1  0.400 ms  PING 1 00:00:00.000
-server2  seq=2  0.400 ms  PING 2 00:00:00.200
-server3  seq=3  0.400 ms  PING 3 00:00:00.400
-server1  seq=4  0.400 ms  PING 4 00:00:00.600
-server2  seq=5  0.400 ms  PING 5 00:00:00.800
-server3  seq=6  0.400 ms  PING 6 00:00:01.000
-server1  seq=7  0.400 ms  PING 7 00:00:01.200
-server2  seq=8  0.400 ms  PING 8 00:00:01.400
-server3  seq=9  0.400 ms  PING 9 00:00:01.600
-REQUEST TIMED OUT  seq=10
---- balancer ping statistics ---
-10 sent, 9 received, 10% loss, time 2800 ms
-rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
-answered by  server1 ×3  server2 ×3  server3 ×3
-order        1 2 3  1 2 3  1 2 3  ·        the balancer keeps counting: the next turn is expected to be server2's
-
-> 0
-`)
-	if len(l.requests) != 10 {
-		t.Errorf("%d requests", len(l.requests))
-	}
-}
+func onlyAnswers(transcript string) string { return strings.ReplaceAll(transcript, menuText, "> ") }
 
 func TestTheMenuAnswersWhateverIsTyped(t *testing.T) {
 	for _, tt := range []struct {
@@ -65,6 +36,27 @@ func TestTheMenuAnswersWhateverIsTyped(t *testing.T) {
 		code     int
 		want     string
 	}{
+		{"exactly one set of pings", "-c 3", "2\n0\n", []int{9}, 10, 0, `
+> 2
+PING b (172.30.7.10:8888): 10 pings
+server1  seq=1  0.400 ms  PING 1 00:00:00.000
+server2  seq=2  0.400 ms  PING 2 00:00:00.200
+server3  seq=3  0.400 ms  PING 3 00:00:00.400
+server1  seq=4  0.400 ms  PING 4 00:00:00.600
+server2  seq=5  0.400 ms  PING 5 00:00:00.800
+server3  seq=6  0.400 ms  PING 6 00:00:01.000
+server1  seq=7  0.400 ms  PING 7 00:00:01.200
+server2  seq=8  0.400 ms  PING 8 00:00:01.400
+server3  seq=9  0.400 ms  PING 9 00:00:01.600
+REQUEST TIMED OUT  seq=10
+--- b ping statistics ---
+10 sent, 9 received, 10% loss, time 2800 ms
+rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
+answered by  server1 ×3  server2 ×3  server3 ×3
+order        1 2 3  1 2 3  1 2 3  ·        the balancer keeps counting: the next turn is expected to be server2's
+
+> 0
+`},
 		{"nothing at all", "", "", nil, 0, 0, "> \n"},
 		{"quit", "", "0\n", nil, 0, 0, "> 0\n"},
 		{"quit by its letter", "", "q\n", nil, 0, 0, "> q\n"},
@@ -185,109 +177,126 @@ Your choice [2]: ?
   Your pings go to b:1.
 Your choice [2]: 0
 `},
+		{"what the order is, from a run before", "-q", "\n4\n", nil, 11, 0, `
+> ` + `
+--- b ping statistics ---
+10 sent, 10 received, 0% loss, time 1800 ms
+rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
+answered by  server1 ×4  server2 ×3  server3 ×3
+order        1 2 3  1 2 3  1 2 3  1        the balancer keeps counting: the next turn is expected to be server2's
+
+> 4
+The turn shows only by being taken: sending one ping.
+It was server2's turn, and this ping has taken it. The next turn is expected to be server3's.
+
+> ` + `
+`},
+		{"the exit code is that of the latest run", "", "4\n4\n", []int{0}, 2, 0, `
+> 4
+The turn shows only by being taken: sending one ping.
+REQUEST TIMED OUT: if the ping got there, it took a turn, but nobody said whose.
+
+> 4
+The turn shows only by being taken: sending one ping.
+It was server2's turn, and this ping has taken it. The order of the servers is not known yet: option 2 shows it.
+
+> ` + `
+`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := &lab{answer: roundRobin(tt.silent...)}
-			s := inLab(t, l, &session{args: "menu b:1 " + tt.args, stdin: tt.stdin})
-			s.onlyAnswers().check(t, tt.code, tt.want)
-			if len(l.requests) != tt.requests {
-				t.Errorf("%d requests, want %d", len(l.requests), tt.requests)
+			l := &labtest.Lab{Answer: labtest.RoundRobin(tt.silent...)}
+			s := (&session{args: strings.TrimSpace("menu b:1 " + tt.args), stdin: tt.stdin}).inLab(t, l, never)
+			s.stdout = onlyAnswers(s.stdout)
+			s.check(t, tt.code, tt.want, "")
+			if len(l.Requests) != tt.requests || s.err != nil && s.err.Error() != "" {
+				t.Errorf("%d requests, want %d; said %v", len(l.Requests), tt.requests, s.err)
 			}
 		})
 	}
 }
 
-func TestTheMenuLearnsTheOrderFromARun(t *testing.T) {
-	l := &lab{answer: roundRobin()}
-	s := inLab(t, l, &session{args: "menu b:1 -q", stdin: "\n4\n"})
-	if !strings.Contains(s.stdout, "It was server2's turn, and this ping has taken it. The next turn is expected to be server3's.\n") {
-		t.Errorf("%s", s.stdout)
-	}
-}
-
-func TestATerminalShowsWhatIsTypedByItself(t *testing.T) {
-	s := inLab(t, &lab{answer: roundRobin()}, &session{args: "menu b:1", stdin: "0\n", terminal: true})
-	s.check(t, 0, menuText)
-}
-
-func TestTheMenuExitsAsItsLatestRunDid(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		stdin  string
-		silent []int
-		code   int
-	}{
-		{"the first failed, the second did not", "4\n4\n", []int{0}, 0},
-		{"the second failed", "4\n4\n", []int{1}, 1},
+func TestTheMenuTellsWhyNobodyCanSayWhoseTurnItIs(t *testing.T) {
+	for want, answer := range map[string]labtest.Answer{
+		"It was answered by a server that does not say its name, so nobody can tell who is next.\n": func(_ int, request string) []labtest.Datagram {
+			return []labtest.Datagram{{Payload: request}}
+		},
+		"REQUEST TIMED OUT  (refused): the ping did not get there and took no turn.\n": func(int, string) []labtest.Datagram {
+			return []labtest.Datagram{{Err: labtest.Refused}}
+		},
 	} {
-		s := inLab(t, &lab{answer: roundRobin(tt.silent...)}, &session{args: "menu b:1", stdin: tt.stdin})
-		if s.code != tt.code || s.err != nil && s.err.Error() != "" {
-			t.Errorf("%s: exit code %d (%v)", tt.name, s.code, s.err)
+		s := (&session{args: "menu b:1", stdin: "4\n"}).inLab(t, &labtest.Lab{Answer: answer}, never)
+		if !strings.Contains(s.stdout, want) {
+			t.Errorf("%s", s.stdout)
 		}
 	}
 }
 
+func TestATerminalShowsWhatIsTypedByItself(t *testing.T) {
+	s := &session{args: "menu b:1", stdin: "0\n", terminal: true}
+	s.inLab(t, &labtest.Lab{Answer: labtest.RoundRobin()}, never).check(t, 0, menuText, "")
+}
+
 func TestTheMenuGoesOnAfterARunThatCannotStart(t *testing.T) {
-	s := (&session{args: "menu bad..name 8888", stdin: "2\n6\n", dial: dial}).run(t.Context())
-	if s.code != 2 || strings.Count(s.stdout, menuText) != 3 || !strings.Contains(s.stdout, "docker compose pause server2") {
+	s := (&session{args: "menu bad..name 8888", stdin: "2\n6\n1\n" + strings.Repeat("x", 65508) + "\n", open: transport.Plain(transport.Dial)}).run(t.Context())
+	if s.code != 2 || strings.Count(s.stdout, menuText) != 4 || !strings.Contains(s.stdout, "docker compose pause server2") || !strings.Contains(s.stdout, "want a text of at most 65507 bytes") {
 		t.Errorf("exit code %d\n%s", s.code, s.stdout)
 	}
 	same(t, "stderr", s.stderr, "client: target bad..name:8888: lookup bad..name: no such host\n")
 }
 
-func TestWhatToTypeIsForTheShellOfTheSystem(t *testing.T) {
-	for system, want := range map[string][]string{
-		"linux":   {"export PINGSERVER_LOSS=0.36 ", "unset PINGSERVER_LOSS", "$env:PINGSERVER_LOSS=", "  PINGSERVER_DELAY=800ms go run"},
-		"windows": {`  $env:PINGSERVER_DELAY="800ms"`, "Remove-Item Env:PINGSERVER_*", `$env:PINGSERVER_LOSS="0.36"; go run`},
-	} {
-		text := whatToType(system)
-		for _, each := range append(want, "its turns time out until the balancer notices") {
-			if !strings.Contains(text, each) {
-				t.Errorf("%s: no %q in\n%s", system, each, text)
-			}
-		}
-	}
-	if text := whatToType("windows"); strings.Contains(text, "export") || strings.Contains(text, "unset") {
-		t.Errorf("PowerShell knows no such command:\n%s", text)
-	}
-}
-
 func TestCtrlCLeavesTheMenuFromAnywhere(t *testing.T) {
-	for name, typed := range map[string]string{
-		"at the prompt": "",
-		"in a question": "1\n",
-		"in a run":      "2\n",
-	} {
+	for name, typed := range map[string]string{"at the prompt": "", "in a question": "1\n", "in a run": "2\n"} {
 		t.Run(name, func(t *testing.T) {
-			s := &session{args: "menu b:1", dial: (&lab{answer: roundRobin()}).dial}
+			l := &labtest.Lab{Answer: labtest.RoundRobin()}
+			s := &session{args: "menu b:1", open: transport.Plain(l.Dial)}
 			synctest.Test(t, func(t *testing.T) {
 				stdin, keyboard := io.Pipe()
-				s.stdinPipe = stdin
+				s.keyboard = stdin
 				ctx, cancel := context.WithTimeout(t.Context(), 900*time.Millisecond)
 				defer cancel()
 				go io.WriteString(keyboard, typed)
 				s.run(ctx)
 				keyboard.Close() // the read that the terminal would never end
 			})
-			if s.code != 0 {
-				t.Errorf("exit code %d (%v)", s.code, s.err)
-			}
-			if typed == "2\n" && !strings.Contains(s.stdout, "5 sent, 5 received") {
-				t.Errorf("no summary:\n%s", s.stdout)
+			if s.code != 0 || typed == "2\n" && !strings.Contains(s.stdout, "5 sent, 5 received") {
+				t.Errorf("exit code %d (%v)\n%s", s.code, s.err, s.stdout)
 			}
 		})
 	}
 }
 
-func TestEveryOptionHasItsKeyOnce(t *testing.T) {
-	var keys []string
-	for _, o := range options() {
-		keys = append(keys, o.key)
+// FuzzMenu types anything into the menu. The lab answers slowly enough that nothing
+// takes many pings before Ctrl-C.
+func FuzzMenu(f *testing.F) {
+	for _, typed := range []string{
+		"", "\n", "2\n0\n", "?\n?4\n? 9\n", "1\nhello\n1\n\n1\n\x1b[A\n", "3\n2\n0\n1\n0\n", "3\n0\n1ms\n9h\n", "3\nx\n-1\n1\n", "4\n2\n4\n",
+		"5\n6\n5", "7\r\nquit\n", "2\n2\n2\n2\n2\n2\n", "\x00\n\xff\n", "99999999999\n", "3\n2147483647\n0\n0.001\n",
+	} {
+		f.Add(typed, uint8(0))
+		f.Add(typed, uint8(3))
 	}
-	if want := []string{"1", "2", "3", "4", "5", "6", "0"}; !slices.Equal(keys, want) {
-		t.Errorf("%q, want %q", keys, want)
-	}
-	if !slices.Contains(keys, usual) {
-		t.Errorf("Enter takes %q, which is no option", usual)
-	}
+	f.Fuzz(func(t *testing.T, typed string, silent uint8) {
+		if len(typed) > 1000 {
+			return
+		}
+		l := &labtest.Lab{Answer: func(n int, request string) []labtest.Datagram {
+			if silent > 0 && n%int(silent) == 0 {
+				return nil
+			}
+			d := labtest.Reply(request, "server"+strconv.Itoa(n%3+1))
+			d.After = 50 * time.Millisecond
+			return []labtest.Datagram{d}
+		}}
+		s := (&session{args: "menu b:1 --window 4 --duration 1s", stdin: typed}).inLab(t, l, 10*time.Second)
+		if s.code > 1 || s.err != nil && s.err.Error() != "" {
+			t.Errorf("exit code %d (%v)", s.code, s.err)
+		}
+		if s.code == 1 && len(l.Requests) == 0 {
+			t.Error("failed without having asked")
+		}
+		if len(l.Requests) > 2000+10000 { // a timeout of a millisecond or so allows the more
+			t.Errorf("%d requests", len(l.Requests))
+		}
+		harmless(t, "the screen", s.stdout+s.stderr)
+	})
 }

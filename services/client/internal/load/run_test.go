@@ -1,0 +1,409 @@
+package load
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"udplab/services/client/internal/labtest"
+	"udplab/services/client/internal/ping"
+)
+
+const ms = time.Millisecond
+
+// began is when the loads of these tests begin.
+var began = time.Unix(0, 0).UTC()
+
+// start begins a load that is sent to nobody.
+func (p Plan) start() *Run {
+	p.Clients = max(p.Clients, 1)
+	return NewRun(p, began)
+}
+
+// answer is the answer to a datagram of a load.
+func (r *Run) answerTo(seq int64) string {
+	return string(ping.AppendRequest(nil, seq, began.Add(r.at(seq).sentAt), r.Size)) + " server1"
+}
+
+func TestADatagramIsDueWhenItIsCounted(t *testing.T) {
+	for _, rate := range []int64{1, 3, 7, 10, 999, 1000, 30_000, 999_999, 1_000_000} {
+		p := Plan{Rate: rate}
+		for _, seq := range []int64{1, 2, 3, 4, 1000, rate, rate + 1, 10*rate + 1, 1_000_000_007} {
+			due := p.due(seq)
+			if by := p.dueBy(due); by != seq {
+				t.Errorf("%d a second: number %d is due at %v, but %d are by then", rate, seq, due, by)
+			}
+			if by := p.dueBy(due - 1); seq > 1 && by != seq-1 {
+				t.Errorf("%d a second: %d are due just before %v, want %d", rate, by, due, seq-1)
+			}
+		}
+	}
+}
+
+func TestADurationHasExactlyItsDatagrams(t *testing.T) {
+	for _, tt := range []struct {
+		rate     int64
+		duration time.Duration
+		want     int64
+	}{
+		{1000, 5 * time.Second, 5000}, {30, 100 * ms, 3}, {3, time.Second, 3},
+		{7, 10 * time.Second, 70}, {1, 500 * ms, 1}, {1_000_000, 24 * time.Hour, 86_400_000_000},
+	} {
+		if got := (Plan{Rate: tt.rate, Duration: tt.duration}).dueBy(48 * time.Hour); got != tt.want {
+			t.Errorf("%d a second for %v: %d, want %d", tt.rate, tt.duration, got, tt.want)
+		}
+	}
+}
+
+func TestHowMuchIsSentAtATime(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		plan     Plan
+		sent     int
+		answered int64
+		now      time.Duration
+		want     int
+		closed   bool
+	}{
+		{"an empty window is filled", Plan{Window: 8}, 0, 0, 0, 8, false},
+		{"a window of several batches too", Plan{Window: 3*batchSize + 5}, 0, 0, 0, 3*batchSize + 5, false},
+		{"an answer makes room for one", Plan{Window: 8}, 8, 1, ms, 1, false},
+		{"a full window has no room", Plan{Window: 8}, 8, 0, ms, 0, false},
+		{"no more than the count", Plan{Window: 8, Count: 10}, 8, 6, ms, 2, false},
+		{"no more than is due", Plan{Window: 8, Rate: 1000}, 1, 0, 3 * ms, 3, false},
+		{"nothing is due yet", Plan{Window: 8, Rate: 1000}, 4, 4, 3 * ms, 0, false},
+		{"no more than there is room for, whatever is due", Plan{Window: 8, Rate: 1000}, 8, 2, 100 * ms, 2, false},
+		{"nothing when the duration is over", Plan{Window: 8, Duration: 10 * ms}, 8, 8, 10 * ms, 0, true},
+		{"but what was due in it", Plan{Window: 8, Rate: 1000, Duration: 10 * ms}, 8, 8, 12 * ms, 2, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.plan.Timeout = time.Hour
+			r := tt.plan.start()
+			for range tt.sent {
+				r.add(0)
+			}
+			for seq := range tt.answered {
+				r.Receive(0, r.answerTo(seq+1), began)
+			}
+			sent := 0
+			count := func(_ int, payloads [][]byte) { sent += len(payloads) }
+			r.Send(began.Add(tt.now), count)
+			if sent != tt.want || r.closed != tt.closed {
+				t.Errorf("sent %d, closed %v; want %d, %v", sent, r.closed, tt.want, tt.closed)
+			}
+			if sent = 0; tt.closed {
+				r.Send(began.Add(tt.now), count)
+			}
+			if sent > 0 {
+				t.Errorf("sent %d after the end", sent)
+			}
+		})
+	}
+}
+
+func TestClientsTakeTurnsAndEachIsSentItsOwnTogether(t *testing.T) {
+	r := Plan{Clients: 3, Window: 8, Timeout: time.Hour, Size: 22}.start()
+	var sent []string
+	r.Send(began.Add(1500*ms), func(client int, payloads [][]byte) {
+		for _, payload := range payloads {
+			sent = append(sent, fmt.Sprintf("%d:%s", client, payload))
+		}
+	})
+	got := strings.ReplaceAll(strings.Join(sent, " "), " 00:00:01.500 ..", "")
+	if want := "0:PING 1 0:PING 4 0:PING 7 1:PING 2 1:PING 5 1:PING 8 2:PING 3 2:PING 6"; got != want {
+		t.Errorf("sent\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestWhatALoadMakesOfADatagram(t *testing.T) {
+	const first = "PING 1 00:00:00.000 server1"
+	type arrival struct {
+		client  int
+		payload string
+		at      time.Duration
+	}
+	for _, tt := range []struct {
+		name     string
+		arrivals []arrival
+		want     ping.Counts // of two datagrams
+	}{
+		{"nothing", nil, ping.Counts{Unfinished: 2}},
+		{"an answer", []arrival{{0, first, ms}}, ping.Counts{Received: 1, Unfinished: 1}},
+		{"an echo without a name", []arrival{{0, "PING 1 00:00:00.000", ms}}, ping.Counts{Received: 1, Unfinished: 1}},
+		{"in the last moment", []arrival{{0, first, 100 * ms}}, ping.Counts{Received: 1, Unfinished: 1}},
+		{"a moment too late, though nobody has looked", []arrival{{0, first, 100*ms + 1}}, ping.Counts{Late: 1, Unfinished: 1}},
+		{"twice", []arrival{{0, first, ms}, {0, first, ms}}, ping.Counts{Received: 1, Duplicates: 1, Unfinished: 1}},
+		{"late, and then once more", []arrival{{0, first, 200 * ms}, {0, first, 300 * ms}}, ping.Counts{Late: 1, Duplicates: 1, Unfinished: 1}},
+		{"in the wrong order", []arrival{{1, "PING 2 00:00:00.000 server2", ms}, {0, first, ms}}, ping.Counts{Received: 2}},
+		{"at another client's socket", []arrival{{1, first, ms}}, ping.Counts{Unmatched: 1, Unfinished: 2}},
+		{"of a number that nobody has sent", []arrival{{0, "PING 3 00:00:00.000 server1", ms}}, ping.Counts{Unmatched: 1, Unfinished: 2}},
+		{"of number nought", []arrival{{0, "PING 0 00:00:00.000 server1", ms}}, ping.Counts{Unmatched: 1, Unfinished: 2}},
+		{"of a negative number", []arrival{{0, "PING -1 00:00:00.000 server1", ms}}, ping.Counts{Unmatched: 1, Unfinished: 2}},
+		{"of another time, so of another run", []arrival{{0, "PING 1 00:00:00.001 server1", ms}}, ping.Counts{Unmatched: 1, Unfinished: 2}},
+		{"nonsense", []arrival{{0, "", ms}, {0, "PING", ms}, {0, "\x00", ms}}, ping.Counts{Unmatched: 3, Unfinished: 2}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := Plan{Clients: 2, Window: 2, Timeout: 100 * ms}.start()
+			r.Send(began, func(int, [][]byte) {})
+			for _, a := range tt.arrivals {
+				r.Receive(a.client, a.payload, began.Add(a.at))
+			}
+			tt.want.Sent = 2
+			if r.Counts != tt.want {
+				t.Errorf("%+v, want %+v", r.Counts, tt.want)
+			}
+		})
+	}
+}
+
+func TestWhatWaitsForTooLongIsGivenUpOnce(t *testing.T) {
+	r := Plan{Window: 3, Count: 3, Timeout: 100}.start()
+	for _, at := range []time.Duration{0, 50, 60} {
+		r.add(at)
+	}
+	r.Receive(0, r.answerTo(2), began.Add(70))
+	for _, step := range []struct {
+		now              time.Duration
+		lost, unfinished int64
+		next             time.Duration
+		over             bool
+	}{
+		{100, 0, 2, 101, false}, {101, 1, 1, 161, false}, {160, 1, 1, 161, false}, {161, 2, 0, 161 + time.Hour, true}, {1000, 2, 0, 1000 + time.Hour, true},
+	} {
+		now := began.Add(step.now)
+		r.Expire(now)
+		if next, over := r.Next(now); r.Lost() != step.lost || r.Unfinished != step.unfinished || next != began.Add(step.next) || over != step.over {
+			t.Errorf("at %d: %d lost, %d in flight, next at %d, over %v; want %+v", step.now, r.Lost(), r.Unfinished, next.Sub(began), over, step)
+		}
+	}
+}
+
+func TestWhenThereIsSomethingToDo(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		plan Plan
+		sent int
+		want time.Duration // after 10 ms
+		over bool
+	}{
+		{"the timeout", Plan{Window: 1}, 1, time.Second + 1, false},
+		{"the end of the duration", Plan{Window: 1, Duration: 500 * ms}, 1, 500 * ms, false},
+		{"the next that is due", Plan{Window: 2, Rate: 20}, 1, 50 * ms, false},
+		{"not what has no room", Plan{Window: 1, Rate: 20}, 1, time.Second + 1, false},
+		{"nothing is sent any more", Plan{Window: 2, Rate: 20, Count: 1}, 1, time.Second + 1, false},
+	} {
+		tt.plan.Timeout = time.Second
+		r := tt.plan.start()
+		for range tt.sent {
+			r.add(0)
+		}
+		if next, over := r.Next(began.Add(10 * ms)); next != began.Add(tt.want) || over != tt.over {
+			t.Errorf("%s: %v, over %v; want %v", tt.name, next.Sub(began), over, tt.want)
+		}
+	}
+}
+
+func TestATimeoutMayBeAsLongAsTimesGet(t *testing.T) {
+	r := Plan{Window: 1, Timeout: math.MaxInt64}.start()
+	r.add(5)
+	hour := began.Add(time.Hour)
+	r.Expire(hour)
+	if next, _ := r.Next(hour); r.Lost() != 0 || !next.After(hour) {
+		t.Errorf("%d lost, next at %v", r.Lost(), next)
+	}
+	r.Receive(0, r.answerTo(1), hour)
+	if r.Received != 1 {
+		t.Error("the answer came too late")
+	}
+}
+
+func TestAServerThatStallsCannotHideIt(t *testing.T) {
+	r := Plan{Window: 1, Rate: 100, Timeout: time.Hour, Duration: time.Second}.start()
+	// The first answer takes half a second, each of the others a millisecond.
+	end := labtest.Simulate(r, began, time.Hour, func(n int, request string) []labtest.Datagram {
+		took := ms
+		if n == 0 {
+			took = 500 * ms
+		}
+		return []labtest.Datagram{{After: took, Payload: request}}
+	})
+	found := r.Results(end)
+	if found.Sent != 100 || found.Received != 100 {
+		t.Fatalf("%d sent, %d received", found.Sent, found.Received)
+	}
+	// The second was due at 10 ms and answered at 501, and so on: more than half of
+	// them were kept waiting. Counted from when they left, p99 were 1 ms.
+	if p50, p90 := found.Latency.Percentile(50), found.Latency.Percentile(90); p50 < 10*ms || p90 < 400*ms {
+		t.Errorf("p50 is %v, p90 %v", p50, p90)
+	}
+}
+
+func TestTheLatestDatagramsAreRemembered(t *testing.T) {
+	r := Plan{Window: 10, Timeout: time.Hour}.start()
+	r.memory = 4
+	r.add(0) // never answered, and soon forgotten
+	for range 3 {
+		r.Receive(0, r.answerTo(r.add(1)), began.Add(1))
+	}
+	latest := r.add(1)
+	if want := (ping.Counts{Sent: 5, Received: 3, Unfinished: 1}); r.Counts != want {
+		t.Fatalf("%+v, want %+v", r.Counts, want)
+	}
+	r.Receive(0, "PING 1 00:00:00.000 server1", began.Add(1))
+	r.Receive(0, r.answerTo(2), began.Add(1))
+	r.Receive(0, r.answerTo(latest), began.Add(1))
+	if want := (ping.Counts{Sent: 5, Received: 4, Duplicates: 1, Unmatched: 1}); r.Counts != want {
+		t.Errorf("a forgotten one, the oldest remembered, the latest: %+v, want %+v", r.Counts, want)
+	}
+	for range 9 { // round and round, some answered, some not
+		if seq := r.add(2); seq%2 == 0 {
+			r.Receive(0, r.answerTo(seq), began.Add(2))
+		}
+	}
+	r.Expire(began.Add(2 * time.Hour))
+	if r.Sent != 14 || r.Unfinished != 0 {
+		t.Errorf("after the timeout: %+v", r.Counts)
+	}
+}
+
+func TestTheResultsOfALoad(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		plan      Plan
+		limit     time.Duration
+		answer    labtest.Answer
+		counts    ping.Counts
+		unsent    int64
+		elapsed   time.Duration
+		perSecond float64
+	}{
+		{"a count, as answers come", Plan{Window: 3, Count: 30}, time.Hour, labtest.After(100 * ms),
+			ping.Counts{Sent: 30, Received: 30}, 0, 1000 * ms, 30},
+		{"a duration, and the answers to the last", Plan{Window: 2, Duration: 950 * ms}, time.Hour, labtest.After(100 * ms),
+			ping.Counts{Sent: 20, Received: 20}, 0, 1000 * ms, 20},
+		{"a rate, exactly", Plan{Window: 64, Rate: 7, Duration: 3 * time.Second}, time.Hour, labtest.After(ms),
+			ping.Counts{Sent: 21, Received: 21}, 0, 3 * time.Second, 7},
+		{"a rate and a count", Plan{Window: 64, Rate: 10, Count: 5}, time.Hour, labtest.After(ms),
+			ping.Counts{Sent: 5, Received: 5}, 0, 401 * ms, 5 / 0.401},
+		{"a rate that the window does not allow", Plan{Window: 1, Rate: 10, Duration: time.Second}, time.Hour, labtest.After(240 * ms),
+			ping.Counts{Sent: 5, Received: 5}, 5, 1200 * ms, 5 / 1.2},
+		{"a rate, a count and too small a window", Plan{Window: 1, Rate: 10, Count: 8}, 470 * ms, labtest.After(240 * ms),
+			ping.Counts{Sent: 2, Received: 1, Unfinished: 1}, 1, 470 * ms, 1 / 0.47},
+		{"one that is lost makes room after the timeout", Plan{Window: 1, Count: 4}, time.Hour, labtest.After(100*ms, 1),
+			ping.Counts{Sent: 4, Received: 3}, 0, 800*ms + 1, 3 / 0.8},
+		{"no answer at all", Plan{Window: 3, Duration: time.Second}, time.Hour, func(int, string) []labtest.Datagram { return nil },
+			ping.Counts{Sent: 6}, 0, 1000*ms + 2, 0},
+		{"stopped in the middle", Plan{Window: 2}, 700 * ms, labtest.After(200 * ms),
+			ping.Counts{Sent: 8, Received: 6, Unfinished: 2}, 0, 700 * ms, 6 / 0.7},
+		{"stopped at once", Plan{Window: 2}, 0, labtest.After(200 * ms), ping.Counts{}, 0, 0, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.plan.Timeout = 500 * ms
+			r := tt.plan.start()
+			found := r.Results(labtest.Simulate(r, began, tt.limit, tt.answer))
+			if found.Counts != tt.counts || found.Unsent != tt.unsent || found.Elapsed != tt.elapsed {
+				t.Errorf("%+v, %d unsent in %v\nwant %+v, %d in %v", found.Counts, found.Unsent, found.Elapsed, tt.counts, tt.unsent, tt.elapsed)
+			}
+			if got := found.PerSecond(); math.Abs(got-tt.perSecond) > 1e-6 {
+				t.Errorf("%v answers a second, want %v", got, tt.perSecond)
+			}
+		})
+	}
+}
+
+func TestARefusalIsCountedAndKeepsItsPlace(t *testing.T) {
+	r := Plan{Window: 2, Duration: time.Second, Timeout: 600 * ms}.start()
+	end := labtest.Simulate(r, began, time.Hour, func(int, string) []labtest.Datagram {
+		return []labtest.Datagram{{After: ms, Err: labtest.Refused}}
+	})
+	found := r.Results(end)
+	if found.Sent != 4 || found.Lost() != 4 || found.Errors["refused"] != 4 || len(found.Errors) != 1 {
+		t.Errorf("%+v, errors %v", found.Counts, found.Errors)
+	}
+}
+
+func TestAServerThatSaysSomethingElseEachTimeHasNoName(t *testing.T) {
+	r := Plan{Window: 64, Count: 1000, Timeout: time.Second}.start()
+	end := labtest.Simulate(r, began, time.Hour, func(n int, request string) []labtest.Datagram {
+		return []labtest.Datagram{{Payload: fmt.Sprintf("%s at-%d", request, n)}} // a counter, say
+	})
+	found := r.Results(end)
+	if len(found.ByServer) != mostServers+1 || found.ByServer[ping.Unnamed] != 1000-mostServers {
+		t.Errorf("%d names, %d without", len(found.ByServer), found.ByServer[ping.Unnamed])
+	}
+	if got := found.Share(ping.Unnamed); got != 90 {
+		t.Errorf("share %v", got)
+	}
+}
+
+func TestProgressSaysHowFastItWasLately(t *testing.T) {
+	r := Plan{Window: 1, Timeout: time.Second}.start()
+	for _, step := range []struct {
+		at       time.Duration
+		received int64
+		want     float64
+	}{{500 * ms, 1000, 2000}, {600 * ms, 5000, 2000}, {1000 * ms, 1500, 1000}} {
+		r.Received = step.received
+		if p := r.Progress(began.Add(step.at)).(Progress); p.PerSecond != step.want || p.Elapsed != step.at || p.Received != step.received {
+			t.Errorf("at %v: %+v, want %v a second", step.at, p, step.want)
+		}
+	}
+}
+
+func TestLatenciesAreExactToThreeDigits(t *testing.T) {
+	l := newLatency()
+	for i := range 1000 {
+		l.Add(time.Duration(i+1) * ms)
+	}
+	l.Add(2 * longest)
+	if l.Min() != ms || l.Max() != 2*longest || l.Mean() != (500500*ms+2*longest)/1001 {
+		t.Errorf("min %v, mean %v, max %v", l.Min(), l.Mean(), l.Max())
+	}
+	for p, want := range map[float64]time.Duration{50: 501 * ms, 90: 901 * ms, 99: 991 * ms} {
+		if got := l.Percentile(p); got < want*999/1000 || got > want*1001/1000 {
+			t.Errorf("p%v is %v, want about %v", p, got, want)
+		}
+	}
+	one := newLatency()
+	one.Add(100 * ms)
+	if got := one.Percentile(99.9); got != 100*ms {
+		t.Errorf("p99.9 of one is %v", got)
+	}
+}
+
+func FuzzALoadCountsEveryDatagramOnce(f *testing.F) {
+	f.Add("PING 1 00:00:00.000 server1", "PING 2 00:00:00.000", int64(1))
+	f.Add("PING 1 00:00:00.000 server1", "PING 1 00:00:00.000 server1", int64(time.Second))
+	f.Add("", "\xff\x00", int64(3))
+	f.Fuzz(func(t *testing.T, one, two string, at int64) {
+		r := Plan{Window: 2, Timeout: ms}.start()
+		r.Send(began, func(int, [][]byte) {})
+		now := began.Add(time.Duration(max(at, 0)))
+		r.Receive(0, one, now)
+		r.Receive(0, two, now)
+		if n := r.Received + r.Late + r.Duplicates + r.Unmatched; n != 2 {
+			t.Errorf("%q and %q were counted %d times", one, two, n)
+		}
+		if r.Sent != 2 || r.Lost() < r.Late || r.Unfinished < 0 {
+			t.Errorf("%q and %q: %+v", one, two, r.Counts)
+		}
+	})
+}
+
+func BenchmarkRun(b *testing.B) {
+	for _, size := range []int{0, 1400} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			b.ReportAllocs()
+			r := Plan{Window: 1, Timeout: time.Hour, Size: size}.start()
+			var reply []byte
+			send := func(_ int, payloads [][]byte) { reply = append(append(reply[:0], payloads[0]...), " server1"...) }
+			for b.Loop() {
+				r.Send(began, send)
+				r.Receive(0, string(reply), began)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/datagram")
+		})
+	}
+}

@@ -1,0 +1,275 @@
+package ping
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"udplab/services/kit/config"
+)
+
+// A run sees one turn of the balancer per ping, and the answers say who had it.
+// If servers take turns in a strict rotation, a few answers tell who had the
+// turns that stayed silent and who is next. This file draws only the conclusions
+// that no rotation contradicts. Turns count from 1.
+
+// Order is what the turns of one run say about the rotation.
+type Order struct {
+	Turns []string // by turn less one: who had it, or "" if nobody said
+
+	// rotations are all those that explain the turns; none if nothing does, or
+	// too little was seen to tell.
+	rotations []rotation
+	reason    string // why there are none
+}
+
+// Why nobody can tell who is next.
+const (
+	tooFew     = "too few answers to tell who is next"
+	oneServer  = "only one server has answered, which tells no order"
+	noName     = "a server does not say its name, so nobody can tell who is next"
+	noRotation = "no rotation in the order of the names, so the next turn may be anyone's: perhaps others ask, too"
+	unexpected = "this is not the expected order"
+	silentNext = "the next server has not answered yet, so its name is not known"
+	twoAnswers = "two servers have answered one ping, so nobody can tell who is next"
+)
+
+// rotation is a way to take turns, from turn 1 on: the names of the servers, ""
+// for one that has not answered yet.
+type rotation []string
+
+func (r rotation) at(turn int) string { return r[(turn-1)%len(r)] }
+
+// agreed is the server that every one of these rotations gives the turn to, or
+// "" if they differ or there are none.
+func agreed(rotations []rotation, turn int) string {
+	server := ""
+	for i, r := range rotations {
+		if i > 0 && r.at(turn) != server {
+			return ""
+		}
+		server = r.at(turn)
+	}
+	return server
+}
+
+// OrderOf reads the turns of a run, each the server that had it or "" if nobody said.
+// If a cycle is expected, no other rotation can explain them.
+func OrderOf(turns []string, expected Cycle) Order {
+	if expected == nil {
+		found, reason := rotations(turns)
+		return Order{turns, found, reason}
+	}
+	checker := newCycleChecker(expected)
+	for i, server := range turns {
+		if server == "" {
+			continue
+		}
+		if _, ok := checker.check(i+1, server); !ok {
+			return Order{Turns: turns, reason: unexpected}
+		}
+	}
+	return Order{Turns: turns, rotations: checker.possible}
+}
+
+// rotations finds every rotation that explains the turns: each server in one
+// place of its own, in the order of the names. Two servers must have answered,
+// one of them twice: before that, a longer rotation is always possible. If it
+// finds none, it says why.
+func rotations(turns []string) (found []rotation, reason string) {
+	first := map[string]int{} // turn of each server
+	step := 0                 // a server's turns are a multiple of the rotation's length apart
+	for i, server := range turns {
+		if server == Unnamed {
+			return nil, noName
+		}
+		if server == "" {
+			continue
+		}
+		if before, seen := first[server]; seen {
+			step = gcd(step, i+1-before)
+		} else {
+			first[server] = i + 1
+		}
+	}
+	switch {
+	case step == 0:
+		return nil, tooFew
+	case len(first) == 1:
+		return nil, oneServer
+	}
+	for length := len(first); length <= step; length++ {
+		if step%length != 0 {
+			continue
+		}
+		if r, ok := fold(first, length); ok {
+			if !r.ascends() {
+				// Other clients take turns in between, or the names do
+				// not say the order: either way the next is anyone's.
+				return nil, noRotation
+			}
+			found = append(found, r)
+		}
+	}
+	if found == nil {
+		return nil, noRotation
+	}
+	return found, ""
+}
+
+// fold puts the servers into a rotation of this length, each by one of its
+// turns. ok is false if two fall into one place.
+func fold(turnOf map[string]int, length int) (r rotation, ok bool) {
+	r = make(rotation, length)
+	for server, turn := range turnOf {
+		if r.at(turn) != "" {
+			return nil, false
+		}
+		r[(turn-1)%length] = server
+	}
+	return r, true
+}
+
+// ascends says whether the known servers stand in the order of their names,
+// wherever the rotation starts.
+func (r rotation) ascends() bool {
+	known := slices.DeleteFunc(slices.Clone(r), func(s string) bool { return s == "" })
+	descents := 0
+	for i, server := range known {
+		if CompareNames(server, known[(i+1)%len(known)]) > 0 {
+			descents++
+		}
+	}
+	return descents <= 1
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// Who is the server of a turn, past or to come: as seen, or what every possible
+// rotation says, or "" if that is not known.
+func (o Order) Who(turn int) string {
+	if turn <= len(o.Turns) && o.Turns[turn-1] != "" {
+		return o.Turns[turn-1]
+	}
+	return agreed(o.rotations, turn)
+}
+
+// Next is the server whose turn comes after the run, or "" if that cannot be
+// known.
+func (o Order) Next() string { return o.Who(len(o.Turns) + 1) }
+
+// WhyNot is why Next is not known.
+func (o Order) WhyNot() string {
+	switch len(o.rotations) {
+	case 0:
+		return o.reason
+	case 1:
+		return silentNext
+	}
+	return tooFew
+}
+
+// Cycle is the whole rotation from the first server by name, or nil as long as it
+// is not known.
+func (o Order) Cycle() Cycle {
+	if len(o.rotations) != 1 || slices.Contains(o.rotations[0], "") {
+		return nil
+	}
+	r := o.rotations[0]
+	start := slices.Index(r, slices.MinFunc(r, CompareNames))
+	return Cycle(slices.Concat(r[start:], r[:start]))
+}
+
+// Cycle is the names of servers in the order of their turns, each once.
+type Cycle []string
+
+// WantCycle says what a cycle looks like, for error messages.
+const WantCycle = "servers in the order of their turns, each once, such as server1,server2,server3"
+
+// UnmarshalText reads names separated by commas.
+func (c *Cycle) UnmarshalText(text []byte) error {
+	names := strings.Split(string(text), ",")
+	for i, name := range names {
+		names[i] = strings.TrimSpace(name)
+		if names[i] == "" || slices.Contains(names[:i], names[i]) {
+			return config.Problem{Value: string(text), Want: WantCycle}
+		}
+	}
+	*c = names
+	return nil
+}
+
+// After is the server whose turn follows that of another, or "" if that is not
+// in the cycle.
+func (c Cycle) After(server string) string {
+	place := slices.Index(c, server)
+	if place < 0 {
+		return ""
+	}
+	return c[(place+1)%len(c)]
+}
+
+// cycleChecker holds answers against the cycle that is expected. A run may begin
+// anywhere in the cycle; the answers rule places out.
+type cycleChecker struct {
+	possible []rotation // ways to turn the cycle that agree with the answers so far
+}
+
+// newCycleChecker is a checker that accepts everything if the cycle is nil.
+func newCycleChecker(c Cycle) (k cycleChecker) {
+	for start := range c {
+		k.possible = append(k.possible, rotation(slices.Concat(c[start:], c[:start])))
+	}
+	return k
+}
+
+// check says whether the server may have had this turn, and if not, whose it was:
+// a name, or "" for any of the cycle.
+func (k *cycleChecker) check(turn int, server string) (expected string, ok bool) {
+	if len(k.possible) == 0 {
+		return "", true
+	}
+	var agree []rotation
+	for _, r := range k.possible {
+		if r.at(turn) == server {
+			agree = append(agree, r)
+		}
+	}
+	if agree == nil {
+		return agreed(k.possible, turn), false
+	}
+	k.possible = agree
+	return server, true
+}
+
+// OutOfTurn is the error of a run whose answers broke the expected cycle. Exit
+// code 1.
+type OutOfTurn struct {
+	Seq      int64
+	Server   string
+	Expected string // "": any server of the cycle
+	Cycle    Cycle
+}
+
+func (e *OutOfTurn) Error() string {
+	expected := Printable(e.Expected)
+	if e.Expected == "" {
+		expected = "one of " + Printable(strings.Join(e.Cycle, ", "))
+	}
+	return fmt.Sprintf("out of turn: seq=%d was answered by %s, expected %s", e.Seq, Printable(e.Server), expected)
+}
+
+// Printable is text as it is, or quoted if anything in it could make a terminal do
+// more than show it: what comes from the network is not trusted.
+func Printable(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) || r == '\uFFFD' }) {
+		return strconv.Quote(text)
+	}
+	return text
+}

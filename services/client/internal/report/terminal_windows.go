@@ -1,0 +1,23 @@
+package report
+
+import (
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+// obeysEscapes says whether a console obeys escape sequences, and makes it do so:
+// since Windows 10 it does for a program that asks. TERM, which is rarely set
+// there, may only forbid it.
+func obeysEscapes(terminal any, kind string) bool {
+	file, ok := terminal.(*os.File)
+	if !ok || kind == "dumb" {
+		return false
+	}
+	console := windows.Handle(file.Fd())
+	var mode uint32
+	if err := windows.GetConsoleMode(console, &mode); err != nil {
+		return false
+	}
+	return windows.SetConsoleMode(console, mode|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING) == nil
+}

@@ -1,0 +1,142 @@
+package transport
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"udplab/services/kit/udp"
+)
+
+// Dialer opens a connected UDP socket to the target and says which address that
+// is. Its errors have exit code 2.
+type Dialer func(ctx context.Context, target string) (io.ReadWriteCloser, netip.AddrPort, error)
+
+// Dial is the Dialer of the real network.
+func Dial(ctx context.Context, target string) (io.ReadWriteCloser, netip.AddrPort, error) {
+	to, err := resolve(ctx, target)
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return nil, netip.AddrPort{}, CannotReach(target, err)
+	}
+	return conn, udp.Unmap(conn.RemoteAddr().(*net.UDPAddr).AddrPort()), nil
+}
+
+// Plain opens the transport that runs wherever Go does: one datagram per system
+// call, and a goroutine for each client that reads.
+func Plain(dial Dialer) Opener {
+	return func(ctx context.Context, target string, clients int) (Transport, netip.AddrPort, error) {
+		p := &plain{
+			reads: make(chan read, 1024),
+			wake:  make(chan struct{}, 1),
+			done:  make(chan struct{}),
+			timer: time.NewTimer(time.Hour),
+		}
+		var addr netip.AddrPort
+		for client := range clients {
+			socket, to, err := dial(ctx, target)
+			if err != nil {
+				p.Close()
+				return nil, netip.AddrPort{}, err
+			}
+			p.sockets = append(p.sockets, socket)
+			p.readers.Go(func() { p.read(socket, client) })
+			addr, target = to, to.String() // a name may lead to another address next time
+		}
+		return p, addr, nil
+	}
+}
+
+type plain struct {
+	sockets []io.ReadWriteCloser
+	reads   chan read
+	wake    chan struct{}
+	done    chan struct{}
+	readers sync.WaitGroup
+	timer   *time.Timer
+}
+
+// read is what one read of a socket gave.
+type read struct {
+	Arrival
+	err error // the socket failed for good
+}
+
+// read reads a client's datagrams, of any size, and stamps them, until the
+// transport is closed or the socket fails.
+func (p *plain) read(socket io.Reader, client int) {
+	buf := make([]byte, udp.MaxDatagram)
+	for {
+		n, err := socket.Read(buf)
+		r := read{Arrival{client, time.Now(), string(buf[:n]), Undelivered(err)}, err}
+		if r.Undelivered != "" {
+			r.err = nil
+		}
+		select {
+		case p.reads <- r:
+		case <-p.done:
+			return
+		}
+		if r.err != nil {
+			return
+		}
+	}
+}
+
+func (p *plain) Send(client int, payloads [][]byte, refused func(error)) {
+	for _, payload := range payloads {
+		_, err := p.sockets[client].Write(payload)
+		if Undelivered(err) != "" {
+			// The error is about an earlier datagram, and this one was not sent
+			// because of it (ip(7), SO_ERROR): this is not a second turn.
+			_, err = p.sockets[client].Write(payload)
+		}
+		if err != nil {
+			refused(err)
+		}
+	}
+}
+
+func (p *plain) Receive(limit time.Duration, arrived func(Arrival)) error {
+	p.timer.Reset(limit)
+	select {
+	case r := <-p.reads:
+		if r.err != nil {
+			return r.err
+		}
+		arrived(r.Arrival)
+	case <-p.wake:
+	case <-p.timer.C:
+	}
+	// No more than there is now: a flood must not hold up the caller.
+	for range len(p.reads) {
+		r := <-p.reads
+		if r.err != nil {
+			return r.err
+		}
+		arrived(r.Arrival)
+	}
+	return nil
+}
+
+func (p *plain) Wake() {
+	select {
+	case p.wake <- struct{}{}:
+	default: // Receive is going to return anyway
+	}
+}
+
+func (p *plain) Close() {
+	close(p.done)
+	p.timer.Stop()
+	for _, socket := range p.sockets {
+		socket.Close()
+	}
+	p.readers.Wait()
+}

@@ -1,0 +1,104 @@
+// Package transport takes datagrams to the target and brings what comes back. Each
+// client of a run is a socket of its own, connected to the target: it hears nobody
+// else, and hears a refusal.
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"time"
+
+	"udplab/services/kit/program"
+)
+
+// Transport is the sockets of one run. It belongs to one goroutine; only Wake may
+// be called by others, until Close.
+type Transport interface {
+	// Send hands datagrams of one client to the system, and calls refused with
+	// the error of each that it does not take. The payloads are not kept.
+	Send(client int, payloads [][]byte, refused func(error))
+	// Receive waits until something has arrived or Wake is called, at most for
+	// limit, and calls arrived for everything that is there. After an error the
+	// transport is of no use.
+	Receive(limit time.Duration, arrived func(Arrival)) error
+	// Wake makes Receive return, now or at its next call.
+	Wake()
+	// Close closes the sockets and leaves nothing running.
+	Close()
+}
+
+// Arrival is one datagram that came to a client, or the news that one was not
+// delivered.
+type Arrival struct {
+	Client      int
+	At          time.Time
+	Payload     string
+	Undelivered string // why; empty: it is a datagram
+}
+
+// Opener opens sockets to the target, HOST:PORT, and says which address that is.
+// Its errors have exit code 2.
+type Opener func(ctx context.Context, target string, clients int) (Transport, netip.AddrPort, error)
+
+// CannotReach marks an error about the target as a reason not to start: exit code
+// 2. nil stays nil.
+func CannotReach(target string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return program.CannotStart(fmt.Errorf("target %s: %w", target, err))
+}
+
+// resolve finds the target's address.
+func resolve(ctx context.Context, target string) (netip.AddrPort, error) {
+	host, portText, err := net.SplitHostPort(target)
+	if err != nil {
+		return netip.AddrPort{}, CannotReach(target, err)
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, CannotReach(target, err)
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return netip.AddrPort{}, CannotReach(target, err)
+	}
+	return netip.AddrPortFrom(preferIPv4(addrs), uint16(port)), nil
+}
+
+// preferIPv4 chooses among the addresses of one name. The assignment's programs
+// listen on IPv4 only, and UDP has no handshake that would tell a wrong choice
+// from a lost datagram.
+func preferIPv4(addrs []netip.Addr) netip.Addr {
+	for _, addr := range addrs {
+		if addr.Unmap().Is4() {
+			return addr.Unmap()
+		}
+	}
+	return addrs[0]
+}
+
+// Undelivered says why a datagram was not delivered, if that is what the error
+// reports: "refused" or "unreachable". For other errors it is empty.
+func Undelivered(err error) string {
+	var errno syscall.Errno
+	errors.As(err, &errno)
+	return undelivered[errno]
+}
+
+// Reason is an error in as few words as possible.
+func Reason(err error) string {
+	if why := Undelivered(err); why != "" {
+		return why
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno.Error()
+	}
+	return err.Error()
+}

@@ -1,0 +1,365 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"udplab/services/kit/program"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what must come.
+const patience = time.Minute
+
+// everyTransport runs a test over each transport of this system: all keep one promise.
+func everyTransport(t *testing.T, test func(t *testing.T, open Opener)) {
+	t.Run("plain", func(t *testing.T) { test(t, Plain(Dial)) })
+	t.Run("batched", func(t *testing.T) { test(t, Batched) })
+}
+
+// listen opens a target.
+func listen(t *testing.T, host string) *net.UDPConn {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		t.Skipf("no %s here: %v", host, err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.(*net.UDPConn)
+}
+
+// connect opens a transport to a target.
+func connect(t *testing.T, open Opener, target string, clients int) Transport {
+	t.Helper()
+	sockets, addr, err := open(t.Context(), target, clients)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sockets.Close)
+	if _, port, _ := net.SplitHostPort(target); fmt.Sprint(addr.Port()) != port {
+		t.Errorf("%s is said to be %s", target, addr)
+	}
+	return sockets
+}
+
+// send wants the system to take everything.
+func send(t *testing.T, sockets Transport, client int, payloads ...string) {
+	t.Helper()
+	var all [][]byte
+	for _, payload := range payloads {
+		all = append(all, []byte(payload))
+	}
+	sockets.Send(client, all, func(err error) { t.Errorf("not sent: %v", err) })
+}
+
+// receive waits until so many datagrams or reports have arrived.
+func receive(t *testing.T, sockets Transport, n int) (all []Arrival) {
+	t.Helper()
+	for limit := time.Now().Add(patience); len(all) < n; {
+		left := time.Until(limit)
+		if left < 0 {
+			t.Fatalf("%d of %d arrived", len(all), n)
+		}
+		if err := sockets.Receive(left, func(a Arrival) { all = append(all, a) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+// readOne reads one datagram at the target.
+func readOne(t *testing.T, conn *net.UDPConn) (payload string, from netip.AddrPort) {
+	t.Helper()
+	buf := make([]byte, 1<<16)
+	conn.SetReadDeadline(time.Now().Add(patience))
+	n, from, err := conn.ReadFromUDPAddrPort(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buf[:n]), from
+}
+
+func TestDatagramsOfEverySizeGoThereAndBack(t *testing.T) {
+	everyTransport(t, func(t *testing.T, open Opener) {
+		conn := listen(t, "127.0.0.1")
+		sockets := connect(t, open, conn.LocalAddr().String(), 1)
+		for _, size := range []int{0, 1, 1500, 65507} {
+			before := time.Now()
+			send(t, sockets, 0, strings.Repeat("x", size))
+			payload, from := readOne(t, conn)
+			conn.WriteToUDPAddrPort([]byte(payload), from)
+			got := receive(t, sockets, 1)[0]
+			if got.Payload != payload || len(payload) != size || got.Client != 0 || got.Undelivered != "" || got.At.Before(before) || got.At.After(time.Now()) {
+				t.Errorf("%d bytes: there %d, back %d, at %v, %q", size, len(payload), len(got.Payload), got.At, got.Undelivered)
+			}
+		}
+	})
+}
+
+func TestManyDatagramsAtOnceKeepTheirOrder(t *testing.T) {
+	everyTransport(t, func(t *testing.T, open Opener) {
+		conn := listen(t, "127.0.0.1")
+		sockets := connect(t, open, conn.LocalAddr().String(), 1)
+		var sent []string
+		for i := range 150 { // more than a batch
+			sent = append(sent, fmt.Sprint(i))
+		}
+		send(t, sockets, 0, sent...)
+		for i := range sent {
+			payload, from := readOne(t, conn)
+			if payload != sent[i] {
+				t.Fatalf("number %d is %q", i, payload)
+			}
+			conn.WriteToUDPAddrPort([]byte(payload), from)
+		}
+		for i, a := range receive(t, sockets, len(sent)) {
+			if a.Payload != sent[i] {
+				t.Fatalf("number %d came back as %q", i, a.Payload)
+			}
+		}
+	})
+}
+
+func TestEachClientHasAPortOfItsOwnAndHearsNobodyElse(t *testing.T) {
+	everyTransport(t, func(t *testing.T, open Opener) {
+		conn, other := listen(t, "127.0.0.1"), listen(t, "127.0.0.1")
+		sockets := connect(t, open, conn.LocalAddr().String(), 4)
+		ports := map[netip.AddrPort]int{}
+		for client := range 4 {
+			send(t, sockets, client, fmt.Sprint(client))
+			payload, from := readOne(t, conn)
+			ports[from] = client
+			other.WriteToUDPAddrPort([]byte("somebody else"), from)
+			conn.WriteToUDPAddrPort([]byte(payload), from)
+		}
+		for _, a := range receive(t, sockets, 4) {
+			if a.Payload != fmt.Sprint(a.Client) {
+				t.Errorf("client %d heard %q", a.Client, a.Payload)
+			}
+		}
+		if len(ports) != 4 {
+			t.Errorf("ports %v", ports)
+		}
+	})
+}
+
+func TestIPv6AndEveryAddressAreReached(t *testing.T) {
+	for _, tt := range []struct{ listen, target string }{{"::1", "::1"}, {"127.0.0.1", "0.0.0.0"}, {"127.0.0.1", "localhost"}} {
+		t.Run(tt.target, func(t *testing.T) {
+			everyTransport(t, func(t *testing.T, open Opener) {
+				conn := listen(t, tt.listen)
+				port := fmt.Sprint(conn.LocalAddr().(*net.UDPAddr).Port)
+				sockets := connect(t, open, net.JoinHostPort(tt.target, port), 2)
+				send(t, sockets, 1, "hello")
+				payload, from := readOne(t, conn)
+				conn.WriteToUDPAddrPort([]byte(payload), from)
+				if got := receive(t, sockets, 1)[0]; got.Payload != "hello" || got.Client != 1 {
+					t.Errorf("%+v", got)
+				}
+			})
+		})
+	}
+}
+
+func TestARefusalIsNewsAndNoError(t *testing.T) {
+	everyTransport(t, func(t *testing.T, open Opener) {
+		conn := listen(t, "127.0.0.1")
+		target := conn.LocalAddr().String()
+		sockets := connect(t, open, target, 1)
+		conn.Close()
+		// A report may come with the next datagram instead, which then is sent all
+		// the same.
+		for range 3 {
+			sockets.Send(0, [][]byte{[]byte("x")}, func(err error) {
+				if Undelivered(err) != "refused" {
+					t.Errorf("not sent: %v", err)
+				}
+			})
+		}
+		if got := receive(t, sockets, 1)[0]; got.Undelivered != "refused" || got.Payload != "" || got.At.IsZero() {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestAWaitEnds(t *testing.T) {
+	everyTransport(t, func(t *testing.T, open Opener) {
+		sockets := connect(t, open, listen(t, "127.0.0.1").LocalAddr().String(), 1)
+		nothing := func(a Arrival) { t.Errorf("arrived: %+v", a) }
+		for _, limit := range []time.Duration{-time.Second, 0, time.Microsecond, 20 * time.Millisecond} {
+			// A signal may end one wait early, but not all of them.
+			waits, began := 0, time.Now()
+			for ; waits == 0 || time.Since(began) < limit; waits++ {
+				if err := sockets.Receive(limit-time.Since(began), nothing); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if waits > 1000 {
+				t.Errorf("%d waits for %v", waits, limit)
+			}
+		}
+		for _, early := range []bool{true, false} { // before the wait, or while it lasts
+			began := time.Now()
+			if early {
+				sockets.Wake()
+				sockets.Wake()
+			} else {
+				go sockets.Wake()
+			}
+			if err := sockets.Receive(patience, nothing); err != nil || time.Since(began) >= patience {
+				t.Errorf("woken early %v: after %v, error %v", early, time.Since(began), err)
+			}
+		}
+	})
+}
+
+func TestATransportThatCannotOpenLeavesNothingOpen(t *testing.T) {
+	// The third of three sockets cannot be opened. goleak sees what is left.
+	opened := 0
+	dial := func(ctx context.Context, target string) (s io.ReadWriteCloser, addr netip.AddrPort, err error) {
+		if opened++; opened == 3 {
+			return nil, addr, CannotReach(target, errors.New("no more of them"))
+		}
+		return Dial(ctx, target)
+	}
+	_, _, err := Plain(dial)(t.Context(), listen(t, "127.0.0.1").LocalAddr().String(), 3)
+	if program.ExitCode(err) != 2 || !strings.HasSuffix(err.Error(), "no more of them") {
+		t.Errorf("exit code %d: %v", program.ExitCode(err), err)
+	}
+}
+
+func TestATargetThatDoesNotExist(t *testing.T) {
+	everyTransport(t, func(t *testing.T, open Opener) {
+		for target, want := range map[string]string{
+			"bad..name:8888": "target bad..name:8888: lookup bad..name: no such host",
+			"b":              "target b: address b: missing port in address",
+			"b:x":            `target b:x: strconv.ParseUint: parsing "x": invalid syntax`,
+		} {
+			_, _, err := open(t.Context(), target, 1)
+			if program.ExitCode(err) != 2 || err.Error() != want {
+				t.Errorf("exit code %d, said %v, want %s", program.ExitCode(err), err, want)
+			}
+		}
+	})
+}
+
+// faulty is a socket whose reads and writes give one result after the other.
+type faulty struct {
+	io.Closer
+	reads, writes chan error
+}
+
+func (f faulty) Read([]byte) (int, error)    { return 0, <-f.reads }
+func (f faulty) Write(p []byte) (int, error) { return len(p), <-f.writes }
+
+// refusal is what a socket says when nobody listens there.
+func refusal() error {
+	for errno, why := range undelivered {
+		if why == "refused" {
+			return &net.OpError{Op: "read", Err: os.NewSyscallError("recv", errno)}
+		}
+	}
+	panic("no refusal is known")
+}
+
+func TestErrorsOfASocket(t *testing.T) {
+	broken := errors.New("broken")
+	for _, tt := range []struct {
+		name          string
+		reads, writes []error
+		refused       int
+		fails         bool
+	}{
+		{"all is well", nil, []error{nil}, 0, false},
+		{"an error of an earlier datagram costs none", nil, []error{refusal(), nil}, 0, false},
+		{"a second one does", nil, []error{refusal(), refusal()}, 1, false},
+		{"any other error costs the datagram", nil, []error{broken}, 1, false},
+		{"a read that reports a refusal", []error{refusal()}, []error{nil}, 1, false},
+		{"a read that fails", []error{broken}, []error{nil}, 0, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			socket := faulty{io.NopCloser(nil), make(chan error, 3), make(chan error, 3)}
+			for _, err := range tt.reads {
+				socket.reads <- err
+			}
+			for _, err := range tt.writes {
+				socket.writes <- err
+			}
+			sockets, _, err := Plain(func(context.Context, string) (io.ReadWriteCloser, netip.AddrPort, error) {
+				return socket, netip.AddrPort{}, nil
+			})(t.Context(), "b:1", 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			refused := 0
+			sockets.Send(0, [][]byte{nil}, func(error) { refused++ })
+			if tt.reads != nil {
+				err = sockets.Receive(patience, func(a Arrival) { refused += len(a.Undelivered) / len("refused") })
+			}
+			if refused != tt.refused || (err != nil) != tt.fails || len(socket.writes) > 0 {
+				t.Errorf("%d refused, error %v, %d writes left", refused, err, len(socket.writes))
+			}
+			socket.reads <- net.ErrClosed
+			sockets.Close()
+		})
+	}
+}
+
+func TestAFloodDoesNotHoldUpTheCaller(t *testing.T) {
+	p := &plain{reads: make(chan read, 10), wake: make(chan struct{}, 1), timer: time.NewTimer(0)}
+	fill := func() { p.reads <- read{} }
+	for range 5 {
+		fill()
+	}
+	seen := 0
+	if err := p.Receive(time.Hour, func(Arrival) { seen++; fill() }); err != nil || seen != 6 || len(p.reads) != 5 {
+		t.Errorf("%d seen, %d left, error %v", seen, len(p.reads), err)
+	}
+}
+
+func TestIPv4IsPreferred(t *testing.T) {
+	for _, tt := range []struct{ addrs, want string }{
+		{"::1 127.0.0.1", "127.0.0.1"},
+		{"127.0.0.1 ::1", "127.0.0.1"},
+		{"::1 ::ffff:10.0.0.1", "10.0.0.1"},
+		{"fe80::1 ::1", "fe80::1"},
+	} {
+		var addrs []netip.Addr
+		for _, a := range strings.Fields(tt.addrs) {
+			addrs = append(addrs, netip.MustParseAddr(a))
+		}
+		if got := preferIPv4(addrs).String(); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.addrs, got, tt.want)
+		}
+	}
+}
+
+func TestTheReasonIsShort(t *testing.T) {
+	for _, tt := range []struct {
+		err               error
+		reason, delivered string
+	}{
+		{refusal(), "refused", "refused"},
+		{fmt.Errorf("write udp: %w", os.NewSyscallError("sendto", syscall.EPERM)), syscall.EPERM.Error(), ""},
+		{errors.New("anything else"), "anything else", ""},
+	} {
+		if reason, why := Reason(tt.err), Undelivered(tt.err); reason != tt.reason || why != tt.delivered {
+			t.Errorf("%v: %q, %q", tt.err, reason, why)
+		}
+	}
+	if why := Undelivered(nil); why != "" {
+		t.Errorf("no error: %q", why)
+	}
+}

@@ -1,0 +1,269 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+)
+
+// patience is how long a test waits for what must come.
+const patience = time.Minute
+
+// clientProcess is the client as a process of its own, with these variables and no
+// other.
+func clientProcess(t *testing.T, environ []string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append([]string{asClient + "=1", "TZ=UTC"}, environ...)
+	return cmd
+}
+
+// person sits at a terminal in which a client runs.
+type person struct {
+	*testing.T
+	cmd    *exec.Cmd
+	tty    *os.File
+	screen []byte // everything that the terminal was sent so far
+	from   int    // of it, what the person has not seen yet
+	more   chan []byte
+}
+
+// sitDown starts the client in a pseudo-terminal.
+func sitDown(t *testing.T, environ []string, args ...string) *person {
+	t.Helper()
+	p := &person{T: t, cmd: clientProcess(t, environ, args...), more: make(chan []byte)}
+	var err error
+	if p.tty, err = pty.Start(p.cmd); err != nil {
+		t.Skipf("no pseudo-terminal here: %v", err)
+	}
+	go func() {
+		defer close(p.more)
+		for {
+			buf := make([]byte, 4096)
+			n, err := p.tty.Read(buf)
+			if n > 0 {
+				p.more <- buf[:n]
+			}
+			if err != nil { // EIO or EOF: nobody has the terminal open any more
+				return
+			}
+		}
+	}()
+	return p
+}
+
+// waitsFor returns once the terminal shows the text behind what was seen; without a
+// text, once the client has ended.
+func (p *person) waitsFor(text string) {
+	p.Helper()
+	for limit := time.After(patience); ; {
+		if i := bytes.Index(p.screen[p.from:], []byte(text)); i >= 0 && text != "" {
+			p.from += i + len(text)
+			return
+		}
+		select {
+		case piece, ok := <-p.more:
+			if !ok && text == "" {
+				return
+			}
+			if !ok {
+				p.cmd.Wait()
+				p.Fatalf("the client ended (%v) before it showed %q:\n%s", p.cmd.ProcessState, text, p.screen)
+			}
+			p.screen = append(p.screen, piece...)
+		case <-limit:
+			p.Fatalf("%q is not shown, or the client does not end:\n%s", text, p.screen)
+		}
+	}
+}
+
+func (p *person) types(keys string) {
+	p.Helper()
+	if _, err := io.WriteString(p.tty, keys); err != nil {
+		p.Fatal(err)
+	}
+}
+
+// leaves waits for the client's end, and returns everything that was on the screen,
+// with the line ends of a file, and the exit code.
+func (p *person) leaves() (screen string, code int) {
+	p.Helper()
+	p.waitsFor("")
+	p.cmd.Wait()
+	p.tty.Close()
+	return strings.ReplaceAll(string(p.screen), "\r\n", "\n"), p.cmd.ProcessState.ExitCode()
+}
+
+// sitting is what the menu shows to somebody who asks, gets it wrong, asks a question,
+// pings twice and leaves; with the menu itself as >.
+const sitting = `
+> ?1
+  1) Sends your words to whoever has the turn; a server answers in capitals, with its name.
+Your choice [2]: 8
+There is no option "8": type one of the numbers above, Enter for 2, or ? for what they do.
+Your choice [2]: 1
+Your question [hello]: who are you?
+WHO ARE YOU?
+answered by server1 in MS ms
+
+> 3
+How many pings (0: until Ctrl-C, which also quits)? [10]: 4
+How long from one to the next? [1ms]: soon
+"soon" does not do: give a duration such as 200ms, 1.5s or 0.2 (seconds) from 0s up, or Enter for 1ms.
+How long from one to the next? [1ms]: 0.001
+How long to wait for an answer? [1m0s]: ` + `
+PING 127.0.0.1 (ADDR): 4 pings
+server2  seq=1  MS ms  PING 1 TIME
+server3  seq=2  MS ms  PING 2 TIME
+server1  seq=3  MS ms  PING 3 TIME
+server2  seq=4  MS ms  PING 4 TIME
+--- 127.0.0.1 ping statistics ---
+4 sent, 4 received, 0% loss, time MS ms
+rtt min/avg/max/mdev = MS ms
+answered by  server1 ×1  server2 ×2  server3 ×1
+order        2 3  1 2        the balancer keeps counting: the next turn is expected to be server3's
+
+> 4
+The turn shows only by being taken: sending one ping.
+It was server3's turn, and this ping has taken it. The next turn is expected to be server1's.
+
+> ` + "\n" // and the end of the input
+
+func TestTheMenuInATerminalAndThroughAPipe(t *testing.T) {
+	typed := []string{"?1", "8", "1", "who are you?", "3", "4", "soon", "0.001", "", "4"}
+	environ := []string{"CLIENT_INTERVAL=1ms", "CLIENT_TIMEOUT=1m", "TERM=dumb", "CLIENT_TARGET=" + serve(t, threeServers)}
+	p := sitDown(t, environ)
+	for i, line := range typed {
+		p.waitsFor("]: ")
+		if i == 0 {
+			p.cmd.Process.Signal(syscall.SIGQUIT) // there is nothing to tell
+		}
+		p.types(line + "\n")
+	}
+	p.waitsFor("Your choice [2]: ")
+	p.types("\x04") // Ctrl-D
+	screen, code := p.leaves()
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	same(t, "the screen", onlyAnswers(masked(screen)), sitting)
+
+	// A TERM that knows escapes is no reason to write them into a pipe.
+	environ = append(environ[:2:2], "TERM=xterm", "CLIENT_TARGET="+serve(t, threeServers))
+	cmd := clientProcess(t, environ, "menu")
+	cmd.Stdin = strings.NewReader(strings.Join(typed, "\n") + "\n")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.Output()
+	if err != nil || stderr.Len() > 0 {
+		t.Errorf("%v\n%s", err, &stderr)
+	}
+	same(t, "stdout", onlyAnswers(masked(string(stdout))), sitting)
+}
+
+func TestSIGQUITAndSIGINTInATerminal(t *testing.T) {
+	// As signals: by their keys they would make the terminal throw away what it has not
+	// shown yet (termios(3), NOFLSH).
+	for _, tt := range []struct {
+		name    string
+		args    []string
+		running string // what shows that it runs
+		status  string // what SIGQUIT says
+		summary string
+	}{
+		{"pings", []string{"-c", "0", "-i", "10ms", "-W", "1m"}, "seq=3", "pings answered so far, rtt min/avg/max = ", "--- 127.0.0.1 ping statistics ---"},
+		{"a load", []string{"load", "--duration", "0", "-W", "1m"}, " answers/s, 0% lost, until Ctrl-C", "datagrams answered so far, ", "--- 127.0.0.1 load statistics ---"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := sitDown(t, []string{"TERM=xterm", "CLIENT_TARGET=" + serve(t, threeServers)}, tt.args...)
+			p.waitsFor(tt.running)
+			p.cmd.Process.Signal(syscall.SIGQUIT)
+			p.waitsFor(tt.status)
+			p.waitsFor(tt.running[:3]) // it goes on
+			p.cmd.Process.Signal(os.Interrupt)
+			p.waitsFor(tt.summary)
+			if screen, code := p.leaves(); code != 0 || !strings.Contains(screen, " received, ") {
+				t.Errorf("exit code %d\n%s", code, screen)
+			}
+		})
+	}
+}
+
+func TestASecondCtrlCEndsItAtOnce(t *testing.T) {
+	// Nobody reads what the client says, so it can neither print its summary nor end by
+	// itself.
+	for _, args := range [][]string{{"-c", "0", "--json"}, {"menu"}} {
+		t.Run(args[0], func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			defer w.Close()
+			fill(t, w)
+			// A warning on stderr shows that it runs.
+			cmd := clientProcess(t, []string{"CLIENT_TARGET=" + serve(t, threeServers), "CLIENT_RUNS=1"}, args...)
+			cmd.Stdout = w
+			stderr, err := cmd.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := bufio.NewReader(stderr).ReadString('\n'); err != nil {
+				t.Error(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			limit := time.After(patience)
+			for again := time.NewTicker(20 * time.Millisecond); ; {
+				select {
+				case <-again.C:
+					cmd.Process.Signal(os.Interrupt)
+					continue
+				case err := <-ended:
+					var exit *exec.ExitError
+					if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
+						t.Errorf("it ended with %v, want by SIGINT", err)
+					}
+				case <-limit:
+					cmd.Process.Kill()
+					t.Error("it does not end")
+				}
+				return
+			}
+		})
+	}
+}
+
+// fill writes to a pipe until it takes no more.
+func fill(t *testing.T, w *os.File) {
+	t.Helper()
+	raw, err := w.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{4096, 1} {
+		for err = nil; err == nil; {
+			raw.Write(func(fd uintptr) bool {
+				_, err = syscall.Write(int(fd), make([]byte, size))
+				return true
+			})
+		}
+		if !errors.Is(err, syscall.EAGAIN) {
+			t.Fatal(err)
+		}
+	}
+}
