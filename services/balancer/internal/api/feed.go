@@ -5,7 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -84,7 +84,8 @@ type hello struct {
 	frame
 	After  *uint64 `json:"after"`  // the last turn that the reader knows of
 	Missed uint64  `json:"missed"` // turns between that and the first of these
-	Trips  []trip  `json:"trips"`  // of the last minute, perhaps not all
+	Trips  []trip  `json:"trips"`  // of the last minute
+	Sample bool    `json:"sample"` // Trips are not all
 }
 
 // trip is a round trip, or none.
@@ -352,7 +353,8 @@ func (f *feed) hello(now time.Time, after *uint64) hello {
 	h := hello{frame: frame{
 		At: now, Turns: []view.Turn{}, Changes: []change{}, News: f.news.recent(),
 		pageState: pageState{&status, new(page.NewTexts(status))},
-	}, Trips: f.trips(now)}
+	}}
+	h.Trips, h.Sample = f.trips(now)
 	for t := range turns(f.cfg.Ledger, now, f.beforeTape(), f.told) {
 		h.Turns = append(h.Turns, view.NewTurn(t))
 	}
@@ -364,33 +366,25 @@ func (f *feed) hello(now time.Time, after *uint64) hello {
 	return h
 }
 
-// trips returns the round trips of the last minute, thinned out if there are
+// trips returns the round trips of the last minute, or a sample if there are
 // many.
-func (f *feed) trips(now time.Time) []trip {
-	trips := []trip{}
+func (f *feed) trips(now time.Time) (trips []trip, isSample bool) {
+	trips = []trip{}
 	for t := range turns(f.cfg.Ledger, now, f.told-min(f.told, ledger.Size), f.told) {
 		if now.Sub(t.At) < tripsSpan && (t.Outcome == ledger.Answered || t.Outcome == ledger.Silent) {
 			turn := view.NewTurn(t)
 			trips = append(trips, trip{turn.At, turn.Place, turn.RTT})
 		}
 	}
-	return thin(trips, tripsShown)
+	return sample(trips, tripsShown)
 }
 
-// golden is the fractional part of the golden ratio: its multiples spread
-// evenly, whatever the step in which they are looked at.
-const golden = 0.6180339887498949
-
-// thin leaves about n of the items, spread evenly and in step with nothing:
-// every third one would be the same server's each time.
-func thin[T any](items []T, n int) []T {
-	share, i := float64(n)/float64(len(items)), -1
+// sample leaves about n of the items, chosen at random: every third one would be
+// the same server's each time.
+func sample[T any](items []T, n int) (some []T, isSample bool) {
+	share := float64(n) / float64(len(items))
 	if share >= 1 {
-		return items
+		return items, false
 	}
-	return slices.DeleteFunc(items, func(T) bool {
-		i++
-		_, fraction := math.Modf(float64(i) * golden)
-		return fraction >= share
-	})
+	return slices.DeleteFunc(items, func(T) bool { return rand.Float64() >= share }), true
 }

@@ -72,7 +72,7 @@ func TestMetricsAreTheLedgers(t *testing.T) {
 	b := newBalancer("server1", "server2")
 	b.down(0, "connection refused")
 	b.Ledger.SessionClosed(ledger.Idle)
-	answer := b.ask("GET", "localhost", "/metrics")
+	answer := b.get("/metrics")
 	if got := answer.Header().Get("Content-Type"); answer.Code != http.StatusOK || !strings.HasPrefix(got, "text/plain; version=0.0.4") {
 		t.Errorf("%d, Content-Type %q", answer.Code, got)
 	}
@@ -113,7 +113,7 @@ func TestMetricsAreTheLedgers(t *testing.T) {
 		}
 	}
 	b.down(1, "connection refused")
-	if text := b.ask("GET", "localhost", "/metrics").Body.String(); !strings.Contains(text, "\nbalancer_next_backend 0\n") {
+	if text := b.get("/metrics").Body.String(); !strings.Contains(text, "\nbalancer_next_backend 0\n") {
 		t.Error("no server is up, but somebody is next")
 	}
 }

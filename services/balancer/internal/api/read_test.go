@@ -2,37 +2,129 @@ package api
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net/http"
-	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
 	"udplab/services/balancer/internal/view"
 )
 
-// more gives a balancer n more turns, all forwarded, by one client.
-func (b *balancer) more(at time.Time, n int, client string) {
-	pending := make([]ledger.Outstanding, len(b.Facts.Servers))
-	for range n {
-		b.turn(at, client, pending)
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestHealthAndReadiness(t *testing.T) {
+	tests := []struct {
+		name           string
+		change         func(b *balancer)
+		health, ready  int
+		saysH, saysRdy string
+	}{
+		{"all is well", func(*balancer) {}, 200, 200, "alive\n", "ready\n"},
+		{"one server is down", func(b *balancer) { b.down(0, "connection refused") }, 200, 200, "alive\n", "ready\n"},
+		{"no server is up", func(b *balancer) { b.down(0, "x"); b.down(1, "x") }, 200, 503, "alive\n", "no server is up\n"},
+		{"the data path is dead", func(b *balancer) { b.alive.Store(false) }, 503, 503, "the data path does not run\n", "the data path does not run\n"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBalancer("server1", "server2")
+			test.change(b)
+			if a := b.get("/healthz"); a.Code != test.health || a.Body.String() != test.saysH {
+				t.Errorf("/healthz: %d %q, want %d %q", a.Code, a.Body, test.health, test.saysH)
+			}
+			if a := b.get("/readyz"); a.Code != test.ready || a.Body.String() != test.saysRdy {
+				t.Errorf("/readyz: %d %q, want %d %q", a.Code, a.Body, test.ready, test.saysRdy)
+			}
+		})
 	}
 }
 
-// turn gives a balancer one more turn.
-func (b *balancer) turn(at time.Time, client string, pending []ledger.Outstanding) {
-	number := b.Ledger.Last()
-	backend := int(number) % len(pending)
-	b.Ledger.Received(at, []ledger.Request{{
-		Client: netip.MustParseAddrPort(client), Bytes: 19, Turn: number, Backend: backend, Outstanding: &pending[backend],
-	}})
+func TestStatusIsOneJSONSnapshot(t *testing.T) {
+	for name, change := range map[string]func(b *balancer){
+		"up":   func(*balancer) {},
+		"down": func(b *balancer) { b.down(0, `said "no"`); b.down(1, "its name is gone") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBalancer("server1", "server2")
+			change(b)
+			answer := b.get("/api/status")
+			if got := answer.Header().Get("Content-Type"); got != "application/json; charset=utf-8" {
+				t.Errorf("Content-Type %q", got)
+			}
+			got := maskTimes(t, answer.Body.Bytes())
+			golden := "testdata/status_" + name + ".json"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != strings.ReplaceAll(string(want), "\r\n", "\n") {
+				t.Errorf("%s (-update writes it anew) differs from\n%s", golden, got)
+			}
+		})
+	}
+}
+
+// maskTimes checks every time in the JSON and puts TIME in its place.
+func maskTimes(t *testing.T, text []byte) string {
+	t.Helper()
+	lines := strings.SplitAfter(string(text), "\n")
+	for i, line := range lines {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		value = strings.TrimSuffix(value, ",")
+		var at time.Time
+		if slices.Contains([]string{`"at"`, `"started"`, `"since"`, `"last_seen"`}, name) && value != "null" {
+			if err := json.Unmarshal([]byte(value), &at); err != nil || time.Since(at) > time.Hour {
+				t.Errorf("%s is no time of the last hour: %v", line, err)
+			}
+			lines[i] = strings.Replace(line, value, `"TIME"`, 1)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+// While nobody watches, what happens is noted all the same, and a page that is
+// opened later tells it.
+func TestThePageAndItsTextsAreTheBalancers(t *testing.T) {
+	b := newBalancer("server1", "server2", "server3")
+	b.feed.look(time.Now())
+	b.down(0, "connection refused")
+	b.Rotation.Set(0, balancing.Trial)
+	b.feed.look(time.Now())
+	b.feed.status(time.Now()) // sees the trial, which the next turn ends
+	b.Rotation.Take(make([]balancing.Turn, 1204)) // turns that are not recorded yet
+	answer := b.get("/")
+	if got := answer.Header().Get("Content-Type"); got != "text/html; charset=utf-8" {
+		t.Errorf("Content-Type %q", got)
+	}
+	for _, part := range []string{
+		"<title data-text=\"title\">server3 is next – udplab balancer</title>",
+		"one turn every two seconds tries it.", "server1 is down: connection refused; its turns go to the next server", "4 datagrams dropped: no server is up",
+		`data-turn="3" title="turn #3, server3, asked by 127.0.0.1:4000"`, "… <span>1,204</span> more",
+	} {
+		if !strings.Contains(answer.Body.String(), part) {
+			t.Errorf("the page does not say %q:\n%s", part, answer.Body)
+		}
+	}
+	var state pageState
+	mustDecode(t, b.get("/page.json").Body.String(), &state)
+	if state.Texts.Next != "server3" || *state.Status.Next != "server3" || !strings.HasSuffix(state.Texts.Rows[0].Why, "tries it.") {
+		t.Errorf("for its script: %+v", state)
+	}
 }
 
 func TestTheLedgerIsToldInLinesOfJSON(t *testing.T) {
 	b := newBalancer("server1", "server2")
-	answer := b.ask("GET", "localhost", "/api/ledger")
+	answer := b.get("/api/ledger")
 	if got := answer.Header().Get("Content-Type"); got != "application/jsonl; charset=utf-8" {
 		t.Errorf("Content-Type %q", got)
 	}
@@ -46,7 +138,7 @@ func TestTheLedgerIsToldInLinesOfJSON(t *testing.T) {
 		"": want, "?after=0": want, "?after=1": want[1:], "?after=3": nil,
 		"?after=99": append([]string{restarted}, want...), "?after=18446744073709551615": append([]string{restarted}, want...),
 	} {
-		got := strings.Split(strings.TrimSpace(b.ask("GET", "localhost", "/api/ledger"+after).Body.String()), "\n")
+		got := strings.Split(strings.TrimSpace(b.get("/api/ledger"+after).Body.String()), "\n")
 		if len(lines) == 0 {
 			if got[0] != "" {
 				t.Errorf("%s: %s", after, got)
@@ -75,7 +167,7 @@ func TestTheLedgerIsToldInLinesOfJSON(t *testing.T) {
 func TestTurnsThatTheLedgerHasForgottenAreReported(t *testing.T) {
 	b := newBalancer("server1", "server2")
 	b.more(time.Now(), ledger.Size+100, "127.0.0.1:4000") // 3 were there before
-	lines := strings.Split(strings.TrimSpace(b.ask("GET", "localhost", "/api/ledger?after=5").Body.String()), "\n")
+	lines := strings.Split(strings.TrimSpace(b.get("/api/ledger?after=5").Body.String()), "\n")
 	if lines[0] != `{"missed":98}` || len(lines) != 1+ledger.Size {
 		t.Errorf("%d lines, the first is %s", len(lines), lines[0])
 	}
@@ -99,11 +191,40 @@ func TestABadQueryIsAnsweredInOneClearLine(t *testing.T) {
 		"after=a%0Ab":                `"a\nb"`,
 	} {
 		for _, path := range []string{"/api/ledger?", "/events?"} {
-			answer := b.ask("GET", "localhost", path+query)
+			answer := b.get(path + query)
 			text := answer.Body.String()
 			if answer.Code != http.StatusBadRequest || !strings.Contains(text, part) || strings.Count(text, "\n") != 1 {
 				t.Errorf("%s%s: %d %q", path, query, answer.Code, text)
 			}
+		}
+	}
+}
+
+func TestAReaderOfAnotherBalancersTurnsStartsAfresh(t *testing.T) {
+	started := time.Date(2026, 1, 2, 10, 4, 5, 123456789, time.UTC)
+	const same, other = "started=2026-01-02T10:04:05.123456789Z", "started=2026-01-02T10:04:05Z"
+	for _, test := range []struct{ query, id, want string }{
+		{"", "", "none"},
+		{"after=2", "", "2"},
+		{"after=2", "3", "3"},
+		{"after=2&" + same, "", "2"},
+		{same, "", "none"},
+		{"after=2&" + other, "", "none"},
+		{other, "3", "none"},
+		{"after=2&started=yesterday", "", `started: "yesterday" is not a time as /api/status writes it`},
+		{same + "&" + other, "", "started is given 2 times"},
+		{same + "&x=1", "", `"x" is not understood: only after=N is, the number of the last turn that you know`},
+	} {
+		after, err := lastKnown(test.query, test.id, started)
+		got := "none"
+		switch {
+		case err != nil:
+			got = err.Error()
+		case after != nil:
+			got = fmt.Sprint(*after)
+		}
+		if got != test.want {
+			t.Errorf("%s, %q: %s, want %s", test.query, test.id, got, test.want)
 		}
 	}
 }

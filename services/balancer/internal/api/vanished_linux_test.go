@@ -14,7 +14,11 @@ func TestAConnectionThatAcknowledgesNothingIsGivenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	dial(t, listener.Addr().String())
+	client, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
 	conn, err := listener.Accept()
 	if err != nil {
 		t.Fatal(err)

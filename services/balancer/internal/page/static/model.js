@@ -8,7 +8,6 @@ const SHOWN_PER_FRAME = 6; // of them, when there are more: frames come five tim
 const KNOWN_CLIENTS = 200;
 const KNOWN_TURNS = 1000;
 const SAMPLE_LASTS = 2000; // ms
-const FULL_TRIPS = 590; // round trips in a hello from which on some may have been left out
 
 export class Model {
   status = null;
@@ -53,7 +52,7 @@ export class Model {
     this.counts = [];
     this.news = new Map(h.news.map((item) => [item.id, item]));
     this.trips = h.trips.map((t) => ({ at: Date.parse(t.at), place: t.place, rtt: t.rtt_ms }));
-    this.thinned = this.#isThinned(h) ? this.now() : -Infinity;
+    this.thinned = h.sample ? this.now() : -Infinity;
     for (const turn of h.turns) {
       this.#remember(turn);
       if (turn.outcome === "waiting") this.chosen.add(turn.turn);
@@ -81,14 +80,6 @@ export class Model {
     this.status = status;
     this.texts = texts;
     if (this.missed && (status.run?.turn > this.missed.at || status.turns >= this.missed.at + TAPE)) this.missed = null;
-  }
-
-  // isThinned says whether the round trips of a hello are not all of the last
-  // minute. It does not say so itself: it has about so many when it leaves
-  // some out, and may have as many when those are all there ever were.
-  #isThinned(h) {
-    const all = h.status.backends.reduce((sum, b) => sum + b.answered + b.silent, 0);
-    return h.trips.length >= FULL_TRIPS && h.trips.length < all;
   }
 
   // frame takes what is new, and returns the turns that are to be shown one by
