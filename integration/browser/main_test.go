@@ -92,10 +92,13 @@ var browserPath = sync.OnceValue(func() string {
 	return ""
 })
 
-// needBrowser skips the test where there is no Chromium, and says so.
+// needBrowser skips the test where there is no Chromium, or no time for one, and
+// says so.
 func needBrowser(t *testing.T) {
 	t.Helper()
 	switch {
+	case testing.Short():
+		t.Skip("-short: no browser")
 	case browserPath() != "":
 	case os.Getenv("UDPLAB_REQUIRE_BROWSER") == "1":
 		t.Fatal("UDPLAB_REQUIRE_BROWSER=1, but there is no chromium here")
