@@ -10,13 +10,12 @@ import (
 	"strings"
 	"testing"
 
-	"go.yaml.in/yaml/v3"
-
 	"udplab/integration/lab"
 )
 
-// A document is the README or a file in docs. What its reader types and sees is
-// in fenced blocks, and the first word behind the fence says how to read one:
+// A document is a Markdown file at the root or in docs. What its reader types
+// and sees is in fenced blocks. The first word behind the fence says how a block
+// is read:
 //
 //	console     "$ command", and what the command prints
 //	sh          commands, one a line; a remark begins with two spaces and a #
@@ -25,29 +24,37 @@ import (
 //	            that name shows by now; "^C" is the key pressed there
 //	json, …     something else; with a word behind it, a file of that name
 //
-// Behind console and sh, "together" is for commands that are typed at once, and
-// "exit=1" for one that is meant to fail.
+// Further words behind console and sh:
+//
+//	together    the commands are typed at once
+//	exit=1      the last command is meant to end with this code
+//	about       its output differs in numbers from run to run, and other lines
+//	            may come between
 type document struct {
 	name  string
 	steps []step
 }
 
-// step is something that the reader of a document does.
-type step interface{ play(p *player) }
+// step is something that the reader of a document does: typed, look or file.
+type step interface{ run(r *runner) }
 
-// typing is a command that is typed.
-type typing struct {
-	at      string // document and line
-	command string
-	prints  []string // nil: anything
-	exit    int
+// typed is the commands of a block.
+type typed struct {
+	commands []command
+	together bool // typed at once, each in a terminal of its own
 }
 
-// together are commands typed at once, each in a terminal of its own.
-type together []typing
+// command is one command, which perhaps prints something.
+type command struct {
+	at    string // document and line
+	line  string
+	shown []string // what the document says it prints; nil: anything
+	exit  int
+	about bool
+}
 
-// glance is a look at a terminal, which shows these lines among others.
-type glance struct {
+// look is a look at a terminal, which shows these lines among others.
+type look struct {
 	at       string
 	terminal string
 	ctrlC    bool
@@ -64,62 +71,43 @@ func documents(t *testing.T) (all []document) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil || len(names) == 0 {
-		t.Fatalf("docs has no documents (%v)", err)
-	}
-	for i := range names {
-		names[i] = "docs/" + filepath.Base(names[i])
-	}
-	for _, name := range append([]string{"README.md"}, names...) {
-		steps, err := readSteps(name, readRoot(t, name))
-		if err != nil {
-			t.Error(err)
+	for _, pattern := range []string{"*.md", "docs/*.md"} {
+		names, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("there are no documents %s (%v)", pattern, err)
 		}
-		all = append(all, document{name, steps})
+		for _, name := range names {
+			name, _ = filepath.Rel(root, name)
+			steps, err := readSteps(filepath.ToSlash(name), readRoot(t, name))
+			if err != nil {
+				t.Error(err)
+			}
+			all = append(all, document{filepath.ToSlash(name), steps})
+		}
 	}
 	return all
 }
 
-func TestTheWorkflowTypesWhatItsDocumentDoes(t *testing.T) {
-	var workflow struct {
-		Jobs map[string]struct {
-			Steps []struct{ Run string }
+// commandsOf lists the commands of the steps, one by one.
+func commandsOf(steps ...step) (all []command) {
+	for _, s := range steps {
+		if t, ok := s.(typed); ok {
+			all = append(all, t.commands...)
 		}
 	}
-	if err := yaml.Unmarshal([]byte(readRoot(t, "docs/github-workflow.yml")), &workflow); err != nil {
-		t.Fatal(err)
-	}
-	played := map[string]bool{}
-	for _, d := range documents(t) {
-		for _, s := range d.steps {
-			if one, ok := s.(typing); ok && d.name == "docs/ci.md" {
-				played[one.command] = true
-			}
-		}
-	}
-	commands := 0
-	for _, job := range workflow.Jobs {
-		for _, s := range job.Steps {
-			for command := range strings.Lines(s.Run) {
-				commands++
-				if command = strings.TrimSpace(command); !played[command] {
-					t.Errorf("docs/ci.md does not have %s", command)
-				}
-			}
-		}
-	}
-	if commands == 0 {
-		t.Error("the workflow runs nothing")
-	}
+	return all
 }
 
 // block is one fenced block.
 type block struct {
-	at    string
-	words []string // behind the fence
-	lines []string
+	document string
+	line     int      // of its fence
+	words    []string // behind the fence
+	lines    []string
 }
+
+// at says where the nth line of a block is; 0 is its fence.
+func (b block) at(n int) string { return fmt.Sprintf("%s:%d", b.document, b.line+n) }
 
 var fence = regexp.MustCompile("^( *)```(.*)$")
 
@@ -128,13 +116,12 @@ func readSteps(name, text string) (steps []step, err error) {
 	var open *block
 	indent := ""
 	for i, line := range strings.Split(text, "\n") {
-		at := fmt.Sprintf("%s:%d", name, i+1)
 		mark := fence.FindStringSubmatch(line)
 		switch {
 		case mark == nil && open != nil:
 			open.lines = append(open.lines, strings.TrimPrefix(line, indent))
 		case mark != nil && open == nil:
-			open, indent = &block{at: at, words: strings.Fields(mark[2])}, mark[1]
+			open, indent = &block{document: name, line: i + 1, words: strings.Fields(mark[2])}, mark[1]
 		case mark != nil:
 			found, problem := open.steps()
 			steps, err = append(steps, found...), cmp.Or(err, problem)
@@ -142,7 +129,7 @@ func readSteps(name, text string) (steps []step, err error) {
 		}
 	}
 	if open != nil {
-		err = cmp.Or(err, fmt.Errorf("%s: the block never ends", open.at))
+		err = cmp.Or(err, fmt.Errorf("%s: the block never ends", open.at(0)))
 	}
 	return steps, err
 }
@@ -150,138 +137,104 @@ func readSteps(name, text string) (steps []step, err error) {
 // steps reads what a block wants done.
 func (b block) steps() ([]step, error) {
 	if len(b.words) == 0 {
-		return nil, fmt.Errorf("%s: the block does not say what it is, such as sh, console or text", b.at)
+		return nil, fmt.Errorf("%s: the block does not say what it is, such as sh, console or text", b.at(0))
 	}
-	var typed []typing
-	switch b.words[0] {
-	case "console":
-		typed = b.console()
-	case "sh":
-		typed = b.commands(func(line string) string { return line })
-	case "powershell":
-		typed = b.commands(fromPowerShell)
-	case "text":
-		return b.text()
-	default:
-		if len(b.words) > 1 {
-			return []step{file{b.words[1], strings.Join(b.lines, "\n") + "\n"}}, nil
-		}
-		return nil, b.noCommand()
+	named := len(b.words) > 1
+	switch kind := b.words[0]; {
+	case kind == "console" || kind == "sh" || kind == "powershell":
+		return b.commands()
+	case kind == "text" && named:
+		return []step{b.look()}, nil
+	case kind != "text" && named:
+		return []step{file{b.words[1], strings.Join(b.lines, "\n") + "\n"}}, nil
 	}
-	if len(typed) == 0 {
-		return nil, fmt.Errorf("%s: no command in a block of commands", b.at)
-	}
-	return b.obey(typed)
+	return nil, b.noCommand()
 }
 
-// obey does what further words behind the fence say.
-func (b block) obey(typed []typing) (steps []step, err error) {
+// commands reads a block of commands and what they print.
+func (b block) commands() ([]step, error) {
+	var t typed
+	for i, line := range b.lines {
+		line, isTyped := strings.CutPrefix(line, "$ ")
+		c := command{at: b.at(1 + i), line: withoutRemark(line)}
+		switch {
+		case b.words[0] == "console" && isTyped:
+			c.shown = []string{}
+		case b.words[0] == "console":
+			if n := len(t.commands); n > 0 {
+				t.commands[n-1].shown = append(t.commands[n-1].shown, line)
+			}
+			continue
+		case b.words[0] == "powershell":
+			c.line = fromPowerShell(c.line)
+		}
+		if c.line != "" {
+			t.commands = append(t.commands, c)
+		}
+	}
+	if len(t.commands) == 0 {
+		return nil, fmt.Errorf("%s: no command in a block of commands", b.at(0))
+	}
+	last := &t.commands[len(t.commands)-1]
 	for _, word := range b.words[1:] {
 		code, isExit := strings.CutPrefix(word, "exit=")
+		var err error
 		switch {
 		case word == "together":
-			return []step{together(typed)}, nil
+			t.together = true
+		case word == "about":
+			last.about = true
 		case isExit:
-			last := &typed[len(typed)-1]
-			if last.exit, err = strconv.Atoi(code); err != nil {
-				return nil, fmt.Errorf("%s: %w", b.at, err)
-			}
+			last.exit, err = strconv.Atoi(code)
 		default:
-			return nil, fmt.Errorf("%s: nobody knows the word %q", b.at, word)
+			err = fmt.Errorf("unknown word %q", word)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", b.at(0), err)
 		}
 	}
-	for _, one := range typed {
-		steps = append(steps, one)
-	}
-	return steps, nil
+	return []step{t}, nil
 }
 
-// console reads commands and what they print.
-func (b block) console() (typed []typing) {
-	for i, line := range b.lines {
-		if command, ok := strings.CutPrefix(line, "$ "); ok {
-			typed = append(typed, typing{at: b.line(i), command: withoutRemark(command), prints: []string{}})
-		} else if len(typed) > 0 {
-			last := &typed[len(typed)-1]
-			last.prints = append(last.prints, line)
-		}
+// look reads what a terminal shows.
+func (b block) look() look {
+	l := look{at: b.at(0), terminal: b.words[1], shows: slices.Clone(b.lines)}
+	if len(l.shows) > 0 && l.shows[0] == "^C" {
+		l.ctrlC, l.shows = true, l.shows[1:]
 	}
-	return typed
+	l.shows = slices.DeleteFunc(l.shows, func(line string) bool { return line == "…" })
+	return l
 }
 
-// commands reads commands alone.
-func (b block) commands(translate func(string) string) (typed []typing) {
-	for i, line := range b.lines {
-		if command := withoutRemark(line); command != "" {
-			typed = append(typed, typing{at: b.line(i), command: translate(command)})
-		}
-	}
-	return typed
-}
+var looksTyped = regexp.MustCompile(`^\s*(\$ |(docker|docker-compose|go|curl|sudo|python3) \S)`)
 
-// text reads what a terminal shows, if the block names one.
-func (b block) text() ([]step, error) {
-	if len(b.words) == 1 {
-		return nil, b.noCommand()
-	}
-	g := glance{at: b.at, terminal: b.words[1], shows: b.lines}
-	if len(g.shows) > 0 && g.shows[0] == "^C" {
-		g.ctrlC, g.shows = true, g.shows[1:]
-	}
-	g.shows = slices.DeleteFunc(slices.Clone(g.shows), func(line string) bool { return line == "…" })
-	return []step{g}, nil
-}
-
-var typedElsewhere = regexp.MustCompile(`^\s*(\$ |(docker|docker-compose|go|curl|sudo|python3) \S)`)
-
-// noCommand finds a command in a block of which nothing is played.
+// noCommand finds a command in a block of which nothing is run.
 func (b block) noCommand() error {
 	for i, line := range b.lines {
-		if typedElsewhere.MatchString(line) {
-			return fmt.Errorf("%s: a command in a block that is not called sh or console: %s", b.line(i), line)
+		if looksTyped.MatchString(line) {
+			return fmt.Errorf("%s: a command in a block that is not called sh or console: %s", b.at(1+i), line)
 		}
 	}
 	return nil
 }
 
-// line says where the line of a block is.
-func (b block) line(i int) string {
-	name, first, _ := strings.Cut(b.at, ":")
-	n, _ := strconv.Atoi(first)
-	return fmt.Sprintf("%s:%d", name, n+1+i)
-}
-
-func withoutRemark(command string) string {
-	command, _, _ = strings.Cut(command, "  #")
-	if strings.HasPrefix(command, "#") {
+func withoutRemark(line string) string {
+	line, _, _ = strings.Cut(line, "  #")
+	if strings.HasPrefix(line, "#") {
 		return ""
 	}
-	return strings.TrimSpace(command)
+	return strings.TrimSpace(line)
 }
 
-var (
-	setVariable   = regexp.MustCompile(`^\$env:(\w+) ?= ?"([^"]*)"$`)
-	unsetVariable = regexp.MustCompile(`^Remove-Item (?:Env:\w+(?:, )?)+$`)
-	variable      = regexp.MustCompile(`Env:(\w+)`)
-)
+var setVariable = regexp.MustCompile(`\$env:(\w+) ?= ?"([^"]*)"`)
 
-// fromPowerShell is a line for Windows as a line for a shell: variables are set
-// and removed there in a way of its own, and one assignment stays set.
+// fromPowerShell translates a line for Windows: variables are set and removed in
+// another way there, and stay set.
 func fromPowerShell(line string) string {
-	var commands []string
-	for command := range strings.SplitSeq(line, "; ") {
-		if set := setVariable.FindStringSubmatch(command); set != nil {
-			command = "export " + set[1] + "=" + set[2]
-		} else if unsetVariable.MatchString(command) {
-			var names []string
-			for _, name := range variable.FindAllStringSubmatch(command, -1) {
-				names = append(names, name[1])
-			}
-			command = "unset " + strings.Join(names, " ")
-		}
-		commands = append(commands, command)
+	if names, ok := strings.CutPrefix(line, "Remove-Item "); ok {
+		return "unset " + strings.NewReplacer("Env:", "", ",", "").Replace(names)
 	}
-	return strings.Join(commands, "; ")
+	return setVariable.ReplaceAllString(line, "export $1=$2")
 }
 
 func TestABlockIsReadAsItsFirstWordSays(t *testing.T) {
@@ -289,22 +242,22 @@ func TestABlockIsReadAsItsFirstWordSays(t *testing.T) {
 		name, block string
 		want        []step
 	}{
-		{"a command and what it prints", "```console\n$ a b  # remark\none\n\ntwo\n```", []step{
-			typing{at: "x:2", command: "a b", prints: []string{"one", "", "two"}}}},
-		{"two commands of a console", "```console\n$ a\n$ b\n1\n```", []step{
-			typing{at: "x:2", command: "a", prints: []string{}}, typing{at: "x:3", command: "b", prints: []string{"1"}}}},
-		{"commands alone", "```sh\n# first\na  # this\n\nb '#'\n```", []step{
-			typing{at: "x:3", command: "a"}, typing{at: "x:5", command: "b '#'"}}},
-		{"at once", "```sh together\na\nb\n```", []step{
-			together{{at: "x:2", command: "a"}, {at: "x:3", command: "b"}}}},
-		{"meant to fail", "```console exit=1\n$ a\n```", []step{
-			typing{at: "x:2", command: "a", prints: []string{}, exit: 1}}},
-		{"for Windows", "```powershell\n$env:A = \"1 2\"; $env:B=\"3\"; go run x\nRemove-Item Env:A, Env:B\n```", []step{
-			typing{at: "x:2", command: "export A=1 2; export B=3; go run x"}, typing{at: "x:3", command: "unset A B"}}},
+		{"a command and what it prints", "```console\n$ a b  # remark\none\n\ntwo\n```", []step{typed{commands: []command{
+			{at: "x:2", line: "a b", shown: []string{"one", "", "two"}}}}}},
+		{"two commands of a console", "```console about\n$ a\n$ b\n1\n```", []step{typed{commands: []command{
+			{at: "x:2", line: "a", shown: []string{}}, {at: "x:3", line: "b", shown: []string{"1"}, about: true}}}}},
+		{"commands alone", "```sh\n# first\na  # this\n\nb '#'\n```", []step{typed{commands: []command{
+			{at: "x:3", line: "a"}, {at: "x:5", line: "b '#'"}}}}},
+		{"at once", "```sh together\na\nb\n```", []step{typed{together: true, commands: []command{
+			{at: "x:2", line: "a"}, {at: "x:3", line: "b"}}}}},
+		{"meant to fail", "```console exit=1\n$ a\n```", []step{typed{commands: []command{
+			{at: "x:2", line: "a", shown: []string{}, exit: 1}}}}},
+		{"for Windows", "```powershell\n$env:A = \"1 2\"; $env:B=\"3\"; go run x\nRemove-Item Env:A, Env:B\n```", []step{typed{commands: []command{
+			{at: "x:2", line: "export A=1 2; export B=3; go run x"}, {at: "x:3", line: "unset A B"}}}}},
 		{"a look at a terminal", "```text log\none\n…\n```", []step{
-			glance{at: "x:1", terminal: "log", shows: []string{"one"}}}},
+			look{at: "x:1", terminal: "log", shows: []string{"one"}}}},
 		{"a key", "```text log\n^C\none\n```", []step{
-			glance{at: "x:1", terminal: "log", ctrlC: true, shows: []string{"one"}}}},
+			look{at: "x:1", terminal: "log", ctrlC: true, shows: []string{"one"}}}},
 		{"a file, indented", "  ```python a.py\n  if x:\n      y\n  ```", []step{file{"a.py", "if x:\n    y\n"}}},
 		{"a picture", "```text\nclient ──► balancer\n```", nil},
 	} {
@@ -317,16 +270,16 @@ func TestABlockIsReadAsItsFirstWordSays(t *testing.T) {
 	}
 }
 
-func TestABlockThatWouldNotBePlayedIsRefused(t *testing.T) {
+func TestABlockThatCannotBeRunIsRefused(t *testing.T) {
 	for name, block := range map[string]string{
-		"it does not say what it is":         "```\ngo run x\n```",
-		"it hides a command in text":         "```text\n  docker compose up\n```",
-		"it hides a command in something":    "```json\n$ curl x\n```",
-		"it has an unknown word":             "```sh twice\na\n```",
-		"it has no command":                  "```console\njust output\n```",
-		"its exit code is none":              "```sh exit=one\na\n```",
-		"it never ends":                      "```sh\na\n",
-		"one of many, which are fine but it": "```sh\na\n```\n```\n```\n```sh\nb\n```",
+		"it does not say what it is":     "```\ngo run x\n```",
+		"it hides a command in text":     "```text\n  docker compose up\n```",
+		"it hides a command in JSON":     "```json\n$ curl x\n```",
+		"it has an unknown word":         "```sh twice\na\n```",
+		"it has no command":              "```console\njust output\n```",
+		"its exit code is no number":     "```sh exit=one\na\n```",
+		"it never ends":                  "```sh\na\n",
+		"it stands between correct ones": "```sh\na\n```\n```\n```\n```sh\nb\n```",
 	} {
 		if steps, err := readSteps("x", block); err == nil {
 			t.Errorf("%s: read as %#v", name, steps)

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"io"
+	"net/http"
 	"os"
 	"path"
 	"path/filepath"
@@ -29,107 +31,179 @@ func readRoot(t *testing.T, name string) string {
 	return string(text)
 }
 
-// setting is one row of a table: a variable or a flag, its default as people
-// read it, and what it does.
-type setting struct{ name, value, help string }
+// row is one row of a table: its cells without backticks.
+type row string
 
-// helpRows reads a table of a program's -h: "Variables" or "Flags".
-func helpRows(t *testing.T, program, table string) (rows []setting) {
+func newRow(cells ...string) row {
+	for i := range cells {
+		cells[i] = strings.ReplaceAll(strings.TrimSpace(cells[i]), "`", "")
+	}
+	return row(strings.Join(cells, " | "))
+}
+
+// name is the first cell.
+func (r row) name() string { name, _, _ := strings.Cut(string(r), " | "); return name }
+
+// tableRows reads every row of a document's tables whose first column is headed
+// so.
+func tableRows(t *testing.T, document, heading string) (rows []row) {
+	t.Helper()
+	inside := false
+	for line := range strings.Lines(readRoot(t, document)) {
+		line = strings.TrimSpace(line)
+		r := newRow(strings.Split(strings.Trim(line, "|"), "|")...)
+		switch {
+		case !strings.HasPrefix(line, "|"):
+			inside = false
+		case r.name() == heading:
+			inside = true
+		case inside && strings.Trim(r.name(), ":-") != "":
+			rows = append(rows, r)
+		}
+	}
+	if len(rows) == 0 {
+		t.Fatalf("%s has no table headed | %s |", document, heading)
+	}
+	return rows
+}
+
+// help is what a program's -h prints.
+func help(t *testing.T, program string) string {
 	t.Helper()
 	exit, err := labtest.Programs(t).Run(labtest.Within(t), program, nil, "-h")
 	if err != nil || exit.Code != 0 {
 		t.Fatalf("%s -h: exit %d, %v\n%s", program, exit.Code, err, exit.Stderr)
 	}
-	_, text, found := strings.Cut(exit.Stdout, "\n"+table+":\n")
+	return exit.Stdout
+}
+
+// helpRows reads a table of a program's -h: "Variables" or "Flags".
+func helpRows(t *testing.T, program, table string) (rows []row) {
+	t.Helper()
+	_, text, found := strings.Cut(help(t, program), "\n"+table+":\n")
 	if !found {
-		t.Fatalf("%s -h has no table %q\n%s", program, table, exit.Stdout)
+		t.Fatalf("%s -h has no table %q", program, table)
 	}
 	text, _, _ = strings.Cut(text, "\n\n")
 	columns := regexp.MustCompile(` {2,}`)
 	for line := range strings.Lines(text) {
-		cells := columns.Split(strings.TrimSpace(line), 3)
-		if len(cells) != 3 {
-			t.Fatalf("%s -h: the row %q has not three columns", program, line)
-		}
-		rows = append(rows, setting{cells[0], cells[1], cells[2]})
+		rows = append(rows, newRow(columns.Split(strings.TrimSpace(line), 3)...))
 	}
 	return rows
 }
 
-// readmeRows reads every row of the README's tables whose first column is
-// headed so. Backticks are for the eye only.
-func readmeRows(t *testing.T, heading string) (rows []setting) {
+// expectRows wants a document to have each of the rows once and no other.
+func expectRows(t *testing.T, document, heading string, want []row) {
 	t.Helper()
-	inside := false
-	for line := range strings.Lines(readRoot(t, "README.md")) {
-		line = strings.TrimSpace(line)
-		if !strings.HasPrefix(line, "|") {
-			inside = false
-			continue
-		}
-		cells := strings.Split(strings.Trim(line, "|"), "|")
-		for i := range cells {
-			cells[i] = strings.ReplaceAll(strings.TrimSpace(cells[i]), "`", "")
-		}
-		switch {
-		case cells[0] == heading:
-			inside = true
-		case !inside || strings.Trim(cells[0], ":-") == "":
-		case len(cells) != 3:
-			t.Errorf("README.md: the row %s has not three columns", line)
-		default:
-			rows = append(rows, setting{cells[0], cells[1], cells[2]})
+	got := tableRows(t, document, heading)
+	for _, r := range want {
+		if !slices.Contains(got, r) {
+			t.Errorf("%s lacks the row | %s |", document, r)
 		}
 	}
-	if len(rows) == 0 {
-		t.Fatalf("README.md has no table headed | %s |", heading)
+	for i, r := range got {
+		if !slices.Contains(want, r) {
+			t.Errorf("%s has the row | %s |, which is not true", document, r)
+		}
+		if slices.ContainsFunc(got[:i], func(other row) bool { return other.name() == r.name() }) {
+			t.Errorf("%s has %s twice", document, r.name())
+		}
 	}
-	return rows
 }
 
-func TestTheReadmesVariablesAreThoseOfTheProgramsHelp(t *testing.T) {
-	var want []setting
+func TestTheDocumentedVariablesAreThoseOfTheProgramsHelp(t *testing.T) {
+	var want []row
 	for _, program := range []string{"balancer", "pingserver", "client"} {
-		for _, row := range helpRows(t, program, "Variables") {
-			if !slices.Contains(want, row) { // the balancer and the servers share some
-				want = append(want, row)
+		for _, r := range helpRows(t, program, "Variables") {
+			if !slices.Contains(want, r) { // the balancer and the servers share some
+				want = append(want, r)
 			}
 		}
 	}
-	compareSettings(t, readmeRows(t, "variable"), want)
+	expectRows(t, "docs/configuration.md", "variable", want)
 }
 
-func TestTheReadmesFlagsAreThoseOfTheClientsHelp(t *testing.T) {
-	compareSettings(t, readmeRows(t, "flag"), helpRows(t, "client", "Flags"))
+func TestTheDocumentedFlagsAreThoseOfTheClientsHelp(t *testing.T) {
+	expectRows(t, "docs/client.md", "flag", helpRows(t, "client", "Flags"))
+	usage, _, _ := strings.Cut(help(t, "client"), "\n\n")
+	_, usage, _ = strings.Cut(usage, "usage: ")
+	usage = strings.ReplaceAll(usage, "\n       ", "\n")
+	if usage == "" || !strings.Contains(readRoot(t, "docs/client.md"), "```text\n"+usage+"\n```\n") {
+		t.Errorf("docs/client.md has no block of text with\n%s", usage)
+	}
 }
 
-func TestTheReadmesUsageIsThatOfTheClientsHelp(t *testing.T) {
-	exit, err := labtest.Programs(t).Run(labtest.Within(t), "client", nil, "-h")
+func TestTheDocumentedMetricsAreThoseOfTheBalancer(t *testing.T) {
+	answer, err := http.Get(labtest.Start(t, lab.Config{}).URL() + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
-	usage, _, _ := strings.Cut(exit.Stdout, "\n\n")
-	_, usage, _ = strings.Cut(usage, "usage: ")
-	usage = strings.ReplaceAll(usage, "\n       ", "\n")
-	if usage == "" || !strings.Contains(readRoot(t, "README.md"), "```text\n"+usage+"\n```\n") {
-		t.Errorf("README.md has no block of text with\n%s", usage)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// name{label,label}, without the labels' values and a histogram's series.
+	value := regexp.MustCompile(`="[^"]*"| \S+$|_(bucket|sum|count)|,?le`)
+	var want, got []string
+	for line := range strings.Lines(string(body)) {
+		if name := value.ReplaceAllString(strings.TrimSpace(line), ""); !strings.HasPrefix(name, "#") {
+			want = append(want, sortLabels(name))
+		}
+	}
+	for _, r := range tableRows(t, "docs/metrics.md", "metric") {
+		got = append(got, sortLabels(r.name()))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if want = slices.Compact(want); !slices.Equal(got, want) {
+		t.Errorf("docs/metrics.md has\n%s\nand /metrics\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
-// compareSettings wants the README to have each of the rows once and no other.
-func compareSettings(t *testing.T, readme, help []setting) {
-	t.Helper()
-	for _, row := range help {
-		if !slices.Contains(readme, row) {
-			t.Errorf("README.md lacks the row | `%s` | `%s` | %s |", row.name, row.value, row.help)
-		}
+// sortLabels puts the labels of name{b,a} in order.
+func sortLabels(metric string) string {
+	name, list, _ := strings.Cut(strings.TrimSuffix(metric, "}"), "{")
+	labels := strings.Split(list, ",")
+	slices.Sort(labels)
+	return name + "{" + strings.Join(labels, ",") + "}"
+}
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	notSlug = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// anchors are the headings of a document as GitHub makes anchors of them.
+func anchors(text string) (all []string) {
+	for _, match := range heading.FindAllStringSubmatch(text, -1) {
+		slug := notSlug.ReplaceAllString(strings.ToLower(match[1]), "")
+		all = append(all, strings.ReplaceAll(slug, " ", "-"))
 	}
-	for i, row := range readme {
-		if !slices.Contains(help, row) {
-			t.Errorf("README.md has | `%s` | `%s` | %s |, which no program's -h says", row.name, row.value, row.help)
-		}
-		if slices.ContainsFunc(readme[:i], func(r setting) bool { return r.name == row.name }) {
-			t.Errorf("README.md has %s twice", row.name)
+	return all
+}
+
+func TestEveryLinkLeadsSomewhere(t *testing.T) {
+	root, err := lab.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range documents(t) {
+		for _, match := range link.FindAllStringSubmatch(readRoot(t, d.name), -1) {
+			if strings.Contains(match[1], "://") {
+				continue // other sites are not asked
+			}
+			file, anchor, hasAnchor := strings.Cut(match[1], "#")
+			target := d.name
+			if file != "" {
+				target = path.Join(path.Dir(d.name), file)
+			}
+			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
+				t.Errorf("%s links to %s: %v", d.name, match[1], err)
+			} else if hasAnchor && !slices.Contains(anchors(readRoot(t, target)), anchor) {
+				t.Errorf("%s links to %s, but there is no such heading", d.name, match[1])
+			}
 		}
 	}
 }
@@ -168,69 +242,82 @@ func TestEveryVariableInTheComposeFileExists(t *testing.T) {
 		program := path.Base(command[0])
 		known := helpRows(t, program, "Variables")
 		for variable := range service.Environment {
-			if !slices.ContainsFunc(known, func(row setting) bool { return row.name == variable }) {
+			if !slices.ContainsFunc(known, func(r row) bool { return r.name() == variable }) {
 				t.Errorf("service %s sets %s, which %s does not read", name, variable, program)
 			}
 		}
 	}
 }
 
-// mentioned are the commands in the documents that start with the words, without
-// them, also those in the middle of a sentence, which nobody plays.
-func mentioned(t *testing.T, words string) (found [][]string) {
-	t.Helper()
-	pattern := regexp.MustCompile(`\b` + regexp.QuoteMeta(words) + ` ([^` + "`" + `#)\n]*)`)
-	for _, d := range documents(t) {
-		for _, match := range pattern.FindAllStringSubmatch(readRoot(t, d.name), -1) {
-			// What follows two spaces is a remark.
-			command, _, _ := strings.Cut(match[1], "  ")
-			found = append(found, strings.Fields(command))
+func TestEveryShellVariableOfTheComposeFileIsDocumented(t *testing.T) {
+	var documented []string
+	for _, r := range tableRows(t, "docs/configuration.md", "variable of your shell") {
+		documented = append(documented, strings.Split(r.name(), ", ")...)
+	}
+	for _, match := range regexp.MustCompile(`\$\{(\w+)`).FindAllStringSubmatch(readRoot(t, "docker-compose.yml"), -1) {
+		if !slices.Contains(documented, match[1]) {
+			t.Errorf("docs/configuration.md does not mention %s, which docker-compose.yml passes on", match[1])
 		}
 	}
-	if len(found) == 0 {
-		t.Errorf("no document has a command that starts with %s", words)
-	}
-	return found
 }
 
-func TestEveryGoRunHasItsProgram(t *testing.T) {
+// inline is a command in the middle of a sentence or in a table, which is not
+// run.
+var inline = regexp.MustCompile("`(go run|docker compose) ([^`…]+)`")
+
+func TestEveryCommandInASentenceHasItsProgram(t *testing.T) {
 	root, err := lab.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range mentioned(t, "go run") {
-		files, err := filepath.Glob(filepath.Join(root, args[0], "*.go"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		isMain := func(file string) bool {
-			text, err := os.ReadFile(file)
-			return err == nil && regexp.MustCompile(`(?m)^package main$`).Match(text)
-		}
-		if !strings.HasPrefix(args[0], "./") || !slices.ContainsFunc(files, isMain) {
-			t.Errorf("go run %s: there is no program", strings.Join(args, " "))
-		}
-	}
-}
-
-func TestEveryDockerComposeHasItsService(t *testing.T) {
 	services := readCompose(t).Services
 	// After these the first word that is no flag is a service.
 	ofService := []string{"run", "start", "stop", "restart", "kill", "pause", "unpause", "exec"}
-	others := []string{"up", "down", "build", "ps", "logs", "…"}
-	file := regexp.MustCompile(`-f \S+ `)
-	for _, args := range mentioned(t, "docker compose") {
-		line := strings.Join(args, " ")
-		words := strings.Fields(file.ReplaceAllString(line, ""))
-		words = slices.DeleteFunc(words, func(word string) bool { return strings.HasPrefix(word, "-") })
-		switch {
-		case len(words) > 0 && slices.Contains(others, words[0]):
-		case len(words) < 2 || !slices.Contains(ofService, words[0]):
-			t.Errorf("docker compose %s: no command that this test knows", line)
-		default:
-			if _, ok := services[words[1]]; !ok {
-				t.Errorf("docker compose %s: there is no service %s", line, words[1])
+	found := map[string]int{}
+	for _, d := range documents(t) {
+		for _, match := range inline.FindAllStringSubmatch(readRoot(t, d.name), -1) {
+			found[match[1]]++
+			words := slices.DeleteFunc(strings.Fields(match[2]), func(word string) bool { return strings.HasPrefix(word, "-") })
+			ok := true
+			switch {
+			case match[1] == "go run":
+				_, err := os.Stat(filepath.Join(root, words[0], "main.go"))
+				ok = err == nil
+			case slices.Contains(ofService, words[0]) && len(words) > 1:
+				_, ok = services[words[1]]
+			}
+			if !ok {
+				t.Errorf("%s: there is nothing that %s could mean", d.name, match[0])
 			}
 		}
+	}
+	if found["go run"] == 0 || found["docker compose"] == 0 {
+		t.Errorf("found only %v", found)
+	}
+}
+
+func TestTheWorkflowRunsWhatItsDocumentDoes(t *testing.T) {
+	var workflow struct {
+		Jobs map[string]struct {
+			Steps []struct{ Run string }
+		}
+	}
+	if err := yaml.Unmarshal([]byte(readRoot(t, "docs/github-workflow.yml")), &workflow); err != nil {
+		t.Fatal(err)
+	}
+	document := readRoot(t, "docs/ci.md")
+	commands := 0
+	for _, job := range workflow.Jobs {
+		for _, s := range job.Steps {
+			for command := range strings.Lines(s.Run) {
+				commands++
+				if command = strings.TrimSpace(command); !strings.Contains(document, "\n"+command+"\n") {
+					t.Errorf("docs/ci.md does not have %s", command)
+				}
+			}
+		}
+	}
+	if commands == 0 {
+		t.Error("the workflow runs nothing")
 	}
 }
