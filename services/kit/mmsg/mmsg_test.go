@@ -44,7 +44,7 @@ func ready(t testing.TB, s *Socket) {
 	t.Helper()
 	fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
 	for {
-		n, err := unix.Poll(fds, 10_000)
+		n, err := unix.Poll(fds, 60_000)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

@@ -19,23 +19,23 @@ var refusals = []struct {
 	{errHostDown, "host is down"},
 }
 
-// IsRefusal says whether err is the system's word that nobody is at the other
-// end of a UDP socket.
-func IsRefusal(err error) bool {
-	for _, r := range refusals {
-		if errors.Is(err, r.err) {
-			return true
-		}
-	}
-	return false
-}
+// IsRefusal says whether err is an ICMP error: a datagram on a UDP socket found
+// nobody at its destination.
+func IsRefusal(err error) bool { return refusal(err) != "" }
 
 // Reason is a refusal in a few words; for any other error its own text.
 func Reason(err error) string {
+	if reason := refusal(err); reason != "" {
+		return reason
+	}
+	return err.Error()
+}
+
+func refusal(err error) (reason string) {
 	for _, r := range refusals {
 		if errors.Is(err, r.err) {
 			return r.reason
 		}
 	}
-	return err.Error()
+	return ""
 }

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sender sends on a socket of package net without waiting, as package net does,
-// for room in the send buffer: datagrams to one peer, which the way there cannot
-// take, would hold up those to all others.
+// sender sends on a socket of package net, but does not wait for room in the
+// send buffer as package net would: datagrams to one peer that the path there
+// cannot take would hold up those to all others.
 type sender struct {
 	conn *net.UDPConn
 	raw  syscall.RawConn

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"syscall"
 )
 
 // Conn is a UDP socket that is connected to one peer and hears nobody else. Its
@@ -24,15 +23,10 @@ func Dial(to netip.AddrPort) (*Conn, error) {
 	if c.sender, err = newSender(conn); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	_ = conn.SetWriteBuffer(SendBuffer) // what is granted will have to do
+	_ = conn.SetWriteBuffer(SendBuffer) // a smaller one serves too
 	return c, nil
 }
 
 // Send sends a datagram to the peer. It does not wait for room in a full send
 // buffer, but returns an error.
 func (c *Conn) Send(payload []byte) error { return c.sender.send(payload, nil, netip.AddrPort{}) }
-
-// isFull says whether a datagram was not sent for want of room.
-func isFull(err error) bool {
-	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOBUFS)
-}
