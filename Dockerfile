@@ -2,7 +2,7 @@
 #
 # The build needs nothing but a Go toolchain: no shell, hence RUN as a list. So
 # where no registry can be reached, an image made of a machine's own Go will do:
-#   docker build --build-arg GO_IMAGE=$(go run ./integration/goimage) -t udplab .
+#   docker build --build-arg GO_IMAGE=$(./integration/goimage) -t udplab .
 ARG GO_IMAGE=golang:1.26-alpine
 
 FROM ${GO_IMAGE} AS build

@@ -3,18 +3,18 @@ package integration
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/moby/moby/client"
 
 	"udplab/integration/lab"
 	"udplab/integration/lab/containers"
@@ -22,11 +22,10 @@ import (
 
 // TestCompose brings up the real compose file with every compose there is.
 func TestCompose(t *testing.T) {
-	containers.Need(t)
-	image := containers.GoImage(t)
+	docker := containers.Need(t)
 	for _, compose := range composes(t) {
 		t.Run(strings.Join(compose, " "), func(t *testing.T) {
-			composeRuns(t, newProject(t, compose, image))
+			composeRuns(t, newProject(t, compose, docker))
 		})
 	}
 }
@@ -43,11 +42,7 @@ func composes(t *testing.T) (found [][]string) {
 		found = append(found, command)
 	}
 	if len(found) == 0 {
-		why := errors.Join(reasons...)
-		if os.Getenv("UDPLAB_REQUIRE_DOCKER") == "1" {
-			t.Fatalf("UDPLAB_REQUIRE_DOCKER=1, but there is no compose: %v", why)
-		}
-		t.Skipf("there is no compose: %v", why)
+		containers.Missing(t, fmt.Sprintf("there is no compose: %v", errors.Join(reasons...)))
 	}
 	return found
 }
@@ -110,33 +105,31 @@ type project struct {
 	environ  []string
 }
 
-// projects counts those of this process, whose networks follow each other.
-var (
-	projects atomic.Int64
-	firstNet = rand.Int64N(256)
-)
-
 // newProject prepares a project that is taken down when the test ends.
-func newProject(t *testing.T, command []string, image string) project {
+func newProject(t *testing.T, command []string, docker *client.Client) project {
 	t.Helper()
 	root, err := lab.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := projects.Add(1)
+	udp, err1 := lab.FreePort("udp")
+	tcp, err2 := lab.FreePort("tcp")
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	subnet := containers.Subnet(t, docker).Addr().String()
 	p := project{
 		t: t, command: command, root: root,
-		name: fmt.Sprintf("udplab-test-%d-%d", os.Getpid(), n),
-		// A network for tests of networks, which no machine is in: RFC 2544.
-		net:     fmt.Sprintf("198.18.%d", (firstNet+n)%256),
-		udpPort: freePort(t, "udp"), httpPort: freePort(t, "tcp"),
+		name:    "udplab-test-" + strings.ToLower(rand.Text()),
+		net:     strings.TrimSuffix(subnet, ".0"),
+		udpPort: fmt.Sprint(udp), httpPort: fmt.Sprint(tcp),
 	}
 	// What the lab is depends on nothing that the tests were started with.
 	own := regexp.MustCompile(`^(COMPOSE|UDPLAB|PINGSERVER|BALANCER|CLIENT)_`)
 	p.environ = slices.DeleteFunc(os.Environ(), own.MatchString)
 	p.environ = append(p.environ,
 		"COMPOSE_PROJECT_NAME="+p.name,
-		"GO_IMAGE="+image,
+		"GO_IMAGE="+containers.GoImage(t, docker),
 		"UDPLAB_NET="+p.net,
 		"UDPLAB_PORT="+p.udpPort,
 		"UDPLAB_HTTP_PORT="+p.httpPort,
@@ -148,32 +141,6 @@ func newProject(t *testing.T, command []string, image string) project {
 		p.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
 	})
 	return p
-}
-
-// freePort is a port of 127.0.0.1 that is free now.
-func freePort(t *testing.T, network string) (port string) {
-	t.Helper()
-	var addr net.Addr
-	if network == "udp" {
-		socket, err := net.ListenPacket(network, "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer socket.Close()
-		addr = socket.LocalAddr()
-	} else {
-		listener, err := net.Listen(network, "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		addr = listener.Addr()
-	}
-	_, port, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 // compose runs a command of compose and returns its stdout.

@@ -47,9 +47,9 @@ var built sync.Once
 
 // newContainerLab is a lab of compose beside any other on this machine.
 func newContainerLab(t *testing.T) environment {
-	containers.Need(t)
+	docker := containers.Need(t)
 	command := composes(t)[0]
-	p := newProject(t, command, containers.GoImage(t))
+	p := newProject(t, command, docker)
 	if command[0] == "docker-compose" {
 		p.environ = append(p.environ, "PATH="+dockerWithCompose(t)+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	}

@@ -18,7 +18,9 @@
 //	stack.go     Config, Stack: servers and balancer as processes of this machine
 //	observe.go   Status, Ledger: what a balancer says of itself over HTTP
 //	proc.go      what Linux says of a process: memory, open files, kernel drops
-//	wait.go      Until, Patience, FreePort
+//	ask.go       Ask: one datagram and its answer
+//	wait.go      Until, Patience
+//	free.go      FreePort, Reserve: what no other process of this machine takes
 //	labtest/     the same for tests: Programs, Start, Within, Eventually
 //	containers/  the stack as containers, for tests
 package lab

@@ -95,7 +95,7 @@ type Ledger struct {
 
 // ReadStatus asks the balancer whose page is at url for its status.
 func ReadStatus(ctx context.Context, url string) (s Status, err error) {
-	body, err := get(ctx, url+"/api/status")
+	body, err := Get(ctx, url+"/api/status")
 	if err == nil {
 		err = json.Unmarshal(body, &s)
 	}
@@ -108,7 +108,7 @@ func ReadStatus(ctx context.Context, url string) (s Status, err error) {
 // ReadLedger asks the balancer whose page is at url for the turns after one; 0
 // asks for all that it remembers.
 func ReadLedger(ctx context.Context, url string, after uint64) (l Ledger, err error) {
-	body, err := get(ctx, fmt.Sprintf("%s/api/ledger?after=%d", url, after))
+	body, err := Get(ctx, fmt.Sprintf("%s/api/ledger?after=%d", url, after))
 	if err == nil {
 		l, err = decodeLedger(bytes.NewReader(body))
 	}
@@ -143,7 +143,7 @@ func decodeLedger(text io.Reader) (l Ledger, err error) {
 // ReadMetric asks the balancer whose page is at url for one of its metrics,
 // named with its labels as in balancer_dropped_total{reason="loop"}.
 func ReadMetric(ctx context.Context, url, name string) (float64, error) {
-	body, err := get(ctx, url+"/metrics")
+	body, err := Get(ctx, url+"/metrics")
 	if err != nil {
 		return 0, fmt.Errorf("%s/metrics: %w", url, err)
 	}
@@ -159,8 +159,8 @@ func ReadMetric(ctx context.Context, url, name string) (float64, error) {
 // open that a test might count.
 var direct = http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-// get returns the body of an answer with status 200.
-func get(ctx context.Context, url string) ([]byte, error) {
+// Get returns the body of the answer to a GET, which must have status 200.
+func Get(ctx context.Context, url string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err

@@ -3,8 +3,6 @@ package lab
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"time"
 )
 
@@ -36,30 +34,4 @@ func Until(ctx context.Context, check func(context.Context) error) error {
 			return errors.Join(ctx.Err(), last)
 		}
 	}
-}
-
-// FreePort returns a port of 127.0.0.1 that is free now, for network "udp" or
-// "tcp". A program that can listen on port 0 needs none.
-func FreePort(network string) (string, error) {
-	var addr net.Addr
-	switch network {
-	case "udp":
-		socket, err := net.ListenPacket(network, anyPort)
-		if err != nil {
-			return "", err
-		}
-		defer socket.Close()
-		addr = socket.LocalAddr()
-	case "tcp":
-		listener, err := net.Listen(network, anyPort)
-		if err != nil {
-			return "", err
-		}
-		defer listener.Close()
-		addr = listener.Addr()
-	default:
-		return "", fmt.Errorf("network %q: want udp or tcp", network)
-	}
-	_, port, err := net.SplitHostPort(addr.String())
-	return port, err
 }

@@ -2,12 +2,9 @@ package containers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -23,6 +20,7 @@ import (
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 
 	"udplab/integration/faults"
+	"udplab/integration/lab"
 )
 
 // faultLab is a lab in containers that can be broken. Everybody has an address
@@ -30,8 +28,8 @@ import (
 // itself, at the network's gateway, through Docker's own resolver.
 type faultLab struct {
 	*testing.T
-	boot
-	subnet  netip.Addr // .0: the addresses are this one and a number
+	launcher
+	subnet  netip.Prefix
 	network *testcontainers.DockerNetwork
 	names   *faults.Names
 	state   string // directory
@@ -57,58 +55,41 @@ const (
 
 // NewFaultLab builds the image and returns a lab in containers that can be
 // broken. All is removed when the test ends. It skips the test as Need does,
-// and where nobody but root may answer on port 53.
+// and where only root may answer at port 53 and look into other processes.
 func NewFaultLab(t *testing.T) faults.Lab {
 	t.Helper()
 	docker := Need(t)
 	if os.Geteuid() != 0 {
-		skip(t, "only root may answer look-ups at port 53 and look into the balancer's process")
+		Missing(t, "only root may answer look-ups at port 53 and look into the balancer's process")
 	}
-	l := &faultLab{T: t, boot: boot{docker: docker}, state: stateDir(t), env: faults.Env(), parts: map[string]*part{}}
-	l.image = build(t, docker)
-	l.openNetwork()
+	l := &faultLab{T: t, launcher: newLauncher(t, docker), state: t.TempDir(), env: faults.Env(), parts: map[string]*part{}}
+	if err := os.Chmod(l.state, 0o777); err != nil { // the image's user writes there
+		t.Fatal(err)
+	}
+	l.subnet = Subnet(t, l.docker)
+	var err error
+	l.network, err = tcnetwork.New(t.Context(), tcnetwork.WithIPAM(&network.IPAM{
+		Driver: "default",
+		Config: []network.IPAMConfig{{Subnet: l.subnet, Gateway: l.number(gatewayNumber)}},
+	}))
+	testcontainers.CleanupNetwork(t, l.network)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.names, err = faults.ServeNames(net.JoinHostPort(l.number(gatewayNumber).String(), "53")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.names.Close() })
 	maps.Copy(l.env, map[string]string{
 		"BALANCER_HTTP_HOSTS": l.number(balancerNumber).String() + ",localhost",
 		"BALANCER_STATE_FILE": "/state/turns",
-		"LOG_FORMAT":          "json",
 	})
 	return l
 }
 
-// stateDir is a directory that the image's user may write to.
-func stateDir(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// openNetwork makes a network of the test's own, and answers look-ups there.
-func (l *faultLab) openNetwork() {
-	l.Helper()
-	// Of a range for tests of networks, which no machine is in: RFC 2544.
-	l.subnet = netip.AddrFrom4([4]byte{198, 19, byte(rand.IntN(256)), 0})
-	prefix := netip.PrefixFrom(l.subnet, 24)
-	var err error
-	l.network, err = tcnetwork.New(l.Context(), tcnetwork.WithIPAM(&network.IPAM{
-		Driver: "default",
-		Config: []network.IPAMConfig{{Subnet: prefix, Gateway: l.number(gatewayNumber)}},
-	}))
-	testcontainers.CleanupNetwork(l.T, l.network)
-	if err != nil {
-		l.Fatal(err)
-	}
-	if l.names, err = faults.ServeNames(net.JoinHostPort(l.number(gatewayNumber).String(), "53")); err != nil {
-		l.Fatal(err)
-	}
-	l.Cleanup(func() { l.names.Close() })
-}
-
 // number is an address of the network.
 func (l *faultLab) number(n byte) netip.Addr {
-	bytes := l.subnet.As4()
+	bytes := l.subnet.Addr().As4()
 	bytes[3] = n
 	return netip.AddrFrom4(bytes)
 }
@@ -165,11 +146,11 @@ func (l *faultLab) Start(ctx context.Context, name string, at netip.Addr) error 
 
 // create makes a container for a part that has never run.
 func (l *faultLab) create(ctx context.Context, name string, at netip.Addr) (id string, err error) {
-	s := service{program: "pingserver", env: map[string]string{"PINGSERVER_NAME": name}}
+	s := service{program: "pingserver", env: map[string]string{"PINGSERVER_NAME": name}, network: l.network, name: name}
 	var host []func(*container.HostConfig)
 	if name == "balancer" {
 		l.mu.Lock()
-		s = service{program: "balancer", env: maps.Clone(l.env)}
+		s.program, s.env = "balancer", maps.Clone(l.env)
 		l.mu.Unlock()
 		host = append(host, func(h *container.HostConfig) {
 			h.Binds = []string{l.state + ":/state"}
@@ -179,7 +160,6 @@ func (l *faultLab) create(ctx context.Context, name string, at netip.Addr) (id s
 	}
 	options := append(s.options(host...),
 		testcontainers.WithNoStart(),
-		tcnetwork.WithNetwork([]string{name}, l.network),
 		testcontainers.WithEndpointSettingsModifier(func(settings map[string]*network.EndpointSettings) {
 			settings[l.network.Name].IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: at}
 		}))
@@ -213,73 +193,33 @@ func (l *faultLab) moveTo(ctx context.Context, p *part, at netip.Addr) error {
 // await waits until a part answers where it is: it is asked from outside, which
 // is quicker than a self-check inside.
 func (l *faultLab) await(ctx context.Context, name string, at netip.Addr) error {
-	look := time.NewTicker(20 * time.Millisecond)
-	defer look.Stop()
-	for {
-		err := askServer(ctx, at)
+	err := lab.Until(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, askAgain)
+		defer cancel()
 		if name == "balancer" {
-			err = askBalancer(ctx, l.URL())
+			_, err := lab.Get(ctx, l.URL()+"/healthz")
+			return err
 		}
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-look.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%s does not answer: %w", name, err)
-		}
-	}
-}
-
-func askServer(ctx context.Context, at netip.Addr) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "udp", net.JoinHostPort(at.String(), faults.Port))
+		_, err := lab.Ask(ctx, netip.MustParseAddrPort(net.JoinHostPort(at.String(), faults.Port)), "healthcheck")
+		return err
+	})
 	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte("healthcheck")); err != nil {
-		return err
-	}
-	_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // fails on closed connections only
-	_, err = conn.Read(make([]byte, 100))
-	return err
-}
-
-func askBalancer(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/healthz", nil)
-	if err != nil {
-		return err
-	}
-	direct := http.Transport{DisableKeepAlives: true}
-	answer, err := direct.RoundTrip(request)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return errors.New(answer.Status)
+		return fmt.Errorf("%s does not answer: %w", name, err)
 	}
 	return nil
 }
 
-// signal sends a part a signal that ends it, and wants it to end with a code.
-func (l *faultLab) signal(ctx context.Context, name, signal string, code int64) error {
-	p := l.find(name)
-	wait := l.docker.ContainerWait(ctx, p.id, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
-	if _, err := l.docker.ContainerKill(ctx, p.id, client.ContainerKillOptions{Signal: signal}); err != nil {
-		return err
+// askAgain is when await gives up on one question: what is sent before a part
+// listens may be lost without a word.
+const askAgain = time.Second
+
+// endWith sends a part a signal that ends it, and wants it to end with a code.
+func (l *faultLab) endWith(ctx context.Context, name, signal string, code int) (lab.Exit, error) {
+	exit, err := l.end(ctx, l.find(name).id, signal)
+	if err == nil && exit.Code != code {
+		err = fmt.Errorf("%s ended at %s with %d, want %d", name, signal, exit.Code, code)
 	}
-	select {
-	case ended := <-wait.Result:
-		if ended.StatusCode != code {
-			return fmt.Errorf("%s ended at %s with %d, want %d", name, signal, ended.StatusCode, code)
-		}
-		return nil
-	case err := <-wait.Error:
-		return err
-	}
+	return exit, err
 }
 
 // What a program ends with at a signal that it does not handle is 128 and the
@@ -290,22 +230,30 @@ const (
 )
 
 func (l *faultLab) Kill(ctx context.Context, name string) error {
-	return l.signal(ctx, name, "SIGKILL", killedCode)
+	_, err := l.endWith(ctx, name, "SIGKILL", killedCode)
+	return err
 }
 
 func (l *faultLab) Stop(ctx context.Context, name string) error {
-	return l.signal(ctx, name, "SIGTERM", 0)
+	_, err := l.endWith(ctx, name, "SIGTERM", 0)
+	return err
 }
 
 func (l *faultLab) Freeze(ctx context.Context, name string) error {
-	for {
-		_, err := l.docker.ContainerPause(ctx, l.find(name).id, client.ContainerPauseOptions{})
+	var refused error
+	err := lab.Until(ctx, func(ctx context.Context) error {
+		_, refused = l.docker.ContainerPause(ctx, l.find(name).id, client.ContainerPauseOptions{})
 		// The kernel freezes no container some thread of which is just being
 		// started or ended; on a busy machine Docker gives up too soon.
-		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "unable to freeze") {
-			return err
+		if refused != nil && strings.Contains(refused.Error(), "unable to freeze") {
+			return refused
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
+	return refused
 }
 
 func (l *faultLab) Thaw(ctx context.Context, name string) error {
@@ -314,26 +262,15 @@ func (l *faultLab) Thaw(ctx context.Context, name string) error {
 }
 
 func (l *faultLab) Dump(ctx context.Context) (string, error) {
-	if err := l.signal(ctx, "balancer", "SIGQUIT", quitCode); err != nil {
-		return "", err
-	}
-	said, err := l.stderr(ctx, "balancer")
-	// The container has the words of all its balancers; the last is of interest.
-	if i := strings.LastIndex(said, "SIGQUIT"); i >= 0 {
-		return said[i:], err
-	}
-	return "", fmt.Errorf("the balancer said at SIGQUIT (%w)\n%s", err, said)
-}
-
-// stderr is what a part has complained about so far.
-func (l *faultLab) stderr(ctx context.Context, name string) (string, error) {
-	logs, err := l.docker.ContainerLogs(ctx, l.find(name).id, client.ContainerLogsOptions{ShowStderr: true})
+	exit, err := l.endWith(ctx, "balancer", "SIGQUIT", quitCode)
 	if err != nil {
 		return "", err
 	}
-	defer logs.Close()
-	exit, err := split(0, logs)
-	return exit.Stderr, err
+	// The container has the output of all its balancers; the last is of interest.
+	if i := strings.LastIndex(exit.Stderr, "SIGQUIT"); i >= 0 {
+		return exit.Stderr[i:], nil
+	}
+	return "", fmt.Errorf("the balancer said at SIGQUIT\n%s", exit.Stderr)
 }
 
 func (l *faultLab) PID(ctx context.Context) (int, error) {
@@ -344,18 +281,11 @@ func (l *faultLab) PID(ctx context.Context) (int, error) {
 	return inspected.Container.State.Pid, nil
 }
 
-// tellIfFailed shows what the balancer said.
+// tellIfFailed shows the end of what the balancer said.
 func (l *faultLab) tellIfFailed() {
 	if !l.Failed() || l.find("balancer") == nil {
 		return
 	}
-	logs, err := l.docker.ContainerLogs(context.Background(), l.find("balancer").id,
-		client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Tail: "20"})
-	if err != nil {
-		l.Log(err)
-		return
-	}
-	defer logs.Close()
-	exit, _ := split(0, logs)
-	l.Logf("the balancer said at last\n%s%s", exit.Stdout, exit.Stderr)
+	exit, err := l.output(context.Background(), l.find("balancer").id, 0)
+	l.Logf("the balancer said at last (%v)\n%s%s", err, exit.Stdout[max(0, len(exit.Stdout)-4000):], exit.Stderr)
 }
