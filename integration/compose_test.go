@@ -122,7 +122,7 @@ func newProject(t *testing.T, command []string, docker *client.Client) project {
 		t: t, command: command, root: root,
 		name:    "udplab-test-" + strings.ToLower(rand.Text()),
 		net:     strings.TrimSuffix(subnet, ".0"),
-		udpPort: fmt.Sprint(udp), httpPort: fmt.Sprint(tcp),
+		udpPort: udp, httpPort: tcp,
 	}
 	// What the lab is depends on nothing that the tests were started with.
 	own := regexp.MustCompile(`^(COMPOSE|UDPLAB|PINGSERVER|BALANCER|CLIENT)_`)

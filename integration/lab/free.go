@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"strconv"
 	"sync"
 )
 
@@ -13,15 +14,15 @@ import (
 // now. No other caller of FreePort on this machine gets it, and it is not one
 // that a system gives to a socket with port 0. A program that can listen on
 // port 0 needs no FreePort.
-func FreePort(network string) (int, error) {
+func FreePort(network string) (string, error) {
 	const first, last, tries = 20_000, 32_767, 1000 // below the ports that systems give
 	for range tries {
 		port := first + rand.IntN(last-first+1)
 		if bindable(network, port) && Reserve(fmt.Sprintf("%s port %d", network, port)) {
-			return port, nil
+			return strconv.Itoa(port), nil
 		}
 	}
-	return 0, errors.New("no free " + network + " port")
+	return "", errors.New("no free " + network + " port")
 }
 
 func bindable(network string, port int) bool {

@@ -78,7 +78,7 @@ type service struct {
 	env     map[string]string
 	network *testcontainers.DockerNetwork // nil: Docker's own
 	name    string                        // in that network
-	ports   map[string]int                // by the container's: those of 127.0.0.1 that are published
+	ports   map[string]string             // by the container's: those of 127.0.0.1 that are published
 }
 
 // options are what every container of the service has: no more rights than the
@@ -96,7 +96,7 @@ func (s service) options(more ...func(*container.HostConfig)) []testcontainers.C
 			host.PortBindings = network.PortMap{}
 			for inside, outside := range s.ports {
 				host.PortBindings[network.MustParsePort(inside)] = []network.PortBinding{
-					{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: fmt.Sprint(outside)},
+					{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: outside},
 				}
 			}
 			for _, change := range more {
@@ -184,8 +184,8 @@ func (l launcher) output(ctx context.Context, id string, code int) (lab.Exit, er
 type stack struct {
 	launcher
 	parts  map[string]*testcontainers.DockerContainer
-	listen int // published
-	page   int
+	listen string // published port
+	page   string // published port
 }
 
 // clients is the container in which clients run, so that their pings cross the
@@ -221,7 +221,7 @@ func (l launcher) Start(t *testing.T, o scenario.Options) scenario.Stack {
 	maps.Copy(env, o.Balancer)
 	s.startAll(t, service{
 		program: "balancer", env: env, network: network, name: "balancer",
-		ports: map[string]int{"8888/udp": s.listen, "8080/tcp": s.page},
+		ports: map[string]string{"8888/udp": s.listen, "8080/tcp": s.page},
 	})
 	return s
 }
@@ -246,10 +246,10 @@ func (s *stack) startAll(t *testing.T, services ...service) {
 }
 
 func (s *stack) Addr() netip.AddrPort {
-	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(s.listen))
+	return netip.MustParseAddrPort("127.0.0.1:" + s.listen)
 }
 
-func (s *stack) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", s.page) }
+func (s *stack) URL() string { return "http://127.0.0.1:" + s.page }
 
 func (s *stack) Client(ctx context.Context, args ...string) (lab.Exit, error) {
 	target := map[string]string{"CLIENT_TARGET": "balancer:8888"}
