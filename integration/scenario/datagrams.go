@@ -43,11 +43,11 @@ func everySize(t *testing.T, boot Boot) {
 func garbage(t *testing.T, boot Boot) {
 	stack := boot.Start(t, Options{})
 	client := dial(t, stack)
-	dice := rand.New(rand.NewPCG(1, 2))
+	random := rand.New(rand.NewPCG(1, 2))
 	for turn := range 30 {
-		request := make([]byte, 1+dice.IntN(300))
+		request := make([]byte, 1+random.IntN(300))
 		for i := range request {
-			request[i] = byte(dice.UintN(256))
+			request[i] = byte(random.UintN(256))
 		}
 		client.send(string(request))
 		got, name := string(client.receive()), fmt.Sprintf(" server%d", turn%3+1)
@@ -77,9 +77,9 @@ func seededLoss(t *testing.T, boot Boot) {
 	for range 3 {
 		client.send(last)
 	}
-	var fates [3][]byte // by server: '!' for each answer, '.' for each loss
-	for i := range fates {
-		fates[i] = bytes.Repeat([]byte{'.'}, each)
+	var results [3][]byte // by server: '!' for each answer, '.' for each loss
+	for i := range results {
+		results[i] = bytes.Repeat([]byte{'.'}, each)
 	}
 	for lasts := 0; lasts < 3; {
 		a := client.receive()
@@ -89,14 +89,14 @@ func seededLoss(t *testing.T, boot Boot) {
 		} else if _, err := fmt.Sscanf(string(a), "PING %d", &seq); err != nil {
 			t.Fatalf("answer %q: %v", a, err)
 		} else {
-			fates[seq%3][seq/3] = '!'
+			results[seq%3][seq/3] = '!'
 		}
 	}
-	first := string(fates[0])
+	first := string(results[0])
 	if !strings.Contains(first, "!") || !strings.Contains(first, ".") {
 		t.Errorf("server1 answered %s, want some of them", first)
 	}
-	for i, f := range fates {
+	for i, f := range results {
 		if string(f) != first {
 			t.Errorf("server%d answered %s, server1 %s with the same seed", i+1, f, first)
 		}

@@ -36,10 +36,17 @@ type Summary struct {
 	Exit         int     `json:"exit"`
 }
 
+// answerTimeout is how long a client waits for an answer that is bound to come.
+const answerTimeout = lab.Patience / 2
+
 // Ping runs a client with these arguments and --json and reads what it tells.
 // Usable from any goroutine.
 func Ping(t *testing.T, stack Stack, args ...string) (Pinged, error) {
-	exit, err := stack.Client(labtest.Within(t), append(slices.Clone(args), "--json")...)
+	args = append(slices.Clone(args), "--json")
+	if !slices.Contains(args, "--timeout") {
+		args = append(args, "--timeout", answerTimeout.String())
+	}
+	exit, err := stack.Client(labtest.Within(t), args...)
 	if err != nil {
 		return Pinged{}, err
 	}
