@@ -199,6 +199,19 @@ Variables:
   LOG_FORMAT  pretty on a terminal, else text  pretty, text or json
 `
 
+func TestANumberIsFiniteAndADurationFits(t *testing.T) {
+	for text, ok := range map[string]bool{"1.5": true, "-1": true, "NaN": false, "Inf": false, "-Inf": false, "1e999": false, "x": false} {
+		if _, err := parseFinite(text); (err == nil) != ok {
+			t.Errorf("number %q: error %v", text, err)
+		}
+	}
+	for text, want := range map[string]time.Duration{"0.2": 200 * time.Millisecond, "1m30s": 90 * time.Second, "9000000000": 9e18, "9223372036.854775808": -1, "-1ns": -1, "-0.1": -1, "": -1} {
+		if d, err := ParseDuration(text); (err == nil) != (want >= 0) || err == nil && d != want {
+			t.Errorf("duration %q: %v, error %v", text, d, err)
+		}
+	}
+}
+
 func FuzzParseDuration(f *testing.F) {
 	for _, s := range []string{"200ms", "0.2", "1e400", "-1", "NaN", "", "9223372037"} {
 		f.Add(s)

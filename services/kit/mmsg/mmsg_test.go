@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +73,29 @@ func receive(t testing.TB, s *Socket, in *Inbox, n int) (payloads [][]byte) {
 		}
 	}
 	return payloads
+}
+
+func connected(t *testing.T, to netip.AddrPort) *Socket {
+	t.Helper()
+	s, err := Connect(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// sendTo sends datagrams from one socket to an address.
+func sendTo(t *testing.T, s *Socket, to netip.AddrPort, payloads ...string) {
+	t.Helper()
+	out := NewOutbox(len(payloads))
+	out.Begin(s)
+	for _, payload := range payloads {
+		out.Add([]byte(payload), to, anywhere)
+	}
+	if failed := out.Send(); failed != 0 {
+		t.Fatalf("%d datagrams failed: %v", failed, out.Failed(0))
+	}
 }
 
 func TestDatagramsArriveAsTheyWereAdded(t *testing.T) {
@@ -186,31 +210,21 @@ func TestADatagramThatIsRefusedStopsNoOther(t *testing.T) {
 	}
 }
 
-func TestTheNewsOfARefusalCostsNoLaterDatagram(t *testing.T) {
+func TestAnErrorOfAnEarlierDatagramCostsNoLaterOne(t *testing.T) {
 	gone := listen(t, loopback4)
 	nobody := gone.Addr()
 	gone.Close()
-	to, from := listen(t, loopback4), dial(t, false)
-	out, in := NewOutbox(4), NewInbox(4, 100)
-	out.Begin(from)
-	out.Add([]byte("to nobody"), nobody, anywhere)
-	if out.Send() != 0 {
-		t.Fatal("the kernel does not know yet that nobody is there, and refuses")
-	}
+	to, from, in := listen(t, loopback4), dial(t, false), NewInbox(4, 100)
+	sendTo(t, from, nobody, "to nobody")
 	ready(t, from) // the ICMP error is there
-	out.Begin(from)
-	out.Add([]byte("to somebody"), to.Addr(), anywhere)
-	out.Add([]byte("to somebody else, or so"), to.Addr(), anywhere)
-	if failed := out.Send(); failed != 0 {
-		t.Errorf("%d failed: %v", failed, out.Failed(0))
-	}
+	sendTo(t, from, to.Addr(), "to somebody", "to somebody else, or so")
 	receive(t, to, in, 2)
-	var told []string
+	var reported []string
 	from.Errors(func(to netip.AddrPort, err error) {
-		told = append(told, fmt.Sprint(to == nobody, errors.Is(err, unix.ECONNREFUSED)))
+		reported = append(reported, fmt.Sprint(to == nobody, errors.Is(err, unix.ECONNREFUSED)))
 	})
-	if len(told) != 1 || told[0] != "true true" {
-		t.Errorf("errors told: %v", told)
+	if len(reported) != 1 || reported[0] != "true true" {
+		t.Errorf("errors reported: %v", reported)
 	}
 	if n, err := in.Receive(from, 0, 4); n != 0 || err != nil {
 		t.Errorf("received %d, %v", n, err)
@@ -219,25 +233,17 @@ func TestTheNewsOfARefusalCostsNoLaterDatagram(t *testing.T) {
 
 func TestADatagramThatDoesNotFitIsKnownToBeCut(t *testing.T) {
 	for _, most := range []int{1, 2} { // one system call for one, another for many
-		t.Run(fmt.Sprintf("receiving %d", most), func(t *testing.T) { testCut(t, most) })
-	}
-}
-
-func testCut(t *testing.T, most int) {
-	to, from := listen(t, loopback4), dial(t, false)
-	out, in := NewOutbox(2), NewInbox(2, 16)
-	out.Begin(from)
-	out.Add(make([]byte, 17), to.Addr(), anywhere)
-	out.Add(make([]byte, 16), to.Addr(), anywhere)
-	out.Send()
-	for i := 0; i < 2; i += most {
-		ready(t, to)
-		if n, err := in.Receive(to, i, most); n != most || err != nil {
-			t.Fatalf("received %d, %v", n, err)
+		to, in := listen(t, loopback4), NewInbox(2, 16)
+		sendTo(t, dial(t, false), to.Addr(), strings.Repeat("x", 17), strings.Repeat("x", 16))
+		for i := 0; i < 2; i += most {
+			ready(t, to)
+			if n, err := in.Receive(to, i, most); n != most || err != nil {
+				t.Fatalf("receiving %d: %d, %v", most, n, err)
+			}
 		}
-	}
-	if in.Whole(0) || len(in.Payload(0)) != 16 || !in.Whole(1) {
-		t.Errorf("whole: %v (%d bytes), %v", in.Whole(0), len(in.Payload(0)), in.Whole(1))
+		if in.Whole(0) || len(in.Payload(0)) != 16 || !in.Whole(1) {
+			t.Errorf("receiving %d: whole: %v (%d bytes), %v", most, in.Whole(0), len(in.Payload(0)), in.Whole(1))
+		}
 	}
 }
 
@@ -270,6 +276,58 @@ func TestAReplyLeavesFromTheAddressThatWasAsked(t *testing.T) {
 				t.Errorf("answered from %v, want %v", got, ask)
 			}
 		})
+	}
+}
+
+func TestAConnectedSocketTalksToItsPeerAndHearsNobodyElse(t *testing.T) {
+	for _, addr := range []netip.AddrPort{loopback4, loopback6} {
+		t.Run(addr.Addr().String(), func(t *testing.T) {
+			server, other := listen(t, addr), listen(t, addr)
+			s := connected(t, server.Addr())
+			if s.Peer() != server.Addr() {
+				t.Errorf("the peer is %v, want %v", s.Peer(), server.Addr())
+			}
+			sendTo(t, s, s.Peer(), "one", "two", "three") // the first two as one message
+			in := NewInbox(8, MaxDatagram)
+			if got := receive(t, server, in, 3); string(got[2]) != "three" || in.From(0) != s.Addr() {
+				t.Errorf("%q from %v, want from %v", got, in.From(0), s.Addr())
+			}
+			sendTo(t, other, s.Addr(), "not for you")
+			sendTo(t, server, s.Addr(), "answer")
+			if got := receive(t, s, in, 1); string(got[0]) != "answer" {
+				t.Errorf("heard %q", got)
+			}
+		})
+	}
+}
+
+func TestAConnectedSocketHearsThatItsPeerIsGone(t *testing.T) {
+	gone := listen(t, loopback4)
+	addr := gone.Addr()
+	s := connected(t, addr)
+	gone.Close()
+	sendTo(t, s, addr, "is there anybody")
+	ready(t, s)
+	reported := 0
+	s.Errors(func(to netip.AddrPort, err error) {
+		reported++
+		if to != addr || err == nil {
+			t.Errorf("%v: %v", to, err)
+		}
+	})
+	if reported != 1 {
+		t.Errorf("%d errors reported", reported)
+	}
+}
+
+func TestEveryAddressIsThisMachine(t *testing.T) {
+	server := listen(t, loopback4)
+	s := connected(t, netip.AddrPortFrom(netip.IPv4Unspecified(), server.Addr().Port()))
+	if s.Peer() != server.Addr() {
+		t.Errorf("the peer is %v, want %v", s.Peer(), server.Addr())
+	}
+	if peer := dial(t, false).Peer(); peer.IsValid() {
+		t.Errorf("a socket that is not connected has the peer %v", peer)
 	}
 }
 
@@ -365,10 +423,7 @@ func TestPollerReportsSocketsWakesAndTime(t *testing.T) {
 	if n, _ := p.Wait(0); n != 0 {
 		t.Errorf("a wake is reported again")
 	}
-	out, in := NewOutbox(1), NewInbox(1, 100)
-	out.Begin(from)
-	out.Add([]byte("x"), to.Addr(), anywhere)
-	out.Send()
+	sendTo(t, from, to.Addr(), "x")
 	for range 2 { // until it is read
 		if n, _ := p.Wait(-1); n != 1 {
 			t.Fatalf("%d events", n)
@@ -377,15 +432,13 @@ func TestPollerReportsSocketsWakesAndTime(t *testing.T) {
 			t.Errorf("event %+v", e)
 		}
 	}
-	receive(t, to, in, 1)
+	receive(t, to, NewInbox(1, 100), 1)
 	nobody := to.Addr()
 	if err := p.Remove(to); err != nil {
 		t.Fatal(err)
 	}
 	to.Close()
-	out.Begin(from)
-	out.Add([]byte("x"), nobody, anywhere)
-	out.Send()
+	sendTo(t, from, nobody, "x")
 	if n, _ := p.Wait(-1); n != 1 {
 		t.Fatalf("%d events for an error", n)
 	}

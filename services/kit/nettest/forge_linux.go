@@ -31,11 +31,9 @@ func (d Datagram) bytes() (b []byte) {
 	return append(b, d.Payload...)
 }
 
-// Codes of the ICMP message destination unreachable (RFC 792).
-const (
-	PortUnreachable     = 3
-	FragmentationNeeded = 4
-)
+// FragmentationNeeded is a code of the ICMP message destination unreachable
+// (RFC 792).
+const FragmentationNeeded = 4
 
 // Unreachable sends the ICMP message that the datagram's destination would send
 // to its sender: destination unreachable with a code. FragmentationNeeded also
