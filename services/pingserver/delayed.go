@@ -15,8 +15,13 @@ type delayedAnswers struct {
 	mu      sync.Mutex
 	closed  bool
 	bytes   int
-	timers  map[*time.Timer]int // size in bytes
+	answers map[*delayedAnswer]struct{}
 	sending sync.WaitGroup
+}
+
+type delayedAnswer struct {
+	size  int         // in bytes
+	timer *time.Timer // guarded by mu
 }
 
 // add calls send when the delay has passed, unless close came before. It
@@ -28,31 +33,31 @@ func (d *delayedAnswers) add(delay time.Duration, size int, send func()) bool {
 	if d.closed || d.bytes+size > maxDelayed {
 		return false
 	}
-	if d.timers == nil {
-		d.timers = map[*time.Timer]int{}
+	if d.answers == nil {
+		d.answers = map[*delayedAnswer]struct{}{}
 	}
-	var timer *time.Timer
-	timer = time.AfterFunc(delay, func() {
-		if d.remove(timer) {
+	a := &delayedAnswer{size: size}
+	d.answers[a] = struct{}{}
+	d.bytes += size
+	a.timer = time.AfterFunc(delay, func() {
+		if d.remove(a) {
 			defer d.sending.Done()
 			send()
 		}
 	})
-	d.timers[timer] = size
-	d.bytes += size
 	return true
 }
 
 // remove says whether the answer whose timer fired may be sent. If so, close
 // waits for it.
-func (d *delayedAnswers) remove(timer *time.Timer) bool {
+func (d *delayedAnswers) remove(a *delayedAnswer) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return false
 	}
-	d.bytes -= d.timers[timer]
-	delete(d.timers, timer)
+	d.bytes -= a.size
+	delete(d.answers, a)
 	d.sending.Add(1)
 	return true
 }
@@ -62,10 +67,10 @@ func (d *delayedAnswers) remove(timer *time.Timer) bool {
 func (d *delayedAnswers) close() (dropped int) {
 	d.mu.Lock()
 	d.closed = true
-	for timer := range d.timers {
-		timer.Stop()
+	for a := range d.answers {
+		a.timer.Stop()
 	}
-	dropped = len(d.timers)
+	dropped = len(d.answers)
 	d.mu.Unlock()
 	d.sending.Wait()
 	return dropped
