@@ -26,7 +26,7 @@ type settings struct {
 	HTTPHosts       api.Hosts          `env:"BALANCER_HTTP_HOSTS" envDefault:"localhost,127.0.0.1,[::1],balancer" help:"names that a request may come under"`
 	WhenDown        balancing.WhenDown `env:"BALANCER_WHEN_DOWN" envDefault:"skip" want:"skip or hold" help:"the turn of a server that is down: skip gives it to the next, hold loses it"`
 	Workers         int                `env:"BALANCER_WORKERS" envDefault:"1" range:"0..256" help:"event loops that share the port; 0: one for each processor"`
-	DataPath        datapath.DataPath  `env:"BALANCER_DATAPATH" envDefault:"auto" help:"how datagrams are carried: epoll (Linux), portable, or auto: the best there is"`
+	DataPath        datapath.Kind      `env:"BALANCER_DATAPATH" envDefault:"auto" help:"how datagrams are carried: epoll (Linux), portable, or auto: the best there is"`
 	SessionIdle     time.Duration      `env:"BALANCER_SESSION_IDLE" envDefault:"60s" range:"1ms.." help:"a client without a datagram either way for so long is forgotten"`
 	MaxSessions     int                `env:"BALANCER_MAX_SESSIONS" envDefault:"10000" range:"1..1000000" help:"clients at once"`
 	ClientRate      int                `env:"BALANCER_CLIENT_RATE" envDefault:"0" range:"0..1000000" help:"datagrams a second from one client, its address and port; 0: no limit"`

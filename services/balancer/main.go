@@ -70,36 +70,36 @@ func run(ctx context.Context, args, environ []string, stdout io.Writer) error {
 
 // balancer is everything that is open.
 type balancer struct {
-	cfg      *settings
-	log      *slog.Logger
-	rotation *balancing.Rotation
-	ledger   *ledger.Ledger
-	backends *membership.Set
-	relay    datapath.Relay
-	page     net.Listener   // nil: off
-	state    *persist.Store // nil: off
+	cfg       *settings
+	log       *slog.Logger
+	scheduler *balancing.Scheduler
+	ledger    *ledger.Ledger
+	members   *membership.Members
+	path      datapath.DataPath
+	page      net.Listener   // nil: off
+	state     *persist.Store // nil: off
 }
 
 // open opens everything and starts nothing, or opens nothing.
 func open(ctx context.Context, cfg *settings, log *slog.Logger) (*balancer, error) {
 	b := &balancer{
 		cfg: cfg, log: log,
-		rotation: balancing.New(len(cfg.Backends), cfg.WhenDown),
-		ledger:   ledger.New(cfg.names(), cfg.AnswerTimeout, time.Now()),
+		scheduler: balancing.New(cfg.WhenDown),
+		ledger:    ledger.New(cfg.AnswerTimeout, time.Now()),
 	}
-	b.backends = membership.New(membership.Config{
+	b.members = membership.New(membership.Config{
 		Servers: cfg.Backends, ResolveInterval: cfg.ResolveInterval,
 		Probe: membership.Probe{
 			Payload: cfg.Probe, Interval: cfg.ProbeInterval, Timeout: cfg.ProbeTimeout,
 			Rise: cfg.ProbeRise, Fall: cfg.ProbeFall,
 		},
-		Rotation: b.rotation, Ledger: b.ledger, Itself: b.isItself,
+		Apply: b.apply, IsSelf: b.isSelf,
 	})
 	if err := b.listen(ctx); err != nil {
 		b.close()
 		return nil, err
 	}
-	if err := b.backends.Resolve(ctx); err != nil {
+	if err := b.members.Resolve(ctx); err != nil {
 		b.close()
 		return nil, err
 	}
@@ -109,14 +109,20 @@ func open(ctx context.Context, cfg *settings, log *slog.Logger) (*balancer, erro
 	return b, nil
 }
 
+// apply makes a snapshot of the servers hold from the next turn on. The ledger
+// knows of it before that turn is taken.
+func (b *balancer) apply(now time.Time, s *membership.Snapshot) {
+	b.scheduler.Apply(s, func(turn uint64) { b.ledger.Apply(now, s, turn) })
+}
+
 // listen opens the clients' port and the page's.
 func (b *balancer) listen(ctx context.Context) error {
 	var problems config.Problems
 	var err error
-	b.relay, err = datapath.Open(ctx, datapath.Config{
+	b.path, err = datapath.Open(ctx, datapath.Config{
 		Listen: string(b.cfg.Listen), SessionIdle: b.cfg.SessionIdle, MaxSessions: b.cfg.MaxSessions, ClientRate: b.cfg.ClientRate, Drain: b.cfg.Drain,
-		DataPath: b.cfg.DataPath, Workers: b.cfg.Workers,
-		Rotation: b.rotation, Ledger: b.ledger, Backends: b.backends,
+		Kind: b.cfg.DataPath, Workers: b.cfg.Workers,
+		Scheduler: b.scheduler, Ledger: b.ledger, Members: b.members,
 	})
 	if err != nil {
 		problems = append(problems, config.Problem{Name: "BALANCER_LISTEN", Value: string(b.cfg.Listen), Want: fmt.Sprintf("an address that is free here (%v)", err)})
@@ -135,18 +141,18 @@ func (b *balancer) listen(ctx context.Context) error {
 
 // close closes what open has opened, for a balancer that is not going to serve.
 func (b *balancer) close() {
-	if b.relay != nil {
-		b.relay.Close()
+	if b.path != nil {
+		b.path.Close()
 	}
 	if b.page != nil {
 		b.page.Close()
 	}
 }
 
-// isItself says whether an address is the balancer's own listener's: one
+// isSelf says whether an address is the balancer's own listener's: one
 // datagram would go round in circles from there through ever new sessions.
-func (b *balancer) isItself(addr netip.AddrPort) bool {
-	listen := b.relay.Addr()
+func (b *balancer) isSelf(addr netip.AddrPort) bool {
+	listen := b.path.Addr()
 	if addr.Port() != listen.Port() {
 		return false
 	}
@@ -175,15 +181,15 @@ func (b *balancer) serve(ctx context.Context) error {
 	defer stopLooking()
 	var alive atomic.Bool
 	var watchers sync.WaitGroup
-	watchers.Go(func() { b.backends.Run(watching) })
+	watchers.Go(func() { b.members.Run(watching) })
 	watchers.Go(func() {
 		turnlog.Run(watching, turnlog.Config{Ledger: b.ledger, Log: b.log, WhenDown: b.cfg.WhenDown, AnswerTimeout: b.cfg.AnswerTimeout})
 	})
 	watchers.Go(func() { b.state.Keep(watching, b.cursor) })
 	if b.page != nil {
 		server := api.New(b.page, api.Config{
-			Ledger: b.ledger, Rotation: b.rotation, Alive: alive.Load, Hosts: b.cfg.HTTPHosts, Facts: b.facts(),
-			KernelDrops: b.relay.KernelDrops, Grace: min(b.cfg.Drain, pageGrace),
+			Ledger: b.ledger, Scheduler: b.scheduler, Alive: alive.Load, Hosts: b.cfg.HTTPHosts, Facts: b.facts(),
+			KernelDrops: b.path.KernelDrops, Grace: min(b.cfg.Drain, pageGrace),
 		})
 		watchers.Go(func() {
 			if err := server.Serve(looking); err != nil {
@@ -193,7 +199,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	}
 
 	alive.Store(true)
-	err := b.relay.Run(ctx)
+	err := b.path.Run(ctx)
 	alive.Store(false)
 	stopLooking()
 	stopWatching()
@@ -205,22 +211,22 @@ func (b *balancer) serve(ctx context.Context) error {
 // announce says where everything is. Programs that start a balancer on free
 // ports read the attributes.
 func (b *balancer) announce() {
-	asked, granted := b.relay.ReceiveBuffer()
+	asked, granted := b.path.ReceiveBuffer()
 	page := "off"
 	if b.page != nil {
 		page = "http://" + config.Loopback(b.page.Addr().String())
 	}
-	b.log.Info(fmt.Sprintf("balancer listens on %v, page %s", b.relay.Addr(), page),
-		"event", "listening", "addr", b.relay.Addr().String(), "http", page,
+	b.log.Info(fmt.Sprintf("balancer listens on %v, page %s", b.path.Addr(), page),
+		"event", "listening", "addr", b.path.Addr().String(), "http", page,
 		"receive_buffer_asked", asked, "receive_buffer_granted", granted)
 	if granted < asked {
 		b.log.Info(fmt.Sprintf("receive buffer: %d KiB granted of %d KiB asked for; the system's limit is net.core.rmem_max", granted>>10, asked>>10))
 	}
-	for i, s := range b.cfg.Backends {
-		if addr := b.backends.Addr(i); addr.IsValid() {
-			b.log.Info(fmt.Sprintf("turn %d: %s at %v", i+1, s.Name, addr), "server", s.Name, "addr", addr.String())
+	for i, s := range b.members.Snapshot().Backends {
+		if s.Addr.IsValid() {
+			b.log.Info(fmt.Sprintf("turn %d: %s at %v", i+1, s.Name, s.Addr), "server", s.Name, "addr", s.Addr.String())
 		} else {
-			b.log.Info(fmt.Sprintf("turn %d: %s, once %s resolves", i+1, s.Name, s.Host), "server", s.Name)
+			b.log.Info(fmt.Sprintf("turn %d: %s, once %s resolves", i+1, s.Name, b.cfg.Backends[i].Host), "server", s.Name)
 		}
 	}
 }
@@ -229,21 +235,21 @@ func (b *balancer) announce() {
 func (b *balancer) sumUp() {
 	s := b.ledger.Snapshot(time.Now())
 	drops, attrs := "", []any{"received", s.Received, "forwarded", s.Forwarded, "replied", s.Replied, "dropped", s.DroppedTotal()}
-	for f, n := range s.Dropped {
+	for d, n := range s.Dropped {
 		if n > 0 {
-			drops += fmt.Sprintf(", %s %d", ledger.Disposition(f), n)
-			attrs = append(attrs, "dropped_"+ledger.Disposition(f).String(), n)
+			drops += fmt.Sprintf(", %s %d", ledger.Disposition(d), n)
+			attrs = append(attrs, "dropped_"+ledger.Disposition(d).String(), n)
 		}
 	}
 	if drops != "" {
 		drops = " (" + drops[2:] + ")"
 	}
 	next := "nobody's: no server is up"
-	if turn, ok := b.rotation.Next(); ok {
-		next = b.cfg.Backends[turn.Backend].Name + "'s"
+	if turn, ok := b.scheduler.Next(); ok {
+		next = turn.Backend.Name + "'s"
 	}
 	kernel := ""
-	if n := b.relay.KernelDrops(); n > 0 {
+	if n := b.path.KernelDrops(); n > 0 {
 		kernel = fmt.Sprintf(" (the kernel dropped %d more before we saw them)", n)
 		attrs = append(attrs, "kernel_drops", n)
 	}
@@ -252,15 +258,11 @@ func (b *balancer) sumUp() {
 }
 
 func (b *balancer) facts() api.Facts {
-	facts := api.Facts{
-		Version: version(), Listen: b.relay.Addr().String(),
+	return api.Facts{
+		Version: version(), Listen: b.path.Addr().String(),
 		DataPath: string(b.cfg.DataPath.Choose()), WhenDown: b.cfg.WhenDown.String(),
 		AnswerTimeout: float64(b.cfg.AnswerTimeout) / float64(time.Millisecond),
 	}
-	for _, s := range b.cfg.Backends {
-		facts.Servers = append(facts.Servers, s.Address())
-	}
-	return facts
 }
 
 // version is the module's version as the build recorded it.

@@ -383,7 +383,7 @@ func TestServersWhoseNamesDoNotResolve(t *testing.T) {
 
 // dying is a data path that fails once it runs.
 type dying struct {
-	datapath.Relay
+	datapath.DataPath
 	err error
 }
 
@@ -400,7 +400,7 @@ func TestADataPathThatDiesEndsTheBalancer(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := errors.New("the listener broke")
-	b.relay = dying{b.relay, broken}
+	b.path = dying{b.path, broken}
 	if err := b.serve(t.Context()); !errors.Is(err, broken) || program.ExitCode(err) != 1 {
 		t.Errorf("returned %v, exit code %d", err, program.ExitCode(err))
 	}

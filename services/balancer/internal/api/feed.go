@@ -192,7 +192,7 @@ func (f *feed) status(now time.Time) view.Status {
 // over with its turn and the next one begins later; in between it is still so
 // that a server is tried.
 func (f *feed) newStatus(snapshot ledger.Snapshot) view.Status {
-	status := view.NewStatus(f.cfg.Facts, f.cfg.Rotation, snapshot)
+	status := view.NewStatus(f.cfg.Facts, f.cfg.Scheduler, snapshot)
 	for i := range status.Backends {
 		b := &status.Backends[i]
 		if b.Trial {
@@ -217,7 +217,7 @@ func (f *feed) isNews(s view.Status) bool {
 
 func (f *feed) lookForNews(now time.Time, snapshot ledger.Snapshot) []view.Item {
 	o := observation{snapshot: snapshot, hold: f.cfg.Facts.Hold()}
-	o.events, o.missed = f.cfg.Ledger.Events(f.news.nextEvent)
+	o.events, o.missed = f.cfg.Ledger.Events(f.news.lastEvent)
 	if f.cfg.KernelDrops != nil {
 		o.kernelDrops = f.cfg.KernelDrops()
 	}
@@ -280,7 +280,7 @@ func (f *feed) changes(now time.Time) []change {
 	changes, open := []change{}, f.open[:0]
 	for _, before := range f.open {
 		after := before
-		if t, ok := f.cfg.Ledger.Turn(now, before.Turn-1); ok {
+		if t, ok := f.cfg.Ledger.Turn(now, before.Turn); ok {
 			after = view.NewTurn(t)
 		} else if before.Outcome == ledger.Waiting {
 			after.Outcome = view.Forgotten

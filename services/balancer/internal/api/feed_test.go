@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/membership"
 )
 
 // parse reads one server-sent event.
@@ -114,14 +115,14 @@ func TestALaterFrameTellsWhatBecameOfATurn(t *testing.T) {
 	now := time.Now()
 	b := newBalancer("server1", "server2", "server3")
 	r, _ := mustJoin(t, b.feed, now, nil)
-	pending := make([]ledger.Outstanding, 3)
+	var pending ledger.Outstanding
 	for range 3 {
-		b.turn(now, "127.0.0.1:4001", pending)
+		b.turn(now, "127.0.0.1:4001", &pending)
 	}
 	b.feed.look(now)
 	r.take(t)
 	answer := func(at time.Time, backend int) {
-		b.Ledger.Replied(at, []ledger.Reply{{Backend: backend, Bytes: 1, Head: []byte("x"), Outstanding: &pending[backend]}})
+		b.Ledger.Replied(at, []ledger.Reply{{Backend: membership.ID(backend + 1), Bytes: 1, Head: []byte("x"), Outstanding: &pending}})
 	}
 	expect := func(at time.Time, want string) {
 		t.Helper()

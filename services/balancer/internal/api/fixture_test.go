@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/membership"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -22,8 +24,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // second not, the third was dropped.
 type balancer struct {
 	Config
-	feed  *feed
-	alive atomic.Bool
+	feed    *feed
+	alive   atomic.Bool
+	servers []membership.Backend
 }
 
 func newBalancer(names ...string) *balancer {
@@ -31,8 +34,8 @@ func newBalancer(names ...string) *balancer {
 	b := &balancer{}
 	b.alive.Store(true)
 	b.Config = Config{
-		Ledger:      ledger.New(names, time.Second, start),
-		Rotation:    balancing.New(len(names), balancing.Skip),
+		Ledger:      ledger.New(time.Second, start),
+		Scheduler:   balancing.New(balancing.Skip),
 		Alive:       b.alive.Load,
 		Hosts:       Hosts{"localhost", "127.0.0.1", "[::1]", "balancer"},
 		Facts:       Facts{Version: "v1.2.3", Listen: "[::]:8888", DataPath: "portable", WhenDown: "skip", AnswerTimeout: 1000},
@@ -40,26 +43,25 @@ func newBalancer(names ...string) *balancer {
 		KernelDrops: func() uint64 { return 17 },
 	}
 	for i, name := range names {
-		b.Facts.Servers = append(b.Facts.Servers, name+".lab:2526")
-		if i == 0 {
-			b.Ledger.BackendAt(start, i, netip.MustParseAddrPort("127.0.0.1:2526"))
-		}
+		b.servers = append(b.servers, membership.Backend{ID: membership.ID(i + 1), Name: name, Configured: name + ".lab:2526", Since: start})
 	}
+	b.servers[0].Addr = netip.MustParseAddrPort("127.0.0.1:2526")
+	b.apply(start)
 	client := netip.MustParseAddrPort("127.0.0.1:4000")
-	pending := make([]ledger.Outstanding, len(names))
+	var pending ledger.Outstanding
 	b.Ledger.SessionOpened()
 	turns := make([]balancing.Turn, 3)
-	b.Rotation.Take(turns)
+	b.Scheduler.Take(turns)
 	for i, turn := range turns {
 		disposition := ledger.Forwarded
 		if i == 2 {
 			disposition = ledger.SendFailed
 		}
 		b.Ledger.Received(start.Add(time.Second), []ledger.Request{{
-			Client: client, Bytes: 19, Disposition: disposition, Turn: turn.Number, Backend: turn.Backend, Outstanding: &pending[turn.Backend],
+			Client: client, Bytes: 19, Disposition: disposition, Turn: turn, Outstanding: &pending,
 		}})
 	}
-	b.Ledger.Replied(start.Add(time.Second+412*time.Microsecond), []ledger.Reply{{Backend: 0, Bytes: 27, Head: []byte("PING 1 10:04:05.120 server1"), Outstanding: &pending[0]}})
+	b.Ledger.Replied(start.Add(time.Second+412*time.Microsecond), []ledger.Reply{{Backend: 1, Bytes: 27, Head: []byte("PING 1 10:04:05.120 server1"), Outstanding: &pending}})
 	b.Ledger.Dropped(ledger.NoBackend, 4)
 	b.feed = newFeed(b.Config)
 	return b
@@ -67,24 +69,31 @@ func newBalancer(names ...string) *balancer {
 
 // more gives a balancer n more turns, all forwarded, by one client.
 func (b *balancer) more(at time.Time, n int, client string) {
-	pending := make([]ledger.Outstanding, len(b.Facts.Servers))
+	var pending ledger.Outstanding
 	for range n {
-		b.turn(at, client, pending)
+		b.turn(at, client, &pending)
 	}
 }
 
 // turn gives a balancer one more turn.
-func (b *balancer) turn(at time.Time, client string, pending []ledger.Outstanding) {
-	number := b.Ledger.Last()
-	backend := int(number) % len(pending)
+func (b *balancer) turn(at time.Time, client string, pending *ledger.Outstanding) {
+	last := b.Ledger.Last()
+	place := int(last) % len(b.servers)
 	b.Ledger.Received(at, []ledger.Request{{
-		Client: netip.MustParseAddrPort(client), Bytes: 19, Turn: number, Backend: backend, Outstanding: &pending[backend],
+		Client: netip.MustParseAddrPort(client), Bytes: 19, Outstanding: pending,
+		Turn: balancing.Turn{Number: last + 1, Step: balancing.Step{List: 1, Place: place}, Backend: &b.servers[place]},
 	}})
 }
 
 func (b *balancer) down(i int, reason string) {
-	b.Rotation.Set(i, balancing.Down)
-	b.Ledger.BackendDown(time.Now(), i, ledger.Evidence{Reason: reason})
+	b.servers[i].State, b.servers[i].Reason, b.servers[i].Since = membership.Down, reason, time.Now()
+	b.apply(time.Now())
+}
+
+// apply makes the servers as they are hold from the next turn on.
+func (b *balancer) apply(now time.Time) {
+	s := membership.NewSnapshot(1, 1, slices.Clone(b.servers)...)
+	b.Scheduler.Apply(s, func(turn uint64) { b.Ledger.Apply(now, s, turn) })
 }
 
 // get asks the handler and returns its answer.

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/membership"
 )
 
 // metrics reads everything from the ledger when it is asked, in one snapshot.
@@ -82,11 +83,11 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 		count(transitionsDesc, b.WentUp, b.Name, "up")
 		count(transitionsDesc, b.WentDownTotal(), b.Name, "down")
 		for cause, n := range b.WentDown {
-			count(downsDesc, n, b.Name, ledger.Cause(cause).String())
+			count(downsDesc, n, b.Name, membership.Cause(cause).String())
 		}
 		count(movesDesc, b.Moved, b.Name)
 		up := 0.0
-		if b.Up {
+		if b.Up() {
 			up = 1
 		}
 		gauge(upDesc, up, b.Name)
@@ -96,8 +97,8 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 
 // nextPlace is whose turn is next, counted from 1; 0: nobody's.
 func (m metrics) nextPlace() int {
-	if next, ok := m.Rotation.Next(); ok {
-		return next.Backend + 1
+	if next, ok := m.Scheduler.Next(); ok {
+		return next.Step.Place + 1
 	}
 	return 0
 }

@@ -42,7 +42,7 @@ const kernelReason = "they came faster than they could be taken (the kernel’s 
 type activity struct {
 	items       []item
 	lastID      int
-	nextEvent   uint64
+	lastEvent   uint64
 	clients     uint64
 	dropped     [ledger.Dispositions]uint64
 	kernelDrops uint64
@@ -57,7 +57,7 @@ type item struct {
 // observation is what the activity is at one moment.
 type observation struct {
 	snapshot    ledger.Snapshot
-	events      []ledger.Event // from nextEvent on
+	events      []ledger.Event // after lastEvent
 	missed      uint64         // events forgotten before them
 	kernelDrops uint64
 	hold        bool // a server that is down keeps its turns
@@ -91,7 +91,7 @@ func (a *activity) look(now time.Time, o observation) []view.Item {
 		}
 	}
 	for _, e := range o.events {
-		a.nextEvent = e.Number + 1
+		a.lastEvent = e.Number
 		addClients(e.At)
 		add(e.At, 0, string(e.Kind), e.Backend, 1, func(uint64) string { return eventText(e, o.hold) })
 	}
@@ -141,6 +141,10 @@ func eventText(e ledger.Event, hold bool) string {
 		return fmt.Sprintf("%s is down: %s; %s", e.Backend, e.Reason, phrase.TurnsOfDown(hold))
 	case ledger.Moved:
 		return fmt.Sprintf("%s moved to %v", e.Backend, e.Addr)
+	case ledger.Added:
+		return fmt.Sprintf("%s was added, from turn #%s on", e.Backend, phrase.Thousands(e.Turn))
+	case ledger.Removed:
+		return fmt.Sprintf("%s was removed, from turn #%s on", e.Backend, phrase.Thousands(e.Turn))
 	}
 	return fmt.Sprintf("%s: %s", e.Backend, e.Kind)
 }
@@ -150,5 +154,5 @@ func clientText(n uint64, s ledger.Snapshot) string {
 	if n > 1 {
 		text = fmt.Sprintf("%s new clients, the last %v", phrase.Thousands(n), s.Newest.Client)
 	}
-	return fmt.Sprintf("%s, began at turn #%s with %s", text, phrase.Thousands(s.Newest.Turn+1), s.Backends[s.Newest.Backend].Name)
+	return fmt.Sprintf("%s, began at turn #%s with %s", text, phrase.Thousands(s.Newest.Turn), s.Newest.Server)
 }

@@ -38,7 +38,7 @@ func (c *observer) look(after time.Duration) (lines []string) {
 
 func (c *observer) client(n uint64, addr string, turn uint64, server string) {
 	c.snapshot.Clients += n
-	c.snapshot.Newest = ledger.Run{Client: netip.MustParseAddrPort(addr), Turn: turn, Backend: slices.IndexFunc(c.snapshot.Backends, func(b ledger.Backend) bool { return b.Name == server })}
+	c.snapshot.Newest = ledger.Run{Client: netip.MustParseAddrPort(addr), Turn: turn, Server: server}
 }
 
 func TestWhatHappenedIsToldInSentences(t *testing.T) {
@@ -61,9 +61,9 @@ func TestWhatHappenedIsToldInSentences(t *testing.T) {
 		}, []string{"1 moved 1 server2 moved to 127.0.0.1:2527", "2 up 1 server2 is up and has its turns again"}},
 		{"more than anybody could see", func(c *observer) { c.missed = 1204 },
 			[]string{"1 missed 1204 1,204 more ups, downs and moves that nobody has seen"}},
-		{"a new client", func(c *observer) { c.client(1, "127.0.0.1:4000", 10, "server2") },
+		{"a new client", func(c *observer) { c.client(1, "127.0.0.1:4000", 11, "server2") },
 			[]string{"1 client 1 new client 127.0.0.1:4000, began at turn #11 with server2"}},
-		{"many new clients", func(c *observer) { c.client(1204, "127.0.0.1:4000", 10, "server1") },
+		{"many new clients", func(c *observer) { c.client(1204, "127.0.0.1:4000", 11, "server1") },
 			[]string{"1 client 1204 1,204 new clients, the last 127.0.0.1:4000, began at turn #11 with server1"}},
 		{"drops for two reasons", func(c *observer) {
 			c.snapshot.Dropped[ledger.NoBackend] = 4
@@ -106,11 +106,11 @@ func TestWhatGoesOnIsOneItemThatGrows(t *testing.T) {
 // A client whose first datagram took its server down came before that.
 func TestWhatHappenedIsToldInItsOrder(t *testing.T) {
 	c := newObserver()
-	c.client(1, "127.0.0.1:4000", 40, "server2")
+	c.client(1, "127.0.0.1:4000", 41, "server2")
 	c.snapshot.Newest.At = c.now.Add(100 * time.Millisecond)
 	c.events = []ledger.Event{
-		{Number: 0, At: c.now.Add(50 * time.Millisecond), Kind: ledger.WentUp, Backend: "server1"},
-		{Number: 1, At: c.now.Add(150 * time.Millisecond), Kind: ledger.WentDown, Backend: "server2", Reason: "connection refused"},
+		{Number: 1, At: c.now.Add(50 * time.Millisecond), Kind: ledger.WentUp, Backend: "server1"},
+		{Number: 2, At: c.now.Add(150 * time.Millisecond), Kind: ledger.WentDown, Backend: "server2", Reason: "connection refused"},
 	}
 	want := []string{
 		"1 up 1 server1 is up and has its turns again",
@@ -124,9 +124,9 @@ func TestWhatHappenedIsToldInItsOrder(t *testing.T) {
 
 func TestTwoRunsOfAClientAreTwoItems(t *testing.T) {
 	c := newObserver()
-	c.client(1, "127.0.0.1:4000", 0, "server1")
+	c.client(1, "127.0.0.1:4000", 1, "server1")
 	c.look(0)
-	c.client(1, "127.0.0.1:4001", 10, "server2")
+	c.client(1, "127.0.0.1:4001", 11, "server2")
 	if got := c.look(2 * time.Second); got[0] != "2 client 1 new client 127.0.0.1:4001, began at turn #11 with server2" {
 		t.Errorf("%q", got)
 	}
@@ -135,10 +135,10 @@ func TestTwoRunsOfAClientAreTwoItems(t *testing.T) {
 func TestOnlyTheLastItemsAreKept(t *testing.T) {
 	c := newObserver()
 	for i := range 2 * itemsKept {
-		c.events = []ledger.Event{{Number: uint64(i), Kind: ledger.WentUp, Backend: "server1"}}
+		c.events = []ledger.Event{{Number: uint64(i + 1), Kind: ledger.WentUp, Backend: "server1"}}
 		c.look(time.Second)
 	}
-	if len(c.items) != itemsKept || c.items[itemsKept-1].ID != 2*itemsKept || c.nextEvent != 2*itemsKept {
+	if len(c.items) != itemsKept || c.items[itemsKept-1].ID != 2*itemsKept || c.lastEvent != 2*itemsKept {
 		t.Errorf("%d items, the last is number %d", len(c.items), c.items[itemsKept-1].ID)
 	}
 }

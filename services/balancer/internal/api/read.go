@@ -26,7 +26,7 @@ func handler(cfg Config, feed *feed) http.Handler {
 		fmt.Fprintln(w, "alive")
 	})
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
-		up := func(b ledger.Backend) bool { return b.Up }
+		up := func(b ledger.Backend) bool { return b.Up() }
 		switch {
 		case !cfg.Alive():
 			http.Error(w, "the data path does not run", http.StatusServiceUnavailable)
@@ -93,7 +93,7 @@ func turns(l *ledger.Ledger, now time.Time, after, last uint64) iter.Seq[ledger.
 			}
 			after += missed + uint64(len(some))
 			for _, t := range some {
-				if t.Number >= last || !yield(t) {
+				if t.Number > last || !yield(t) {
 					return
 				}
 			}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"udplab/services/balancer/internal/balancing"
+	"udplab/services/balancer/internal/membership"
 	"udplab/services/balancer/internal/ledger"
 	"udplab/services/balancer/internal/view"
 )
@@ -98,10 +99,11 @@ func TestThePageAndItsTextsAreTheBalancers(t *testing.T) {
 	b := newBalancer("server1", "server2", "server3")
 	b.feed.look(time.Now())
 	b.down(0, "connection refused")
-	b.Rotation.Set(0, balancing.Trial)
+	b.servers[0].State, b.servers[0].Trials = membership.Trial, 1
+	b.apply(time.Now())
 	b.feed.look(time.Now())
-	b.feed.status(time.Now()) // sees the trial, which the next turn ends
-	b.Rotation.Take(make([]balancing.Turn, 1204)) // turns that are not recorded yet
+	b.feed.status(time.Now())                      // sees the trial, which the next turn ends
+	b.Scheduler.Take(make([]balancing.Turn, 1204)) // turns that are not recorded yet
 	answer := b.get("/")
 	if got := answer.Header().Get("Content-Type"); got != "text/html; charset=utf-8" {
 		t.Errorf("Content-Type %q", got)

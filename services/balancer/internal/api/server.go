@@ -33,12 +33,12 @@ import (
 
 // Config is what a Server shows.
 type Config struct {
-	Ledger   *ledger.Ledger
-	Rotation *balancing.Rotation
-	Alive    func() bool // whether the data path runs
-	Hosts    Hosts       // that a request may name
-	Facts    Facts
-	Grace    time.Duration // that requests under way have at the stop
+	Ledger    *ledger.Ledger
+	Scheduler *balancing.Scheduler
+	Alive     func() bool // whether the data path runs
+	Hosts     Hosts       // that a request may name
+	Facts     Facts
+	Grace     time.Duration // that requests under way have at the stop
 	// KernelDrops is how many datagrams the kernel has dropped at the
 	// listener; nil: not known.
 	KernelDrops func() uint64

@@ -6,126 +6,197 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"udplab/services/balancer/internal/membership"
 )
 
-// model is the rotation as one would explain it at a blackboard: the backends
-// stand in a line, and whoever has had a turn walks to its end. It shares
-// nothing with the code but the type of a turn.
+// servers is a list of servers that a test changes; every change is a snapshot.
+type servers struct {
+	list       []membership.Backend
+	generation uint64
+	version    uint64 // of the list
+}
+
+// newServers returns n servers, all up: server1 with ID 1 and so on.
+func newServers(n int) *servers {
+	s := &servers{version: 1}
+	for range n {
+		s.list = append(s.list, newServer(len(s.list)+1))
+	}
+	return s
+}
+
+func newServer(id int) membership.Backend {
+	return membership.Backend{ID: membership.ID(id), Name: fmt.Sprintf("server%d", id)}
+}
+
+func (s *servers) snapshot() *membership.Snapshot {
+	s.generation++
+	return membership.NewSnapshot(s.generation, s.version, slices.Clone(s.list)...)
+}
+
+// set changes the state at a place.
+func (s *servers) set(place int, state membership.State) {
+	b := &s.list[place]
+	if b.State = state; state == membership.Trial {
+		b.Trials++
+	}
+}
+
+// change makes the list another.
+func (s *servers) change(list []membership.Backend) {
+	s.list = list
+	s.version++
+}
+
+// model is round-robin as one would explain it at a blackboard: the servers stand
+// in a line, and whoever has had a turn walks to its end. It shares nothing with
+// the code but the type of a turn.
 type model struct {
-	line     []int   // whose place comes first, first
-	state    []State // by backend
+	line     []membership.ID // whose turn comes first, first
+	state    map[membership.ID]membership.State
+	trials   map[membership.ID]uint64
+	tried    map[membership.ID]uint64 // the trial of each that was used last
 	whenDown WhenDown
-	taken    int
+	taken    uint64
 }
 
-func newModel(n int, whenDown WhenDown) *model {
-	m := &model{whenDown: whenDown, state: make([]State, n)}
-	for b := range n {
-		m.line = append(m.line, b)
+// apply takes over a snapshot. Who was first of the line and is still there, stays
+// first.
+func (m *model) apply(s *membership.Snapshot) {
+	var list []membership.ID
+	m.state = map[membership.ID]membership.State{}
+	for _, b := range s.Backends {
+		list = append(list, b.ID)
+		m.state[b.ID] = b.State
+		if b.State == membership.Trial && m.tried[b.ID] == b.Trials {
+			m.state[b.ID] = membership.Down
+		}
+		m.trials[b.ID] = b.Trials
 	}
-	return m
-}
-
-// nobody says that no datagram would reach anybody, so that none takes a turn.
-func (m *model) nobody() bool {
-	return !slices.ContainsFunc(m.state, func(s State) bool { return s != Down })
-}
-
-// toTheEnd sends the first of the line to its end.
-func (m *model) toTheEnd() int {
-	first := m.line[0]
-	m.line = append(m.line[1:], first)
-	return first
-}
-
-// next is whose turn would come.
-func (m *model) next() (int, bool) {
-	if m.nobody() {
-		return 0, false
-	}
-	for _, b := range m.line {
-		if m.whenDown == Hold || m.state[b] != Down {
-			return b, true
+	first := 0
+	for _, id := range slices.Backward(m.line) {
+		if i := slices.Index(list, id); i >= 0 {
+			first = i
 		}
 	}
-	panic("somebody is not down")
+	m.line = append(slices.Clone(list[first:]), list[:first]...)
 }
 
-// take is what becomes of n datagrams.
-func (m *model) take(n int) (turns []Turn) {
-	for len(turns) < n && !m.nobody() {
-		turn := Turn{Number: uint64(m.taken)}
-		for m.whenDown == Skip && m.state[m.line[0]] == Down {
-			m.toTheEnd()
-			turn.Skipped++
+// take is what becomes of n datagrams: the numbers of the turns and who has them.
+func (m *model) take(n int) (turns []string) {
+	for range n {
+		if !slices.ContainsFunc(m.line, func(id membership.ID) bool { return m.state[id] != membership.Down }) {
+			break
 		}
-		turn.Backend = m.toTheEnd()
-		switch m.state[turn.Backend] {
-		case Down:
-			turn.DroppedDown = true
-		case Trial:
-			turn.Trial = true
-			m.state[turn.Backend] = Down
+		skipped := 0
+		walk := func() (id membership.ID) {
+			id, m.line = m.line[0], append(m.line[1:], m.line[0])
+			return id
+		}
+		for m.whenDown == Skip && m.state[m.line[0]] == membership.Down {
+			walk()
+			skipped++
+		}
+		id := walk()
+		state := m.state[id]
+		if state == membership.Trial {
+			m.state[id] = membership.Down
+			m.tried[id] = m.trials[id]
 		}
 		m.taken++
-		turns = append(turns, turn)
+		turns = append(turns, fmt.Sprint(m.taken, id, skipped, state == membership.Down, state == membership.Trial))
 	}
 	return turns
 }
 
-// pair is the code and the model side by side.
-type pair struct {
-	code  *Rotation
-	model *model
-	story []any // what was done to both: states set, batches taken
+// shown is a turn of the code as the model writes it.
+func shown(t Turn) string {
+	return fmt.Sprint(t.Number, t.Backend.ID, t.Step.Skipped, t.DroppedDown, t.Trial)
 }
 
-func newPair(n int, whenDown WhenDown) *pair {
-	return &pair{code: New(n, whenDown), model: newModel(n, whenDown)}
+// twins are the code and the model side by side, and the check of order behind
+// them.
+type twins struct {
+	*servers
+	code    *Scheduler
+	model   *model
+	order   Order
+	history []any
+	last    Turn
 }
 
-// at puts both at a place in the circle.
-func (p *pair) at(place int) {
-	p.code.Resume(0, place)
-	for p.model.line[0] != place {
-		p.model.toTheEnd()
+func newTwins(n int, whenDown WhenDown) *twins {
+	w := &twins{servers: newServers(n), code: New(whenDown), model: &model{whenDown: whenDown, trials: map[membership.ID]uint64{}, tried: map[membership.ID]uint64{}}}
+	w.apply()
+	return w
+}
+
+func (w *twins) apply() {
+	s := w.snapshot()
+	var states []string
+	for _, b := range s.Backends {
+		states = append(states, fmt.Sprint(b.ID, b.State))
+	}
+	w.history = append(w.history, states)
+	w.model.apply(s)
+	w.code.Apply(s, func(turn uint64) {
+		w.order.Apply(s, turn)
+		if turn != w.model.taken+1 {
+			panic(fmt.Sprintf("the snapshot holds from turn %d, want %d", turn, w.model.taken+1))
+		}
+	})
+}
+
+// take takes a batch of both, and fails the test if they differ.
+func (w *twins) take(t *testing.T, n int) {
+	t.Helper()
+	w.history = append(w.history, n)
+	next, ok := w.code.Next()
+	turns := make([]Turn, n)
+	turns = turns[:w.code.Take(turns)]
+	var got []string
+	for _, turn := range turns {
+		got = append(got, shown(turn))
+		if w.last.Number > 0 {
+			w.checkOrder(t, w.last, turn)
+		}
+		w.last = turn
+	}
+	want := w.model.take(n)
+	if !slices.Equal(got, want) {
+		t.Fatalf("%v:\ngot  %v\nwant %v", w.history, got, want)
+	}
+	if n > 0 && (ok != (len(want) > 0) || ok && next != turns[0]) {
+		t.Fatalf("%v: the next turn was to be %+v (%v), and %v were taken", w.history, next, ok, got)
 	}
 }
 
-// set brings all backends to the states of a pattern.
-func (p *pair) set(pattern []State) {
-	p.story = append(p.story, pattern)
-	for b, s := range pattern {
-		p.code.Set(b, s)
-		p.model.state[b] = s
+// checkOrder holds the check of order to the turns that were given: they are in
+// order, and the same turns with anything changed are not.
+func (w *twins) checkOrder(t *testing.T, a, b Turn) {
+	t.Helper()
+	if !w.order.Follows(a.Step, b.Step) {
+		t.Fatalf("%v: %+v is said not to follow %+v", w.history, b.Step, a.Step)
+	}
+	wrong := b.Step
+	wrong.Place = after(wrong.Place, len(w.list))
+	if len(w.list) > 1 && w.order.Follows(a.Step, wrong) {
+		t.Fatalf("%v: %+v is said to follow %+v", w.history, wrong, a.Step)
+	}
+	wrong = b.Step
+	wrong.Skipped += len(w.list)
+	if w.order.Follows(a.Step, wrong) {
+		t.Fatalf("%v: a turn may skip everybody: %+v", w.history, wrong)
 	}
 }
 
-// take takes a batch of both and says how they differ; empty: not at all.
-func (p *pair) take(n int) string {
-	p.story = append(p.story, n)
-	codeNext, codeOK := p.code.Next()
-	modelNext, modelOK := p.model.next()
-	got := make([]Turn, n)
-	got = got[:p.code.Take(got)]
-	want := p.model.take(n)
-	switch {
-	case codeOK != modelOK || codeOK && codeNext.Backend != modelNext:
-		return fmt.Sprintf("%v: next is %d (%v), want %d (%v)", p.story, codeNext.Backend, codeOK, modelNext, modelOK)
-	case codeOK && len(got) > 0 && codeNext != got[0]:
-		return fmt.Sprintf("%v: the next turn was to be %+v and became %+v", p.story, codeNext, got[0])
-	case !slices.Equal(got, want):
-		return fmt.Sprintf("%v:\ngot  %+v\nwant %+v", p.story, got, want)
-	}
-	return ""
-}
-
-// patterns lists every way in which n backends can be up, down and on trial.
-func patterns(n int, states []State) (all [][]State) {
+// patterns lists every way in which n servers can be in these states.
+func patterns(n int, states ...membership.State) (all [][]membership.State) {
 	if n == 0 {
-		return [][]State{nil}
+		return [][]membership.State{nil}
 	}
-	for _, rest := range patterns(n-1, states) {
+	for _, rest := range patterns(n-1, states...) {
 		for _, s := range states {
 			all = append(all, append(slices.Clone(rest), s))
 		}
@@ -133,62 +204,70 @@ func patterns(n int, states []State) (all [][]State) {
 	return all
 }
 
-// Every pattern, then every other pattern, from every place in the circle, in
+// Every pattern of states, then every other, from every place in the circle, in
 // batches of one, of a part of a round, of a round, and of more.
-func TestEveryPatternOfUpAndDownIsTheModels(t *testing.T) {
-	anything, upOrDown := []State{Up, Down, Trial}, []State{Up, Down}
+func TestEveryPatternOfStatesIsTheModels(t *testing.T) {
 	for _, tt := range []struct {
 		n     int
-		first []State // what the first pattern is made of; the second, of anything
 		sizes []int
-	}{
-		{2, anything, []int{0, 1, 2, 3, 5}},
-		{3, anything, []int{0, 1, 2, 3, 4, 7}},
-		{5, upOrDown, []int{1, 2, 11}},
-	} {
+	}{{2, []int{0, 1, 2, 3, 5}}, {3, []int{0, 1, 2, 4, 7}}} {
 		for _, whenDown := range []WhenDown{Skip, Hold} {
-			t.Run(fmt.Sprintf("%v/backends=%d", whenDown, tt.n), func(t *testing.T) {
-				cases, seconds := 0, patterns(tt.n, anything)
-				for _, first := range patterns(tt.n, tt.first) {
-					for _, second := range seconds {
+			t.Run(fmt.Sprintf("%v/servers=%d", whenDown, tt.n), func(t *testing.T) {
+				all := patterns(tt.n, membership.Up, membership.Down, membership.Trial)
+				for _, first := range all {
+					for _, second := range all {
 						for place := range tt.n {
 							for _, size := range tt.sizes {
-								p := newPair(tt.n, whenDown)
-								p.at(place)
-								for _, pattern := range [][]State{first, second} {
-									p.set(pattern)
-									if differ := p.take(size); differ != "" {
-										t.Fatalf("from place %d: %s", place, differ)
+								w := newTwins(tt.n, whenDown)
+								w.take(t, place)
+								for _, pattern := range [][]membership.State{first, second} {
+									for i, state := range pattern {
+										w.set(i, state)
 									}
+									w.apply()
+									w.take(t, size)
 								}
-								cases++
 							}
 						}
 					}
 				}
-				t.Logf("%d cases", cases)
 			})
 		}
 	}
 }
 
-// Long histories of more backends, too many to play all of them.
+// Long histories of states and lists, too many to play all of them.
 func TestRandomHistoriesAreTheModels(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	for range 2_000 {
-		n := 1 + random.IntN(12)
-		p := newPair(n, WhenDown(random.IntN(2)))
+	for range 1_000 {
+		n := 1 + random.IntN(9)
+		w := newTwins(n, WhenDown(random.IntN(2)))
+		ids := n
 		for range 40 {
-			pattern := slices.Clone(p.code.states)
 			for range random.IntN(3) {
-				pattern[random.IntN(n)] = State(random.IntN(3))
+				w.set(random.IntN(len(w.list)), membership.State(random.IntN(3)))
 			}
-			p.set(pattern)
-			if differ := p.take(random.IntN(2*n + 3)); differ != "" {
-				t.Fatalf("seed %d, %d backends, %v: %s", seed, n, p.model.whenDown, differ)
+			if random.IntN(4) == 0 {
+				list := slices.Clone(w.list)
+				for range random.IntN(3) {
+					if len(list) > 1 {
+						i := random.IntN(len(list))
+						list = slices.Delete(list, i, i+1)
+					}
+				}
+				for range random.IntN(3) {
+					ids++
+					list = append(list, newServer(ids))
+				}
+				if !slices.Equal(list, w.list) {
+					w.change(list)
+				}
 			}
+			w.apply()
+			w.take(t, random.IntN(2*n+3))
+			w.order.Forget(w.last.Number)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/membership"
 	"udplab/services/kit/udp"
 )
 
@@ -22,13 +23,13 @@ import (
 func variants() map[string]opener {
 	all := map[string]opener{}
 	for name, open := range openers {
-		all[string(name)] = func(ctx context.Context, cfg Config) (Relay, error) {
+		all[string(name)] = func(ctx context.Context, cfg Config) (DataPath, error) {
 			cfg.Workers = 1
 			return open(ctx, cfg)
 		}
 	}
 	if open := openers[Epoll]; open != nil {
-		all["epoll with three workers"] = func(ctx context.Context, cfg Config) (Relay, error) {
+		all["epoll with three workers"] = func(ctx context.Context, cfg Config) (DataPath, error) {
 			cfg.Workers = 3
 			return open(ctx, cfg)
 		}
@@ -254,7 +255,7 @@ func testRefusal(t *testing.T, open opener) {
 	r.servers[1].stop()
 	c.who(1)
 	c.send([]byte("lost on server2"))
-	eventually(t, "the refusal was heard", func() bool { return r.backends.isDown(1) })
+	eventually(t, "the refusal was heard", func() bool { return r.isDown(1) })
 	if got := c.who(5); got != "31313" {
 		t.Errorf("while server2 is down: %s", got)
 	}
@@ -262,11 +263,11 @@ func testRefusal(t *testing.T, open opener) {
 		t.Errorf("%d datagrams were dropped: the kernel took them all", lost)
 	}
 	again := startServer(t, "server2", addr).serve()
-	r.rotation.Set(1, balancing.Trial)
+	r.set(1, membership.Trial)
 	if got := c.who(4); got != "1231" {
 		t.Errorf("after server2 came back: %s, asked %d times", got, again.asked.Load())
 	}
-	if r.backends.isDown(1) {
+	if r.isDown(1) {
 		t.Error("its reply did not bring server2 back")
 	}
 }
@@ -274,7 +275,7 @@ func testRefusal(t *testing.T, open opener) {
 func testHold(t *testing.T, open opener) {
 	r := open.start(t, setup{whenDown: balancing.Hold})
 	c := r.client()
-	r.rotation.Set(1, balancing.Down)
+	r.set(1, membership.Down)
 	c.who(1)
 	c.send([]byte("lost"))
 	if got := c.who(2); got != "31" {
@@ -289,12 +290,12 @@ func testNoBackend(t *testing.T, open opener) {
 	r := open.start(t, setup{})
 	c := r.client()
 	for i := range 3 {
-		r.rotation.Set(i, balancing.Down)
+		r.set(i, membership.Down)
 	}
 	c.send([]byte("to nobody"))
 	eventually(t, "it was dropped", func() bool { return r.snapshot().Dropped[ledger.NoBackend] == 1 })
 	for i := range 3 {
-		r.rotation.Set(i, balancing.Up)
+		r.set(i, membership.Up)
 	}
 	if got := c.who(3); got != "123" {
 		t.Errorf("afterwards: %s", got)
@@ -303,21 +304,21 @@ func testNoBackend(t *testing.T, open opener) {
 
 func testTrial(t *testing.T, open opener) {
 	r := open.start(t, setup{})
-	r.rotation.Set(1, balancing.Trial)
+	r.set(1, membership.Trial)
 	c := r.client()
 	if got := c.who(2); got != "12" {
 		t.Errorf("got %s", got)
 	}
 	eventually(t, "the trial was reported", func() bool {
-		r.backends.mu.Lock()
-		defer r.backends.mu.Unlock()
-		return r.backends.tried == 1
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.tried == 1
 	})
 }
 
 func testLoop(t *testing.T, open opener) {
 	r := open.start(t, setup{})
-	if _, err := r.servers[0].conn.WriteToUDPAddrPort([]byte("round and round"), r.relay.Addr()); err != nil {
+	if _, err := r.servers[0].conn.WriteToUDPAddrPort([]byte("round and round"), r.path.Addr()); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "it was dropped", func() bool { return r.snapshot().Dropped[ledger.Loop] == 1 })
@@ -345,7 +346,7 @@ func testStranger(t *testing.T, open opener) {
 		}
 	}
 	r.replied(3)
-	_, connected := r.relay.(*portable) // then the kernel takes nothing from strangers
+	_, connected := r.path.(*portable) // then the kernel takes nothing from strangers
 	eventually(t, "the stranger's datagrams are counted", func() bool {
 		return connected || r.snapshot().Dropped[ledger.Stranger] == 3
 	})
@@ -357,7 +358,7 @@ func testMoved(t *testing.T, open opener) {
 	c.send([]byte("first"))
 	eventually(t, "server1 was asked", func() bool { return r.servers[0].asked.Load() == 1 })
 	moved := startServer(t, "server1", "127.0.0.1:0").serve()
-	r.backends.move(0, moved.addr)
+	r.move(0, moved.addr)
 	if got := c.who(3); got != "231" {
 		t.Errorf("after the move: %s", got)
 	}
@@ -433,7 +434,7 @@ func testAskedInTurn(t *testing.T, open opener) {
 	defer conn.Close()
 	conn.SetReadDeadline(time.Now().Add(patience))
 	for _, host := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.1"} {
-		asked := netip.AddrPortFrom(netip.MustParseAddr(host), r.relay.Addr().Port())
+		asked := netip.AddrPortFrom(netip.MustParseAddr(host), r.path.Addr().Port())
 		if _, err := conn.WriteToUDPAddrPort([]byte("where are you"), asked); err != nil {
 			t.Skipf("no way to %v here: %v", asked, err)
 		}
@@ -476,10 +477,10 @@ func testKernelDrops(t *testing.T, open opener) {
 	if !kernelCountsDrops(t) {
 		t.Skip("this system does not say how many datagrams a full buffer dropped")
 	}
-	// Before the relay runs, nobody empties its listener.
+	// Before the data path runs, nobody empties its listener.
 	sent, lost := uint64(0), backlogDrops()
 	r := open.start(t, setup{beforeRun: func(r *rig) {
-		for r.relay.KernelDrops() == 0 {
+		for r.path.KernelDrops() == 0 {
 			if sent > 100_000 {
 				t.Fatalf("no drops reported after %d datagrams that nobody read", sent)
 			}
@@ -491,12 +492,12 @@ func testKernelDrops(t *testing.T, open opener) {
 		}
 	}})
 	eventually(t, "every datagram was received or counted as dropped by the kernel", func() bool {
-		known := r.snapshot().Received + r.relay.KernelDrops()
+		known := r.snapshot().Received + r.path.KernelDrops()
 		return known <= sent && sent-known <= backlogDrops()-lost
 	})
-	drops := r.relay.KernelDrops()
-	if err := r.stop(); err != nil || r.relay.KernelDrops() != drops {
-		t.Errorf("%d drops while it ran, %d after it stopped: %v", drops, r.relay.KernelDrops(), err)
+	drops := r.path.KernelDrops()
+	if err := r.stop(); err != nil || r.path.KernelDrops() != drops {
+		t.Errorf("%d drops while it ran, %d after it stopped: %v", drops, r.path.KernelDrops(), err)
 	}
 }
 
@@ -565,7 +566,7 @@ func testStopUnderFlood(t *testing.T, open opener) {
 				case <-done:
 					return
 				default:
-					c.conn.Write([]byte("flood")) // refused once the relay is gone
+					c.conn.Write([]byte("flood")) // refused once the data path is gone
 				}
 			}
 		})
@@ -584,7 +585,7 @@ func testStopUnderFlood(t *testing.T, open opener) {
 	}
 }
 
-// Nobody reads before the relay runs, and when it does it is to stop.
+// Nobody reads before the data path runs, and when it does it is to stop.
 func testShutdown(t *testing.T, open opener) {
 	const each, clients = 60, 5 // fits into the smallest receive buffer
 	r := open.start(t, setup{stopped: true, beforeRun: func(r *rig) {
@@ -620,7 +621,7 @@ func testSentWhileDraining(t *testing.T, open opener) {
 	eventually(t, "its turn is recorded", func() bool { return r.snapshot().Forwarded == 1 })
 	r.cancel()
 	// The batch that is under way may still be forwarded. Who sends more than a
-	// batch has sent to a relay that is draining.
+	// batch has sent to a data path that is draining.
 	const batch = 128
 	sent := uint64(1)
 	for {
@@ -647,9 +648,9 @@ func TestAPortThatIsInUseIsNamed(t *testing.T) {
 	for name, open := range variants() {
 		t.Run(name, func(t *testing.T) {
 			r := opener(open).start(t, setup{}) // another balancer of the same kind
-			address := r.relay.Addr().String()
+			address := r.path.Addr().String()
 			again, err := open(t.Context(), Config{
-				Listen: address, MaxSessions: 1, Rotation: r.rotation, Ledger: r.ledger, Backends: r.backends,
+				Listen: address, MaxSessions: 1, Scheduler: r.scheduler, Ledger: r.ledger, Members: r.members,
 			})
 			if err == nil {
 				again.Close()

@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/session"
 	"udplab/services/kit/mmsg"
 	"udplab/services/kit/udp"
 )
@@ -19,14 +19,14 @@ import (
 // epoll is the data path on Linux: event loops of our own. A worker is one
 // listener and the loop that owns it, its sessions and their sockets: no locks
 // and no goroutine per client. Several workers listen on one address and the
-// kernel keeps each client on one of them; they share only the rotation, the
+// kernel keeps each client on one of them; they share only the scheduler, the
 // ledger and the number of sessions.
 type epoll struct {
 	Config
-	workers []*worker
-	own     *own
-	granted int         // receive buffer of each listener, in bytes
-	crowded atomic.Bool // a worker wants an idle session of another's ended
+	workers          []*worker
+	self             *session.SelfAddrs
+	granted          int         // receive buffer of each listener, in bytes
+	evictionRequests atomic.Bool // a worker wants an idle session of another's closed
 }
 
 // batchSize is how many datagrams a worker takes from the kernel, and hands to
@@ -41,7 +41,7 @@ func init() { openers[Epoll] = openEpoll }
 const spin = 5 * time.Millisecond
 
 // openEpoll opens the listeners; nothing is read before Run.
-func openEpoll(ctx context.Context, cfg Config) (Relay, error) {
+func openEpoll(ctx context.Context, cfg Config) (DataPath, error) {
 	addr, err := listenAddress(ctx, cfg.Listen)
 	if err != nil {
 		return nil, err
@@ -62,10 +62,10 @@ func openEpoll(ctx context.Context, cfg Config) (Relay, error) {
 			return nil, err
 		}
 	}
-	e := &epoll{Config: cfg, own: newOwn()}
-	shared := newPlaces(cfg.MaxSessions)
+	e := &epoll{Config: cfg, self: newSelfAddrs()}
+	capacity := session.NewCapacity(cfg.MaxSessions)
 	for range n {
-		w, err := newWorker(e, addr, n > 1, shared)
+		w, err := newWorker(e, addr, n > 1, capacity)
 		if err != nil {
 			return nil, errors.Join(err, e.Close())
 		}
@@ -73,7 +73,7 @@ func openEpoll(ctx context.Context, cfg Config) (Relay, error) {
 		e.granted = w.listener.SetReceiveBuffer(receiveBuffer)
 		w.listener.SetSendBuffer(receiveBuffer)
 	}
-	e.own.add(e.Addr())
+	e.self.Add(e.Addr())
 	return e, nil
 }
 
@@ -161,11 +161,11 @@ func (e *epoll) Run(ctx context.Context) error {
 // worker is one listener and the loop that owns it.
 type worker struct {
 	*epoll
-	listener   *mmsg.Socket
-	poller     *mmsg.Poller
-	sessions   *table[flow]
-	byPlace    []*entry[flow] // a session's token is twice its place here, plus the family
-	freePlaces []int
+	listener *mmsg.Socket
+	poller   *mmsg.Poller
+	core     *session.Core[sockets]
+	bySlot   []*session.Session[sockets] // from 1; a session's token is twice its slot, plus the family
+	free     []int                       // slots
 
 	drops struct { // at the listener; whoever wants to know counts them
 		sync.Mutex
@@ -173,83 +173,34 @@ type worker struct {
 		closed bool
 	}
 
-	// The round that is under way.
-	now time.Time
+	now time.Time // of the round at hand
 	in  *mmsg.Inbox
 	out *mmsg.Outbox
 
-	// Replies, which are collected over all sessions of a round.
+	// Replies, collected over all sessions of a round.
 	filled  int // slots of in that they take
 	replies []ledger.Reply
 
-	// Arrivals, one for each slot of in.
-	arrivals []ledger.Request
-	turns    []balancing.Turn
-	takers   []taker        // arrivals that take a turn
-	touched  []*entry[flow] // sessions that have something to forward
-	next     []int          // by arrival: the one to forward after it, or none
-	lanes    []chain        // by backend: what goes there from the session at hand
-	through  *mmsg.Socket   // that out is being filled for; nil: none
-	sent     []passage      // by datagram in out
-
-	toldOfBackend, toldOfClient func(netip.AddrPort, error) // unreachable and clientGone, made once
+	onServerError, onClientError func(netip.AddrPort, error) // serverError and clientError, made once
 }
 
-// passage is an arrival that is being sent, and where to: its backend may have
-// another address by the time the kernel says that nobody is there.
-type passage struct {
-	arrival int
-	to      netip.AddrPort
-}
-
-// taker is an arrival that takes a turn, and its session.
-type taker struct {
-	arrival int
-	session *entry[flow]
-}
-
-// flow is what a worker keeps of a session.
-type flow struct {
-	place     int // in byPlace
-	allowance allowance
-	asked     netip.Addr      // where the client's last datagram was sent to, on a wildcard
-	sockets   [2]*mmsg.Socket // for backends at IPv4 and at IPv6 addresses; nil before the first
-	pending   []ledger.Outstanding
-	waiting   int   // forwarded less replied: so many replies may come at once
-	forwards  chain // of the batch at hand
-}
-
-// chain strings arrivals together in their order, by number.
-type chain struct{ first, last int }
-
-const none = -1
-
-var empty = chain{none, none}
-
-// push appends arrival i to a chain; next holds all chains' links.
-func (c *chain) push(next []int, i int) {
-	next[i] = none
-	if c.first == none {
-		c.first = i
-	} else {
-		next[c.last] = i
-	}
-	c.last = i
+// sockets is what a worker keeps of a session.
+type sockets struct {
+	slot     int             // in bySlot; 0: none yet
+	families [2]*mmsg.Socket // for servers at IPv4 and at IPv6 addresses; nil before the first
+	inflight int             // forwarded less replied: so many replies may come at once
 }
 
 // listenerToken is the token of the listener; sessions' are below.
 const listenerToken = 1 << 62
 
-func newWorker(e *epoll, addr netip.AddrPort, share bool, shared *places) (w *worker, err error) {
+func newWorker(e *epoll, addr netip.AddrPort, share bool, capacity *session.Capacity) (w *worker, err error) {
 	w = &worker{
-		epoll: e, sessions: newTable[flow](shared),
-		in: mmsg.NewInbox(batchSize, mmsg.MaxDatagram), out: mmsg.NewOutbox(batchSize),
-		replies: make([]ledger.Reply, 0, batchSize), arrivals: make([]ledger.Request, batchSize),
-		turns: make([]balancing.Turn, batchSize), takers: make([]taker, 0, batchSize),
-		touched: make([]*entry[flow], 0, batchSize), next: make([]int, batchSize),
-		lanes: make([]chain, e.Backends.Len()), sent: make([]passage, batchSize),
+		epoll: e, in: mmsg.NewInbox(batchSize, mmsg.MaxDatagram), out: mmsg.NewOutbox(batchSize),
+		replies: make([]ledger.Reply, 0, batchSize), bySlot: make([]*session.Session[sockets], 1),
 	}
-	w.toldOfBackend, w.toldOfClient = w.unreachable, w.clientGone
+	w.core = newCore(e.Config, e.self, capacity, batchSize, w.closeSockets)
+	w.onServerError, w.onClientError = w.serverError, w.clientError
 	if w.poller, err = mmsg.NewPoller(batchSize); err != nil {
 		return nil, err
 	}
@@ -282,16 +233,16 @@ func (w *worker) countDrops() uint64 {
 }
 
 // run is the loop: what has come is forwarded, what came back is replied, and
-// who has been idle is forgotten, until the context ends.
+// idle sessions are closed, until the context ends.
 func (w *worker) run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	defer w.endAll()
-	defer w.refuseTheRest()
+	defer w.core.CloseAll()
+	defer w.dropUnread()
 	w.now = time.Now()
 	stop := time.Time{} // when draining ends; zero: not draining
 	for {
-		n, err := w.poller.Wait(w.patience(stop))
+		n, err := w.poller.Wait(w.pollTimeout(stop))
 		if err != nil {
 			return err
 		}
@@ -302,7 +253,7 @@ func (w *worker) run(ctx context.Context) error {
 			if err := w.poller.Remove(w.listener); err != nil {
 				return err
 			}
-			w.refuseTheRest()
+			w.dropUnread()
 		}
 		switch {
 		case !stop.IsZero():
@@ -310,17 +261,20 @@ func (w *worker) run(ctx context.Context) error {
 				return nil
 			}
 		case heard:
-			if err := w.receiveArrivals(); err != nil {
+			if err := w.receiveRequests(); err != nil {
 				return err
 			}
 		}
-		w.expire()
+		w.core.Expire(w.now)
+		if until, ok := w.core.UntilEviction(w.now); ok && until == 0 && w.evictionRequests.Swap(false) {
+			w.core.Evict(w.now)
+		}
 	}
 }
 
-// refuseTheRest counts what clients have sent and nobody is going to take: no
-// more than the receive buffer can hold, or a flood would go on.
-func (w *worker) refuseTheRest() {
+// dropUnread counts what clients have sent and nobody is going to take: no more
+// than the receive buffer can hold, or a flood would go on.
+func (w *worker) dropUnread() {
 	for total := 0; total < mostUnread; {
 		n, err := w.in.Receive(w.listener, 0, w.in.Len())
 		if n == 0 || err != nil {
@@ -331,24 +285,124 @@ func (w *worker) refuseTheRest() {
 	}
 }
 
-// patience is how long there is nothing to do unless something comes.
-func (w *worker) patience(stop time.Time) time.Duration {
+// pollTimeout is how long there is nothing to do unless something comes;
+// negative: for ever.
+func (w *worker) pollTimeout(stop time.Time) time.Duration {
 	if !stop.IsZero() {
 		return 5 * time.Millisecond
 	}
-	if longest := w.sessions.longestIdle(); longest != nil {
-		wait := max(w.SessionIdle-w.now.Sub(longest.used), 0)
-		if w.crowded.Load() {
-			_, until := w.sessions.givesWay(w.now)
+	wait, ok := w.core.UntilExpiry(w.now)
+	if !ok {
+		return -1
+	}
+	if w.evictionRequests.Load() {
+		if until, ok := w.core.UntilEviction(w.now); ok {
 			wait = min(wait, until)
 		}
-		return wait + time.Millisecond
 	}
-	return -1
+	return wait + time.Millisecond
 }
 
-// receiveReplies takes the replies of every session that has some, of n
-// events, and sends them. It says whether clients have been heard too.
+// receiveRequests takes a batch from the listener, gives each datagram its turn
+// and forwards it.
+func (w *worker) receiveRequests() error {
+	n, err := w.in.Receive(w.listener, 0, w.in.Len())
+	if err != nil {
+		return err
+	}
+	w.core.Begin(w.now)
+	for i := range n {
+		w.core.Admit(w.in.From(i), w.in.To(i), len(w.in.Payload(i)))
+	}
+	w.core.TakeTurns()
+	for plan := w.core.Plan(); len(plan) > 0; {
+		plan = plan[w.forward(plan):]
+	}
+	w.core.Record()
+	if w.core.Full() {
+		w.requestEviction()
+	}
+	return nil
+}
+
+// forward sends the requests at the front of a plan that leave from one socket,
+// and returns how many these are.
+func (w *worker) forward(plan []int) (n int) {
+	s, first := w.core.Session(plan[0]), w.core.Backend(plan[0]).Addr
+	if !first.IsValid() { // under hold, a server that is down may have a turn and no address
+		w.core.Dropped(plan[0], ledger.SendFailed)
+		return 1
+	}
+	socket, err := w.socketTo(s, first)
+	if err != nil {
+		w.core.Dropped(plan[0], ledger.NoSocket)
+		return 1
+	}
+	w.out.Begin(socket)
+	w.out.OnError = w.onServerError
+	for n < len(plan) && w.core.Session(plan[n]) == s {
+		to := w.core.Backend(plan[n]).Addr
+		if !to.IsValid() || s.Upstream.families[familyOf(to)] != socket {
+			break
+		}
+		w.out.Add(w.in.Payload(plan[n]), to, netip.Addr{})
+		n++
+	}
+	failed := w.out.Send()
+	s.Upstream.inflight += n - failed
+	for k := 0; failed > 0 && k < n; k++ {
+		if err := w.out.Failed(k); err != nil {
+			b := w.core.Backend(plan[k])
+			w.core.Dropped(plan[k], ledger.SendFailed)
+			unreachable(w.Members, b.ID, b.Addr, err)
+		}
+	}
+	return n
+}
+
+// familyOf is the index of an address's family in sockets.families.
+func familyOf(addr netip.AddrPort) int {
+	if addr.Addr().Is6() {
+		return 1
+	}
+	return 0
+}
+
+// socketTo returns the session's socket for a server's address, opened when it is
+// first needed.
+func (w *worker) socketTo(s *session.Session[sockets], addr netip.AddrPort) (*mmsg.Socket, error) {
+	family := familyOf(addr)
+	if socket := s.Upstream.families[family]; socket != nil {
+		return socket, nil
+	}
+	if s.Upstream.slot == 0 {
+		w.assignSlot(s)
+	}
+	socket, err := mmsg.Dial(family == 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.poller.Add(socket, uint64(2*s.Upstream.slot+family)); err != nil {
+		return nil, errors.Join(err, socket.Close())
+	}
+	w.self.Add(socket.Addr())
+	s.Upstream.families[family] = socket
+	return socket, nil
+}
+
+// assignSlot gives a session the number under which its sockets are polled.
+func (w *worker) assignSlot(s *session.Session[sockets]) {
+	if n := len(w.free); n > 0 {
+		s.Upstream.slot, w.free = w.free[n-1], w.free[:n-1]
+		w.bySlot[s.Upstream.slot] = s
+		return
+	}
+	s.Upstream.slot = len(w.bySlot)
+	w.bySlot = append(w.bySlot, s)
+}
+
+// receiveReplies takes the replies of every session that has some, of n events,
+// and sends them. It says whether clients have been heard too.
 func (w *worker) receiveReplies(n int) (heard bool) {
 	w.beginReplies()
 	for i := range n {
@@ -358,66 +412,57 @@ func (w *worker) receiveReplies(n int) (heard bool) {
 		case event.Token == listenerToken:
 			heard = true
 			if event.Errors {
-				w.listener.Errors(w.toldOfClient)
+				w.listener.Errors(w.onClientError)
 			}
 		default:
-			e := w.byPlace[event.Token/2]
-			socket := e.session.sockets[event.Token%2]
+			s := w.bySlot[event.Token/2]
+			socket := s.Upstream.families[event.Token%2]
 			if event.Errors {
-				socket.Errors(w.toldOfBackend)
+				socket.Errors(w.onServerError)
 			}
-			w.receiveFrom(e, socket)
+			w.receiveFrom(s, socket)
 		}
 	}
 	w.sendReplies()
 	return heard
 }
 
-// clientGone is told of every ICMP error about a reply.
-func (w *worker) clientGone(_ netip.AddrPort, err error) {
+// clientError is told of every ICMP error about a reply.
+func (w *worker) clientError(_ netip.AddrPort, err error) {
 	if udp.IsRefusal(err) {
 		w.Ledger.ReplyRefused()
 	}
 }
 
-// unreachable is told of every ICMP error about a forwarded datagram.
-func (w *worker) unreachable(to netip.AddrPort, err error) {
-	if backend, _, known := w.Backends.Owner(to); known && udp.IsRefusal(err) {
-		w.Backends.Refused(backend, to, err)
+// serverError is told of every ICMP error about a forwarded datagram.
+func (w *worker) serverError(to netip.AddrPort, err error) {
+	if b, _ := w.Members.Owner(to); b != nil {
+		unreachable(w.Members, b.ID, to, err)
 	}
 }
 
 // receiveFrom takes a session's replies, as many as may have come.
-func (w *worker) receiveFrom(e *entry[flow], socket *mmsg.Socket) {
+func (w *worker) receiveFrom(s *session.Session[sockets], socket *mmsg.Socket) {
 	if w.filled == w.in.Len() {
 		w.sendReplies()
 	}
 	first := w.filled
-	n, err := w.in.Receive(socket, first, min(max(e.session.waiting, 1), w.in.Len()-first))
+	n, err := w.in.Receive(socket, first, min(max(s.Upstream.inflight, 1), w.in.Len()-first))
 	if err != nil || n == 0 {
 		return
 	}
 	w.filled += n
 	for i := first; i < first+n; i++ {
-		from := w.in.From(i)
-		backend, _, known := w.Backends.Owner(from)
-		if !known {
-			w.Ledger.Dropped(ledger.Stranger, 1)
-			continue
-		}
-		w.sessions.renew(e, w.now)
-		w.Backends.Answered(backend, from)
 		payload := w.in.Payload(i)
-		w.out.Add(payload, e.client, e.session.asked)
-		w.replies = append(w.replies, ledger.Reply{
-			Backend: backend, Bytes: len(payload), Head: payload, Outstanding: &e.session.pending[backend],
-		})
-		e.session.waiting = max(e.session.waiting-1, 0)
+		if reply, ok := w.core.Accept(w.now, s, w.in.From(i), payload); ok {
+			w.out.Add(payload, s.Client, s.LocalAddr)
+			w.replies = append(w.replies, reply)
+			s.Upstream.inflight = max(s.Upstream.inflight-1, 0)
+		}
 	}
 }
 
-// sendReplies sends the replies that have been collected, and empties the
-// slots.
+// sendReplies sends the replies that have been collected, and empties the slots.
 func (w *worker) sendReplies() {
 	if len(w.replies) > 0 {
 		if w.out.Send() > 0 {
@@ -433,249 +478,30 @@ func (w *worker) sendReplies() {
 // beginReplies empties the slots and the outbox, for replies.
 func (w *worker) beginReplies() {
 	w.out.Begin(w.listener)
-	w.out.OnError = w.toldOfClient
+	w.out.OnError = w.onClientError
 	w.filled, w.replies = 0, w.replies[:0]
 }
 
-// receiveArrivals takes a batch from the listener, gives each datagram its
-// turn and forwards it.
-func (w *worker) receiveArrivals() error {
-	n, err := w.in.Receive(w.listener, 0, w.in.Len())
-	if err != nil {
-		return err
-	}
-	w.touched, w.takers = w.touched[:0], w.takers[:0]
-	for i := range n {
-		w.arrivals[i] = ledger.Request{Client: w.in.From(i), Bytes: len(w.in.Payload(i))}
-		w.admit(i)
-	}
-	w.takeTurns()
-	for _, e := range w.touched {
-		w.forward(e)
-	}
-	w.Ledger.Received(w.now, w.arrivals[:n])
-	for _, turn := range w.turns[:len(w.takers)] {
-		if turn.Trial {
-			w.Backends.Tried(turn.Backend)
-		}
-	}
-	return nil
-}
-
-// admit finds or makes the session of arrival i, unless the arrival is to be
-// dropped without taking a turn.
-func (w *worker) admit(i int) {
-	a := &w.arrivals[i]
-	if a.Client.Port() == 0 {
-		a.Disposition = ledger.PortZero
-		return
-	}
-	if _, current, _ := w.Backends.Owner(a.Client); current || w.own.sends(a.Client) {
-		a.Disposition = ledger.Loop
-		return
-	}
-	e := w.sessions.find(a.Client)
-	if e != nil {
-		w.sessions.heard(e, w.now)
-	} else if e = w.open(a.Client); e == nil {
-		a.Disposition = ledger.SessionLimit
-		return
-	}
-	if !e.session.allowance.take(w.now, w.ClientRate) {
-		a.Disposition = ledger.ClientRate
-		return
-	}
-	e.session.asked = w.in.To(i)
-	w.takers = append(w.takers, taker{i, e})
-}
-
-// open makes a session for a new client, or returns nil if there is no place.
-func (w *worker) open(client netip.AddrPort) *entry[flow] {
-	e := w.sessions.admit(client, w.now, w.evict)
-	if e == nil {
-		w.crowd()
-		return nil
-	}
-	if n := len(w.freePlaces); n > 0 {
-		e.session.place, w.freePlaces = w.freePlaces[n-1], w.freePlaces[:n-1]
-		w.byPlace[e.session.place] = e
-	} else {
-		e.session.place = len(w.byPlace)
-		w.byPlace = append(w.byPlace, e)
-	}
-	e.session.pending = make([]ledger.Outstanding, w.Backends.Len())
-	e.session.forwards = empty
-	w.Ledger.SessionOpened()
-	return e
-}
-
-// takeTurns takes the turns of the whole batch at once and strings together
-// what each session has to forward.
-func (w *worker) takeTurns() {
-	taken := w.Rotation.Take(w.turns[:len(w.takers)])
-	for j, t := range w.takers {
-		a := &w.arrivals[t.arrival]
-		if j >= taken {
-			a.Disposition = ledger.NoBackend
-			continue
-		}
-		turn := &w.turns[j]
-		a.Turn, a.Backend, a.Skipped = turn.Number, turn.Backend, turn.Skipped
-		if turn.DroppedDown {
-			a.Disposition = ledger.DroppedDown
-			continue
-		}
-		s := &t.session.session
-		a.Outstanding = &s.pending[turn.Backend]
-		if s.forwards.first == none {
-			w.touched = append(w.touched, t.session)
-		}
-		s.forwards.push(w.next, t.arrival)
-	}
-	w.takers = w.takers[:taken]
-}
-
-// forward sends what a session has of this batch. Datagrams to one backend
-// stay in order; which backend's leave first is of no consequence.
-func (w *worker) forward(e *entry[flow]) {
-	all := e.session.forwards
-	e.session.forwards = empty
-	if all.first == all.last { // the usual case: a client that waits
-		w.stage(e, w.arrivals[all.first].Backend, all)
-		w.flush(e)
-		return
-	}
-	for i := range w.lanes {
-		w.lanes[i] = empty
-	}
-	for i := all.first; i != none; {
-		after := w.next[i]
-		w.lanes[w.arrivals[i].Backend].push(w.next, i)
-		i = after
-	}
-	for backend, lane := range w.lanes {
-		if lane != empty {
-			w.stage(e, backend, lane)
-		}
-	}
-	w.flush(e)
-}
-
-// stage puts arrivals of one session that go to one backend into the outbox.
-func (w *worker) stage(e *entry[flow], backend int, lane chain) {
-	addr := w.Backends.Addr(backend)
-	if !addr.IsValid() { // its name has gone since it had the turn
-		w.drop(lane, ledger.SendFailed)
-		return
-	}
-	socket, err := w.socketTo(e, addr)
-	if err != nil {
-		w.drop(lane, ledger.NoSocket)
-		return
-	}
-	if w.through != socket {
-		w.flush(e)
-		w.through = socket
-		w.out.Begin(socket)
-		w.out.OnError = w.toldOfBackend
-	}
-	for i := lane.first; i != none; i = w.next[i] {
-		w.sent[w.out.Len()] = passage{i, addr}
-		w.out.Add(w.in.Payload(i), addr, netip.Addr{})
-	}
-}
-
-// drop gives all arrivals of a chain one fate.
-func (w *worker) drop(lane chain, fate ledger.Disposition) {
-	for i := lane.first; i != none; i = w.next[i] {
-		w.arrivals[i].Disposition = fate
-	}
-}
-
-// flush sends what is in the outbox for a session and notes what the kernel
-// did not take.
-func (w *worker) flush(e *entry[flow]) {
-	if w.through == nil {
-		return
-	}
-	failed := w.out.Send()
-	w.through = nil
-	e.session.waiting += w.out.Len() - failed
-	for k := 0; failed > 0 && k < w.out.Len(); k++ {
-		err := w.out.Failed(k)
-		if err == nil {
-			continue
-		}
-		a := &w.arrivals[w.sent[k].arrival]
-		a.Disposition = ledger.SendFailed
-		if udp.IsRefusal(err) {
-			w.Backends.Refused(a.Backend, w.sent[k].to, err)
-		}
-	}
-}
-
-// socketTo returns the session's socket for a backend's address, opened when
-// it is first needed.
-func (w *worker) socketTo(e *entry[flow], addr netip.AddrPort) (*mmsg.Socket, error) {
-	family := 0
-	if addr.Addr().Is6() {
-		family = 1
-	}
-	if s := e.session.sockets[family]; s != nil {
-		return s, nil
-	}
-	s, err := mmsg.Dial(family == 1)
-	if err != nil {
-		return nil, err
-	}
-	if err := w.poller.Add(s, uint64(2*e.session.place+family)); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	w.own.add(s.Addr())
-	e.session.sockets[family] = s
-	return s, nil
-}
-
-// crowd asks the other workers for the place of an idle session.
-func (w *worker) crowd() {
-	if len(w.workers) > 1 && !w.crowded.Swap(true) {
+// requestEviction asks the other workers for the place of an idle session.
+func (w *worker) requestEviction() {
+	if len(w.workers) > 1 && !w.evictionRequests.Swap(true) {
 		for _, other := range w.workers {
 			other.poller.Wake()
 		}
 	}
 }
 
-// expire ends the sessions that have been idle for long enough.
-func (w *worker) expire() {
-	for e := w.sessions.longestIdle(); e != nil && w.now.Sub(e.used) >= w.SessionIdle; e = w.sessions.longestIdle() {
-		w.end(e, ledger.Idle)
+// closeSockets closes the sockets of a session that is closed.
+func (w *worker) closeSockets(s *session.Session[sockets]) {
+	if s.Upstream.slot == 0 {
+		return
 	}
-	if w.crowded.Load() {
-		if e, wait := w.sessions.givesWay(w.now); e != nil && wait == 0 && w.crowded.Swap(false) {
-			w.evict(e)
-		}
-	}
-}
-
-// endAll ends every session, at the stop.
-func (w *worker) endAll() {
-	for e := w.sessions.longestIdle(); e != nil; e = w.sessions.longestIdle() {
-		w.end(e, ledger.Stopped)
-	}
-}
-
-func (w *worker) evict(e *entry[flow]) { w.end(e, ledger.Evicted) }
-
-// end closes a session's sockets and forgets it.
-func (w *worker) end(e *entry[flow], why ledger.CloseReason) {
-	for _, socket := range e.session.sockets {
+	for _, socket := range s.Upstream.families {
 		if socket != nil {
-			w.own.remove(socket.Addr())
+			w.self.Remove(socket.Addr())
 			_ = socket.Close() // nothing of it is needed any more
 		}
 	}
-	w.byPlace[e.session.place] = nil
-	w.freePlaces = append(w.freePlaces, e.session.place)
-	w.Ledger.SessionClosed(why)
-	w.sessions.remove(e) // the last thing: another worker may take the place at once
+	w.bySlot[s.Upstream.slot] = nil
+	w.free = append(w.free, s.Upstream.slot)
 }

@@ -13,6 +13,7 @@ import (
 
 	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/membership"
 	"udplab/services/kit/udp"
 )
 
@@ -20,7 +21,7 @@ func testItself(t *testing.T, open opener) {
 	for _, listen := range []string{"127.0.0.1:0", ":0"} {
 		t.Run(listen, func(t *testing.T) {
 			r := open.start(t, setup{listen: listen})
-			r.backends.move(0, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), r.relay.Addr().Port()))
+			r.move(0, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), r.path.Addr().Port()))
 			c := r.clientAt("127.0.0.1")
 			c.send([]byte("round and round"))
 			eventually(t, "it was dropped when it came back", func() bool { return r.snapshot().Dropped[ledger.Loop] == 1 })
@@ -39,11 +40,10 @@ func testItself(t *testing.T, open opener) {
 func testCircle(t *testing.T, open opener) {
 	const limit = 20
 	r := open.start(t, setup{sessions: limit})
-	rot := balancing.New(1, balancing.Skip)
-	led := ledger.New([]string{"first"}, time.Minute, time.Now())
+	first := newMembers(balancing.Skip, r.path.Addr())
 	other, err := open(t.Context(), Config{
-		Listen: "127.0.0.1:0", SessionIdle: time.Minute, MaxSessions: limit, Rotation: rot, Ledger: led,
-		Backends: &directory{rotation: rot, ledger: led, addrs: []netip.AddrPort{r.relay.Addr()}, down: make([]bool, 1)},
+		Listen: "127.0.0.1:0", SessionIdle: time.Minute, MaxSessions: limit,
+		Scheduler: first.scheduler, Ledger: first.ledger, Members: first,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -58,21 +58,21 @@ func testCircle(t *testing.T, open opener) {
 	defer wg.Wait()
 	defer cancel()
 
-	r.backends.move(0, other.Addr())
-	r.rotation.Set(1, balancing.Down) // or the next turn would lead out of the circle
-	r.rotation.Set(2, balancing.Down)
+	r.move(0, other.Addr())
+	r.set(1, membership.Down) // or the next turn would lead out of the circle
+	r.set(2, membership.Down)
 	r.client().send([]byte("round and round"))
 	eventually(t, "a balancer had no room for it", func() bool {
-		return r.snapshot().Dropped[ledger.SessionLimit]+led.Snapshot(time.Now()).Dropped[ledger.SessionLimit] == 1
+		return r.snapshot().Dropped[ledger.SessionLimit]+first.ledger.Snapshot(time.Now()).Dropped[ledger.SessionLimit] == 1
 	})
-	for _, s := range []ledger.Snapshot{r.snapshot(), led.Snapshot(time.Now())} {
+	for _, s := range []ledger.Snapshot{r.snapshot(), first.ledger.Snapshot(time.Now())} {
 		if s.Sessions > limit || s.Received != s.Forwarded+s.DroppedTotal() {
 			t.Errorf("sessions %d, received %d, forwarded %d, dropped %d", s.Sessions, s.Received, s.Forwarded, s.DroppedTotal())
 		}
 	}
-	r.rotation.Set(1, balancing.Up)
-	r.rotation.Set(2, balancing.Up)
-	r.backends.move(0, r.servers[0].addr)
+	r.set(1, membership.Up)
+	r.set(2, membership.Up)
+	r.move(0, r.servers[0].addr)
 }
 
 func testStrangersKeepNothing(t *testing.T, open opener) {
@@ -92,7 +92,7 @@ func testStrangersKeepNothing(t *testing.T, open opener) {
 
 // Regular clients, who have been heard over more than a second, and then many
 // more new clients than there is room for. Every second one of these comes twice,
-// and none of them waits for an answer. No more are sent than the relay takes, so
+// and none of them waits for an answer. No more are sent than the data path takes, so
 // that a busy machine loses none.
 func testFlood(t *testing.T, open opener) {
 	const limit, regulars, burst = 300, 20, 50
@@ -138,7 +138,7 @@ func testFlood(t *testing.T, open opener) {
 		eventually(t, fmt.Sprintf("%d sessions made room", evicted), func() bool {
 			for range burst {
 				newcomers++
-				sent += floodOnce(t, newcomers, r.relay.Addr())
+				sent += floodOnce(t, newcomers, r.path.Addr())
 			}
 			// More may come: a stranger's, to a port that somebody had before.
 			eventually(t, "the burst was received", func() bool { return r.snapshot().Received >= sent })
@@ -160,7 +160,7 @@ func testFlood(t *testing.T, open opener) {
 	// A leg's buffer is the largest thing that one may have at the moment and the
 	// other not.
 	room := uint64(4 << 20)
-	if _, portable := r.relay.(*portable); portable {
+	if _, portable := r.path.(*portable); portable {
 		room += limit * 3 * udp.MaxDatagram
 	}
 	if now := inUse(); now > full+room {
@@ -226,7 +226,7 @@ func testClientRate(t *testing.T, open opener) {
 }
 
 // staysOpen checks that a session in which something happens again and again is
-// not closed for being idle. Step makes it happen and waits until the relay has
+// not closed for being idle. Step makes it happen and waits until the data path has
 // seen it. When a step or the pause before it took so long that the session may
 // have been closed rightly, again makes a new one and the time starts anew.
 func (r *rig) staysOpen(idle time.Duration, again, step func()) {
@@ -305,7 +305,7 @@ func testTooLong(t *testing.T, open opener) {
 	if got := c.who(3); got != "231" {
 		t.Errorf("after it: %s", got)
 	}
-	if r.backends.isDown(0) {
+	if r.isDown(0) {
 		t.Error("it took server1 down")
 	}
 
@@ -332,7 +332,7 @@ func testReplyNotTaken(t *testing.T, open opener) {
 
 func testNameGone(t *testing.T, open opener) {
 	r := open.start(t, setup{})
-	r.backends.move(0, netip.AddrPort{})
+	r.move(0, netip.AddrPort{})
 	c := r.client()
 	c.send([]byte("lost"))
 	if got := c.who(2); got != "23" {
@@ -358,7 +358,7 @@ func testRefusingClient(t *testing.T, open opener) {
 		}
 	}})
 	stays := r.client()
-	_, deaf := r.relay.(*portable) // package net does not pass on what the system says of a listener
+	_, deaf := r.path.(*portable) // package net does not pass on what the system says of a listener
 	for i := range uint64(n) {
 		goes := r.client()
 		goes.send([]byte("do not answer yet"))
@@ -376,8 +376,8 @@ func testRefusingClient(t *testing.T, open opener) {
 		eventually(t, "and so is every refusal", func() bool { return deaf || r.snapshot().RepliesRefused == (i+1)*each })
 	}
 	for i, b := range r.snapshot().Backends {
-		if r.backends.isDown(i) || b.Lost > 0 {
-			t.Errorf("%s: down %v, %d replies lost", b.Name, r.backends.isDown(i), b.Lost)
+		if r.isDown(i) || b.Lost > 0 {
+			t.Errorf("%s: down %v, %d replies lost", b.Name, r.isDown(i), b.Lost)
 		}
 	}
 }
@@ -389,7 +389,7 @@ func testBroadcast(t *testing.T, open opener) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	everybody := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 255, 255, 255}), r.relay.Addr().Port())
+	everybody := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 255, 255, 255}), r.path.Addr().Port())
 	if _, err := conn.WriteToUDPAddrPort([]byte("everybody?"), everybody); err != nil {
 		t.Skipf("no broadcast here: %v", err)
 	}
@@ -412,7 +412,7 @@ func testToAndFro(t *testing.T, open opener) {
 	elsewhere := startServer(t, "server1", "127.0.0.1:0").serve().addr
 	most := openFiles() + 1 // one socket to where it was before
 	for i := range 12 {
-		r.backends.move(0, []netip.AddrPort{there, here, elsewhere}[i%3])
+		r.move(0, []netip.AddrPort{there, here, elsewhere}[i%3])
 		if got := c.who(3); got != "123" {
 			t.Errorf("move %d: %s", i+1, got)
 		}

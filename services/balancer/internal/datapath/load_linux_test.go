@@ -142,15 +142,14 @@ func (c *crowd) exchange(n int) (done int) {
 	return done
 }
 
-// startLoaded starts a relay before bouncing servers.
-func startLoaded(tb testing.TB, open opener) (Relay, *ledger.Ledger) {
+// startLoaded starts a data path before bouncing servers.
+func startLoaded(tb testing.TB, open opener) (DataPath, *ledger.Ledger) {
 	tb.Helper()
 	addrs := bounce(tb, 3)
-	rot := balancing.New(3, balancing.Skip)
-	led := ledger.New([]string{"server1", "server2", "server3"}, time.Second, time.Now())
-	relay, err := open(context.Background(), Config{
-		Listen: "127.0.0.1:0", SessionIdle: time.Minute, MaxSessions: 20_000, Rotation: rot, Ledger: led,
-		Backends: &directory{rotation: rot, ledger: led, addrs: addrs, down: make([]bool, 3)},
+	m := newMembers(balancing.Skip, addrs...)
+	path, err := open(context.Background(), Config{
+		Listen: "127.0.0.1:0", SessionIdle: time.Minute, MaxSessions: 20_000,
+		Scheduler: m.scheduler, Ledger: m.ledger, Members: m,
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -158,12 +157,12 @@ func startLoaded(tb testing.TB, open opener) (Relay, *ledger.Ledger) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := relay.Run(ctx); err != nil {
+		if err := path.Run(ctx); err != nil {
 			tb.Error(err)
 		}
 	})
 	tb.Cleanup(func() { cancel(); wg.Wait() })
-	return relay, led
+	return path, m.ledger
 }
 
 // The event loop, with the ledger, the counters and the limits, allocates
@@ -171,8 +170,8 @@ func startLoaded(tb testing.TB, open opener) (Relay, *ledger.Ledger) {
 func TestNothingIsAllocatedForADatagram(t *testing.T) {
 	for _, tt := range []struct{ clients, window int }{{1, 1}, {1, 64}, {50, 1}, {20, 5}} {
 		t.Run(fmt.Sprintf("clients=%d/window=%d", tt.clients, tt.window), func(t *testing.T) {
-			relay, led := startLoaded(t, variants()["epoll"])
-			c := newCrowd(t, tt.clients, tt.window, relay.Addr())
+			path, led := startLoaded(t, variants()["epoll"])
+			c := newCrowd(t, tt.clients, tt.window, path.Addr())
 			c.exchange(2000) // the sessions are there
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
@@ -188,7 +187,7 @@ func TestNothingIsAllocatedForADatagram(t *testing.T) {
 	}
 }
 
-// Round trips without a relay and through each data path, everything in this
+// Round trips without a data path and through each data path, everything in this
 // process. The figure of a path is to be read as a ratio to that of direct.
 func BenchmarkRoundTrips(b *testing.B) {
 	for _, load := range []struct{ clients, window int }{{1, 1}, {1, 64}, {500, 1}} {
@@ -199,8 +198,8 @@ func BenchmarkRoundTrips(b *testing.B) {
 			b.Run(fmt.Sprintf("clients=%d/window=%d/path=%s", load.clients, load.window, name), func(b *testing.B) {
 				var target netip.AddrPort
 				if open := paths[name]; open != nil {
-					relay, _ := startLoaded(b, open)
-					target = relay.Addr()
+					path, _ := startLoaded(b, open)
+					target = path.Addr()
 				} else {
 					target = bounce(b, 1)[0]
 				}

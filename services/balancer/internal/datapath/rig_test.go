@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 
 	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/membership"
 	"udplab/services/kit/udp"
 )
 
@@ -113,87 +115,110 @@ func (s *server) echo(payload []byte, from netip.AddrPort) {
 
 func (s *server) silent([]byte, netip.AddrPort) {}
 
-// directory is the Backends of a test: addresses that the test may change, and
-// a state that follows the evidence at once.
-type directory struct {
-	rotation *balancing.Rotation
-	ledger   *ledger.Ledger
-	mu       sync.Mutex
-	addrs    []netip.AddrPort
-	old      map[netip.AddrPort]int
-	down     []bool
+// members is the servers of a test: addresses and states that the test may
+// change, and states that follow the evidence at once.
+type members struct {
+	scheduler *balancing.Scheduler
+	ledger    *ledger.Ledger
+
+	mu       sync.Mutex // guards the rest
+	backends []membership.Backend
+	former   map[netip.AddrPort]int
+	snapshot *membership.Snapshot
+	list     uint64
 	tried    int
 }
 
-func (d *directory) Len() int { return len(d.addrs) }
-
-func (d *directory) Addr(i int) netip.AddrPort {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.addrs[i]
+// newMembers returns servers at these addresses, called server1 and so on. Turns
+// wait for an answer for longer than any test.
+func newMembers(whenDown balancing.WhenDown, addrs ...netip.AddrPort) *members {
+	m := &members{
+		scheduler: balancing.New(whenDown), ledger: ledger.New(time.Minute, time.Now()),
+		former: map[netip.AddrPort]int{}, list: 1,
+	}
+	for i, addr := range addrs {
+		m.backends = append(m.backends, membership.Backend{ID: membership.ID(i + 1), Name: fmt.Sprintf("server%d", i+1), Addr: addr})
+	}
+	m.change(func() {})
+	return m
 }
 
-func (d *directory) Owner(addr netip.AddrPort) (int, bool, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i, a := range d.addrs {
-		if a == addr {
-			return i, true, true
+// change changes the servers, from the next turn on.
+func (m *members) change(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+	m.snapshot = membership.NewSnapshot(0, m.list, slices.Clone(m.backends)...)
+	m.scheduler.Apply(m.snapshot, func(turn uint64) { m.ledger.Apply(time.Now(), m.snapshot, turn) })
+}
+
+func (m *members) set(i int, state membership.State) {
+	m.change(func() {
+		if m.backends[i].State = state; state == membership.Trial {
+			m.backends[i].Trials++
 		}
+	})
+}
+
+func (m *members) move(i int, to netip.AddrPort) {
+	m.change(func() {
+		m.former[m.backends[i].Addr] = i
+		m.backends[i].Addr = to
+	})
+}
+
+func (m *members) isDown(i int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.backends[i].State != membership.Up
+}
+
+func (m *members) Owner(addr netip.AddrPort) (*membership.Backend, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if b, current := m.snapshot.Owner(addr); b != nil {
+		return b, current
 	}
-	i, ok := d.old[addr]
-	return i, false, ok
+	if i, ok := m.former[addr]; ok {
+		return &m.snapshot.Backends[i], false
+	}
+	return nil, false
 }
 
-func (d *directory) Refused(i int, addr netip.AddrPort, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.addrs[i] == addr && !d.down[i] {
-		d.down[i] = true
-		d.rotation.Set(i, balancing.Down)
-		d.ledger.BackendDown(time.Now(), i, ledger.Evidence{Reason: err.Error()})
+func (m *members) Failed(e membership.Evidence) {
+	i := int(e.Backend) - 1
+	if m.at(i) == e.Addr && !m.isDown(i) {
+		m.set(i, membership.Down)
 	}
 }
 
-func (d *directory) Answered(i int, addr netip.AddrPort) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.addrs[i] == addr && d.down[i] {
-		d.down[i] = false
-		d.rotation.Set(i, balancing.Up)
-		d.ledger.BackendUp(time.Now(), i)
+func (m *members) Answered(id membership.ID, addr netip.AddrPort) {
+	i := int(id) - 1
+	if m.at(i) == addr && m.isDown(i) {
+		m.set(i, membership.Up)
 	}
 }
 
-func (d *directory) Tried(int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.tried++
+func (m *members) Tried(id membership.ID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tried++
 }
 
-func (d *directory) isDown(i int) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.down[i]
+func (m *members) at(i int) netip.AddrPort {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.backends[i].Addr
 }
 
-func (d *directory) move(i int, to netip.AddrPort) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.old[d.addrs[i]] = i
-	d.addrs[i] = to
-}
-
-// rig is a running relay with three servers.
+// rig is a running data path with three servers.
 type rig struct {
-	t        *testing.T
-	relay    Relay
-	rotation *balancing.Rotation
-	ledger   *ledger.Ledger
-	backends *directory
-	servers  []*server
-	cancel   func()       // tells the relay to stop
-	stop     func() error // cancels and waits until Run has returned
+	*members
+	t       *testing.T
+	path    DataPath
+	servers []*server
+	cancel  func()       // tells the data path to stop
+	stop    func() error // cancels and waits until Run has returned
 }
 
 // setup is what a test may want otherwise.
@@ -207,40 +232,40 @@ type setup struct {
 	drain    time.Duration // default 50 ms
 	stopped  bool          // before it runs
 	prepare  func(servers []*server)
-	// beforeRun is called when the relay is open and does not run yet.
+	// beforeRun is called when the data path is open and does not run yet.
 	beforeRun func(*rig)
 }
 
 // opener opens one of the data paths.
-type opener func(context.Context, Config) (Relay, error)
+type opener func(context.Context, Config) (DataPath, error)
 
 func (open opener) start(t *testing.T, s setup) *rig {
 	t.Helper()
-	r := &rig{t: t, rotation: balancing.New(3, s.whenDown)}
-	r.ledger = ledger.New([]string{"server1", "server2", "server3"}, time.Minute, time.Now()) // turns wait for longer than any test
-	r.backends = &directory{rotation: r.rotation, ledger: r.ledger, down: make([]bool, 3), old: map[netip.AddrPort]int{}}
+	r := &rig{t: t}
+	var addrs []netip.AddrPort
 	for i := range 3 {
 		server := startServer(t, fmt.Sprintf("server%d", i+1), or(s.servers, "127.0.0.1:0"))
 		r.servers = append(r.servers, server)
-		r.backends.addrs = append(r.backends.addrs, server.addr)
+		addrs = append(addrs, server.addr)
 	}
+	r.members = newMembers(s.whenDown, addrs...)
 	if s.prepare != nil {
 		s.prepare(r.servers)
 	}
 	for _, server := range r.servers {
 		server.serve()
 	}
-	relay, err := open(t.Context(), Config{
+	path, err := open(t.Context(), Config{
 		Listen: or(s.listen, "127.0.0.1:0"), SessionIdle: or(s.idle, time.Minute), MaxSessions: or(s.sessions, 10_000),
-		ClientRate: s.rate, Drain: or(s.drain, 50*time.Millisecond), Rotation: r.rotation, Ledger: r.ledger, Backends: r.backends,
+		ClientRate: s.rate, Drain: or(s.drain, 50*time.Millisecond), Scheduler: r.scheduler, Ledger: r.ledger, Members: r.members,
 	})
 	if err != nil && strings.Contains(s.listen, "::") {
-		t.Skipf("no relay on %s here: %v", s.listen, err)
+		t.Skipf("no data path on %s here: %v", s.listen, err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.relay = relay
+	r.path = path
 	if s.beforeRun != nil {
 		s.beforeRun(r)
 	}
@@ -249,7 +274,7 @@ func (open opener) start(t *testing.T, s setup) *rig {
 		cancel()
 	}
 	ran := make(chan error, 1)
-	go func() { ran <- relay.Run(ctx) }()
+	go func() { ran <- path.Run(ctx) }()
 	r.cancel = cancel
 	r.stop = sync.OnceValue(func() error {
 		cancel()
@@ -257,7 +282,7 @@ func (open opener) start(t *testing.T, s setup) *rig {
 		case err := <-ran:
 			return err
 		case <-time.After(patience):
-			return fmt.Errorf("the relay still runs %v after its stop", patience)
+			return fmt.Errorf("the data path still runs %v after its stop", patience)
 		}
 	})
 	t.Cleanup(func() {
@@ -288,15 +313,15 @@ func (r *rig) balances() {
 	if s.Received != s.Forwarded+s.DroppedTotal() {
 		r.t.Errorf("received %d, forwarded %d, dropped %d", s.Received, s.Forwarded, s.DroppedTotal())
 	}
-	// The backends' own counts and the rotation's are kept apart from these.
+	// The backends' own counts and the scheduler's are kept apart from these.
 	turns, forwarded := uint64(0), uint64(0)
 	for _, b := range s.Backends {
 		turns += b.Turns
 		forwarded += b.Forwarded
 	}
 	took := s.Forwarded + s.Dropped[ledger.DroppedDown] + s.Dropped[ledger.NoSocket] + s.Dropped[ledger.SendFailed]
-	if number, _ := r.rotation.Cursor(); number != took || s.Turns != took || turns != took || forwarded != s.Forwarded {
-		r.t.Errorf("%d datagrams took a turn, %d were forwarded: the rotation gave %d, the ledger has %d, the servers %d and %d",
+	if number, _, _ := r.scheduler.Cursor(); number != took || s.Turns != took || turns != took || forwarded != s.Forwarded {
+		r.t.Errorf("%d datagrams took a turn, %d were forwarded: the scheduler gave %d, the ledger has %d, the servers %d and %d",
 			took, s.Forwarded, number, s.Turns, turns, forwarded)
 	}
 }
@@ -313,19 +338,19 @@ func (r *rig) replied(n uint64) {
 	}
 }
 
-// client is somebody who sends to the relay.
+// client is somebody who sends to the data path.
 type client struct {
 	t    *testing.T
 	conn *net.UDPConn
 }
 
-func (r *rig) client() *client { return r.clientAt(r.relay.Addr().Addr().String()) }
+func (r *rig) client() *client { return r.clientAt(r.path.Addr().Addr().String()) }
 
-// clientAt writes to the relay at an address of its own choice, and hears only
+// clientAt writes to the data path at an address of its own choice, and hears only
 // what comes from there.
 func (r *rig) clientAt(host string) *client {
 	r.t.Helper()
-	target := netip.AddrPortFrom(netip.MustParseAddr(host), r.relay.Addr().Port())
+	target := netip.AddrPortFrom(netip.MustParseAddr(host), r.path.Addr().Port())
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(target))
 	if err != nil {
 		r.t.Skipf("no way to %v here: %v", target, err)

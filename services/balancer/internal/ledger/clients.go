@@ -11,22 +11,22 @@ const clientsKept = 16384
 
 // Run is where a new client joined the order.
 type Run struct {
-	Client  netip.AddrPort // not valid: none has joined yet
-	At      time.Time
-	Turn    uint64 // its first one
-	Backend int    // whose turn that was
-	After   int    // who had the turn before it, also if that was before a restart; -1: there was none
+	Client netip.AddrPort // not valid: none has joined yet
+	At     time.Time
+	Turn   uint64 // its first one
+	Server string // whose turn that was
+	After  string // who had the turn before it, also if that was before a restart; empty: there was none
 }
 
-// clientele knows the clients that were seen lately, in two generations, so
+// recentClients knows the clients that were seen lately, in two generations, so
 // that a flood of new addresses does not fill the memory.
-type clientele struct {
+type recentClients struct {
 	young, old map[netip.AddrPort]struct{}
-	met        uint64 // new ones so far
+	count      uint64 // of new ones so far
 }
 
-// meet says whether a client is new, and remembers it.
-func (c *clientele) meet(client netip.AddrPort) bool {
+// observe says whether a client is new, and remembers it.
+func (c *recentClients) observe(client netip.AddrPort) bool {
 	if _, ok := c.young[client]; ok {
 		return false
 	}
@@ -37,6 +37,6 @@ func (c *clientele) meet(client netip.AddrPort) bool {
 	if _, ok := c.old[client]; ok {
 		return false
 	}
-	c.met++
+	c.count++
 	return true
 }

@@ -39,6 +39,15 @@ func (l *Latencies) add(d time.Duration) {
 	l.Sum += d
 }
 
+// merge adds all round-trip times of another.
+func (l *Latencies) merge(o *Latencies) {
+	for i, n := range o.counts {
+		l.counts[i] += n
+	}
+	l.Count += o.Count
+	l.Sum += o.Sum
+}
+
 // Mean is the mean of all; 0 if there are none.
 func (l *Latencies) Mean() time.Duration {
 	if l.Count == 0 {

@@ -11,19 +11,22 @@
 //
 // A datagram carries no mark that its reply would repeat, so the ledger
 // attributes: a reply answers the newest unanswered turn of that client at that
-// backend. Statistics of round-trip times are taken from the first reply after
-// the client's last datagram to that backend.
+// server. Statistics of round-trip times are taken from the first reply after
+// the client's last datagram to that server.
 //
 // Both are exact for a client that waits for each answer, however long. For one
 // that sends on they are an estimate: a late reply to an older datagram is taken
 // for the newest one's. So a turn's round-trip time is called exact only if
-// nothing older of that client at that backend may still be answered.
+// nothing older of that client at that server may still be answered.
 package ledger
 
 import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"udplab/services/balancer/internal/balancing"
+	"udplab/services/balancer/internal/membership"
 )
 
 // Size is how many turns the ring remembers.
@@ -36,124 +39,147 @@ const HeadSize = 64
 type Disposition uint8
 
 const (
-	Forwarded Disposition = iota // the kernel took it for the backend
+	Forwarded Disposition = iota // the kernel took it for the server
 
 	// Dropped after it had taken its turn:
-	DroppedDown // its backend is down and keeps its turn
+	DroppedDown // its server is down and keeps its turn
 	NoSocket    // no socket could be had for its session
 	SendFailed  // the kernel would not take it
 
 	// Dropped without taking a turn:
-	NoBackend    // no backend is up
+	NoBackend    // no server is up
 	SessionLimit // its client is new, and there is no room for another session
 	ClientRate   // its client sends more than it may
 	PortZero     // its source port is 0, so that nobody can be answered
-	Loop         // it came from a backend's own address, or from the balancer's
+	Loop         // it came from a server's own address, or from the balancer's
 	Shutdown     // the balancer is stopping
-	Stranger     // it came to a session's socket from an address that is no backend's
+	Stranger     // it came to a session's socket from an address that is no server's
 
-	Dispositions // how many dispositions there are
+	Dispositions // how many there are
 )
 
 var dispositionNames = [Dispositions]string{"forwarded", "held", "no_socket", "send_failed",
 	"no_backend", "session_limit", "client_rate", "port_zero", "loop", "shutdown", "stranger"}
 
-// String is the fate's name in logs and metrics.
-func (f Disposition) String() string { return dispositionNames[f] }
+// String is the disposition's name in logs and metrics.
+func (d Disposition) String() string { return dispositionNames[d] }
 
-// TakesTurn says whether a datagram of this fate took a turn.
-func (f Disposition) TakesTurn() bool { return f < NoBackend }
+// TakesTurn says whether a datagram of this disposition took a turn.
+func (d Disposition) TakesTurn() bool { return d < NoBackend }
 
-// Outstanding strings together the turns of one session at one backend that no
-// reply has answered yet. The session keeps it, only the ledger touches it.
-// The zero value has none.
-type Outstanding struct {
-	newest uint64 // the number of the newest such turn, plus 1; 0: none
-	fresh  bool   // no reply has come since the newest was sent
-	known  bool   // its client is known not to be new
-}
-
-// Request is a datagram that was received, and what became of it.
+// Request is a datagram that a client sent, and what became of it.
 type Request struct {
 	Client      netip.AddrPort
 	Bytes       int
 	Disposition Disposition
-	Turn        uint64       // its number; like the next three only if the fate takes a turn
-	Backend     int          // whose turn it was
-	Skipped     int          // how many backends the turn passed over because they are down
-	Outstanding *Outstanding // of its session at that backend; needed if forwarded
+	Turn        balancing.Turn // if the disposition takes one
+	Outstanding *Outstanding   // of its session; nil if it has none
 }
 
-// Reply is a datagram that a backend sent.
+// Reply is a datagram that a server sent.
 type Reply struct {
-	Backend     int
+	Backend     membership.ID
 	Bytes       int
 	Head        []byte       // its first bytes, copied; HeadSize are kept
-	Outstanding *Outstanding // of its session at that backend
+	Outstanding *Outstanding // of the session whose socket it came to
 	Lost        bool         // the kernel would not take it for the client
+}
+
+// Outstanding is the turns of one session that no reply has answered yet. The
+// session keeps it, only the ledger touches it. The zero value has none.
+type Outstanding struct {
+	known   bool // its client is known not to be new
+	servers []outstanding
+}
+
+// outstanding is the turns at one server. Each knows the one before it.
+type outstanding struct {
+	newest  uint64 // the number of the newest such turn; 0: none
+	backend membership.ID
+	fresh   bool // no reply has come since the newest was sent
+}
+
+// at returns what is outstanding at a server, of at most n servers as a rule.
+func (o *Outstanding) at(backend membership.ID, n int) *outstanding {
+	free := -1
+	for i := range o.servers {
+		if o.servers[i].backend == backend {
+			return &o.servers[i]
+		}
+		if o.servers[i].newest == 0 {
+			free = i
+		}
+	}
+	if free < 0 {
+		if o.servers == nil {
+			o.servers = make([]outstanding, 0, n)
+		}
+		free = len(o.servers)
+		o.servers = append(o.servers, outstanding{})
+	}
+	o.servers[free] = outstanding{backend: backend}
+	return &o.servers[free]
 }
 
 // Ledger is the record. Its methods may be called by several goroutines.
 type Ledger struct {
-	names         []string
 	answerTimeout time.Duration
 	started       time.Time
 
-	mu           sync.Mutex
+	mu           sync.Mutex // guards the rest
 	ring         [Size]slot
-	first        uint64 // the first turn this ledger was told of
-	last         uint64 // one more than the highest number it was told of
+	resumed      uint64 // the last turn of an earlier run; 0: none
+	last         uint64 // the highest number that was recorded
+	settled      uint64 // turns up to it have been looked at for silence
 	received     uint64
 	refused      uint64 // replies
 	dispositions [Dispositions]uint64
+	order        balancing.Order
 	violation    uint64
-	overdue      map[uint64]time.Duration // turns that the ring went past before they were recorded, and when
+	missing      map[uint64]time.Duration // turns that the ring went past before they were recorded, and when
 	sessions     sessions
-	clients      clientele
-	newest       Run    // of all clients
-	settled      uint64 // turns before it have been looked at for silence
-	backends     []backend
+	clients      recentClients
+	newest       Run       // of all clients
+	servers      []*server // in turn order
+	byID         map[membership.ID]*server
+	removed      server // the sum of those that are not in the list any more
 	events       []Event
-	eventSeq     uint64
+	eventNumber  uint64
 }
 
 // slot is a turn in the ring.
 type slot struct {
-	number  uint64 // plus 1; 0: never used
-	at      time.Duration
-	rtt     time.Duration // of the reply that answered; exact or not
-	before  uint64        // the next older turn of its Outstanding, as Outstanding.newest
-	client  netip.AddrPort
-	backend int32
-	passed  int32
-	bytes   int32
-	size    int32 // of the reply
-	fate    Disposition
-	replied bool
-	lost    bool // the reply did not reach the client: the kernel would not take it
-	exact   bool // rtt can be no other turn's
-	silent  bool // counted as silent
-	first   bool // of a new client
-	head    [HeadSize]byte
+	number      uint64 // 0: never used
+	at          time.Duration
+	rtt         time.Duration // of the reply that answered; exact or not
+	before      uint64        // the next older outstanding turn of its client at its server
+	client      netip.AddrPort
+	step        balancing.Step
+	backend     *membership.Backend
+	bytes       int32
+	size        int32 // of the reply
+	disposition Disposition
+	replied     bool
+	lost        bool // the reply did not reach the client: the kernel would not take it
+	exact       bool // rtt can be no other turn's
+	silent      bool // counted as silent
+	first       bool // of a new client
+	head        [HeadSize]byte
 }
 
-// New returns a ledger for backends of these names, all up, that was started
-// at the given time. A forwarded turn counts as silent when no reply has come
-// for answerTimeout.
-func New(names []string, answerTimeout time.Duration, started time.Time) *Ledger {
-	l := &Ledger{names: names, answerTimeout: answerTimeout, started: started, backends: make([]backend, len(names))}
-	for i := range l.backends {
-		l.backends[i] = backend{up: true, since: started}
-	}
-	return l
+// New returns a ledger that was started at the given time and knows no server
+// before Apply. A forwarded turn counts as silent when no reply has come for
+// answerTimeout.
+func New(answerTimeout time.Duration, started time.Time) *Ledger {
+	return &Ledger{answerTimeout: answerTimeout, started: started}
 }
 
-// Resume says that turns before the given number were another ledger's. It is
-// to be called before the first append.
-func (l *Ledger) Resume(number uint64) {
+// Resume says that turns up to the given number were another ledger's. It is to
+// be called before the first append.
+func (l *Ledger) Resume(turns uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.first, l.last, l.settled = number, number, number
+	l.resumed, l.last, l.settled = turns, turns, turns
 }
 
 // Received appends the datagrams of one batch, in the order of their turns.
@@ -163,125 +189,131 @@ func (l *Ledger) Received(now time.Time, batch []Request) {
 	defer l.mu.Unlock()
 	l.received += uint64(len(batch))
 	for i := range batch {
-		a := &batch[i]
-		l.dispositions[a.Disposition]++
-		if a.Disposition.TakesTurn() {
-			l.write(at, a)
+		r := &batch[i]
+		l.dispositions[r.Disposition]++
+		if r.Disposition.TakesTurn() {
+			l.write(at, r)
 		}
 	}
 }
 
 // write puts a turn into the ring, checks that it is in its place, and counts
 // it.
-func (l *Ledger) write(at time.Duration, a *Request) {
-	b := &l.backends[a.Backend]
+func (l *Ledger) write(at time.Duration, r *Request) {
+	turn, backend := r.Turn.Number, r.Turn.Backend.ID
+	b := l.server(backend)
 	b.turns++
 	before := uint64(0)
-	if a.Disposition == Forwarded {
+	if r.Disposition == Forwarded {
 		b.forwarded++
-		b.bytesTo += uint64(a.Bytes)
-		before = a.Outstanding.newest
-		a.Outstanding.newest, a.Outstanding.fresh = a.Turn+1, true
+		b.bytesTo += uint64(r.Bytes)
+		o := r.Outstanding.at(backend, len(l.servers))
+		before = o.newest
+		o.newest, o.fresh = turn, true
 	}
-	s := &l.ring[a.Turn%Size]
-	first := l.isNew(a)
+	s := &l.ring[turn%Size]
+	first := l.isNew(r)
 	if first {
-		l.newest = Run{Client: a.Client, At: l.started.Add(at), Turn: a.Turn, Backend: a.Backend, After: -1}
-		if a.Turn > 0 {
-			n := len(l.backends)
-			l.newest.After = ((a.Backend-1-a.Skipped)%n + n) % n
+		l.newest = Run{Client: r.Client, At: l.started.Add(at), Turn: turn, Server: r.Turn.Backend.Name}
+		if turn > 1 {
+			l.newest.After = l.before(&r.Turn)
 		}
 	}
-	if !l.follows(at, s, a.Turn) {
-		if a.Disposition == Forwarded {
-			b.untold++
+	if !l.isNext(at, s, turn) {
+		if r.Disposition == Forwarded {
+			b.unresolved++
 		}
 		return
 	}
 	l.forget(at, s)
-	*s = slot{number: a.Turn + 1, at: at, client: a.Client, backend: int32(a.Backend), before: before,
-		passed: int32(a.Skipped), bytes: int32(a.Bytes), fate: a.Disposition, first: first}
-	l.last = max(l.last, a.Turn+1)
-	if before := &l.ring[(a.Turn-1)%Size]; a.Turn > 0 && before.number == a.Turn && !l.adjacent(before, s) {
+	*s = slot{number: turn, at: at, client: r.Client, step: r.Turn.Step, backend: r.Turn.Backend, before: before,
+		bytes: int32(r.Bytes), disposition: r.Disposition, first: first}
+	l.last = max(l.last, turn)
+	if before := &l.ring[(turn-1)%Size]; before.number == turn-1 && turn > 1 && !l.order.Follows(before.step, s.step) {
 		l.violation++
 	}
-	if after := &l.ring[(a.Turn+1)%Size]; after.number == a.Turn+2 && !l.adjacent(s, after) {
+	if after := &l.ring[(turn+1)%Size]; after.number == turn+1 && !l.order.Follows(s.step, after.step) {
 		l.violation++
 	}
 }
 
-// isNew says whether a turn is the first of a client. The turns of a session
-// at one backend need not be looked up but once.
-func (l *Ledger) isNew(a *Request) bool {
-	if a.Outstanding != nil {
-		if a.Outstanding.known {
+// before names the server that had the turn before this one; empty if nobody can
+// tell any more.
+func (l *Ledger) before(t *balancing.Turn) string {
+	if s := &l.ring[(t.Number-1)%Size]; s.number == t.Number-1 {
+		return s.backend.Name
+	}
+	if b := l.order.Before(t.Step); b != nil {
+		return b.Name
+	}
+	return ""
+}
+
+// isNew says whether a turn is the first of a client. A session's client need not
+// be looked up but once.
+func (l *Ledger) isNew(r *Request) bool {
+	if r.Outstanding != nil {
+		if r.Outstanding.known {
 			return false
 		}
-		a.Outstanding.known = true
+		r.Outstanding.known = true
 	}
-	return l.clients.meet(a.Client)
+	return l.clients.observe(r.Client)
 }
 
-// overdueAfter is how long a turn may be recorded after a whole ring of later
+// missingAfter is how long a turn may be recorded after a whole ring of later
 // ones. Workers append in no order between them, and one that the system does
 // not run for a while is late with what it has taken.
-const overdueAfter = 10 * time.Second
+const missingAfter = 10 * time.Second
 
-// maxOverdue is how far the turns may get ahead of one that is overdue.
-const maxOverdue = 10_000 * Size
+// mostMissing is how far the turns may get ahead of one that is missing.
+const mostMissing = 10_000 * Size
 
-// follows says whether a turn takes over this slot. As a rule the one there is
+// isNext says whether a turn takes over this slot. As a rule the one there is
 // exactly one round of the ring older. If it is older than that, the turns in
-// between are overdue; if it is newer, this turn is one of those, and the ring
+// between are missing; if it is newer, this turn is one of those, and the ring
 // has no place for it any more. Anything else is a turn given twice: a
 // violation.
-func (l *Ledger) follows(at time.Duration, s *slot, number uint64) bool {
-	before := s.number // plus 1
-	if before == 0 {   // never used: as if a ring before the first turn that is due here
-		before = l.first + (number-l.first)%Size + 1 - Size
+func (l *Ledger) isNext(at time.Duration, s *slot, turn uint64) bool {
+	there := s.number
+	if there == 0 && turn > l.resumed { // never used: as if a ring before the first turn that is due here
+		there = turn - (turn-l.resumed-1)/Size*Size - Size
 	}
-	if before == number+1-Size && number >= l.first {
-		return true
-	}
-	switch _, late := l.overdue[number]; {
-	case number < l.first:
+	_, late := l.missing[turn]
+	switch {
+	case turn <= l.resumed:
 		l.violation++
 		return false
+	case there == turn-Size:
+		return true
 	case late:
-		delete(l.overdue, number)
+		delete(l.missing, turn)
 		return false
-	case int64(before-(number+1)) >= 0: // it has been recorded already
+	case int64(there-turn) >= 0: // it has been recorded already
 		l.violation++
 		return false
-	case number-before > maxOverdue: // no worker is ever so late
+	case turn-there > mostMissing: // no worker is ever so late
 		l.violation++
 		return true
 	}
-	if l.overdue == nil {
-		l.overdue = map[uint64]time.Duration{}
+	if l.missing == nil {
+		l.missing = map[uint64]time.Duration{}
 	}
-	for missing := before + Size; missing != number+1; missing += Size {
-		l.overdue[missing-1] = at
+	for number := there + Size; number != turn; number += Size {
+		l.missing[number] = at
 	}
 	return true
 }
 
 // violations is how many turns were out of place, by now.
 func (l *Ledger) violations(at time.Duration) uint64 {
-	for number, since := range l.overdue {
-		if at-since > overdueAfter {
+	for turn, since := range l.missing {
+		if at-since > missingAfter {
 			l.violation++
-			delete(l.overdue, number)
+			delete(l.missing, turn)
 		}
 	}
 	return l.violation
-}
-
-// adjacent says whether turn b is the one after turn a: the next backend in
-// the circle, but for those that b passed over.
-func (l *Ledger) adjacent(a, b *slot) bool {
-	n := int32(len(l.backends))
-	return b.backend == (a.backend+1+b.passed)%n && b.passed < n
 }
 
 // Replied appends the replies of one batch.
@@ -291,39 +323,37 @@ func (l *Ledger) Replied(now time.Time, batch []Reply) {
 	defer l.mu.Unlock()
 	for i := range batch {
 		r := &batch[i]
-		b := &l.backends[r.Backend]
+		b := l.server(r.Backend)
 		if r.Lost {
 			b.repliesLost++
 		} else {
 			b.replies++
 			b.bytesFrom += uint64(r.Bytes)
 		}
-		b.lastSeen = at
-		b.seen = true
-		l.answer(at, r)
+		b.lastSeen, b.seen = at, true
+		l.answer(at, b, r)
 	}
 }
 
 // answer marks the turn that a reply answers, if the ring still has it. Also one
-// that the client never gets says how long the backend took.
-func (l *Ledger) answer(at time.Duration, r *Reply) {
-	number := r.Outstanding.newest
-	if number == 0 {
+// that the client never gets says how long the server took.
+func (l *Ledger) answer(at time.Duration, b *server, r *Reply) {
+	o := r.Outstanding.at(r.Backend, len(l.servers))
+	if o.newest == 0 {
 		return // a second answer to the same datagram, or one that nobody asked for
 	}
-	s := &l.ring[(number-1)%Size]
-	if s.number != number { // so long ago that the ring has forgotten it
-		r.Outstanding.newest, r.Outstanding.fresh = 0, false
+	s := &l.ring[o.newest%Size]
+	if s.number != o.newest { // so long ago that the ring has forgotten it
+		o.newest, o.fresh = 0, false
 		return
 	}
-	fresh := r.Outstanding.fresh
+	fresh := o.fresh
 	s.replied, s.lost, s.exact = true, r.Lost, fresh && !l.mayBeAnswered(at, s.before)
 	s.rtt = at - s.at
 	s.size = int32(r.Bytes)
 	copy(s.head[:], r.Head)
-	r.Outstanding.newest, r.Outstanding.fresh = s.before, false
+	o.newest, o.fresh = s.before, false
 
-	b := &l.backends[r.Backend]
 	if s.silent {
 		b.silent--
 	}
@@ -343,60 +373,61 @@ func (l *Ledger) answer(at time.Duration, r *Reply) {
 }
 
 // doubtFor is how long a turn may still be answered: as long as a session lives
-// without a datagram by default. Whoever loses answers on purpose would leave
-// nothing exact for ever otherwise.
+// without a datagram by default. A server that loses answers on purpose would
+// leave nothing exact for ever otherwise.
 const doubtFor = time.Minute
 
-// mayBeAnswered says whether a turn that has not been answered may still be;
-// number as Outstanding.newest.
-func (l *Ledger) mayBeAnswered(at time.Duration, number uint64) bool {
-	if number == 0 {
-		return false
-	}
-	s := &l.ring[(number-1)%Size]
-	return s.number == number && at-s.at < doubtFor
+// mayBeAnswered says whether a turn that has not been answered may still be.
+func (l *Ledger) mayBeAnswered(at time.Duration, turn uint64) bool {
+	s := &l.ring[turn%Size]
+	return turn > 0 && s.number == turn && at-s.at < doubtFor
 }
 
 // forget counts a turn that is about to lose its place in the ring, if nobody
 // has counted it yet: it is silent, or it had not waited for long enough to
 // tell.
 func (l *Ledger) forget(at time.Duration, s *slot) {
-	if s.number == 0 || s.fate != Forwarded || s.replied || s.silent {
+	if s.number == 0 || s.disposition != Forwarded || s.replied || s.silent {
 		return
 	}
-	b := &l.backends[s.backend]
+	b := l.server(s.backend.ID)
 	if at-s.at >= l.answerTimeout {
 		b.silent++
 	} else {
-		b.untold++
+		b.unresolved++
 	}
 }
 
 // settle counts the turns that have fallen silent. It looks at each turn once,
 // so it costs little however often it is called.
 func (l *Ledger) settle(at time.Duration) {
-	if l.last-l.first > Size {
-		l.settled = max(l.settled, l.last-Size)
-	}
-	for ; l.settled < l.last; l.settled++ {
-		s := &l.ring[l.settled%Size]
+	for l.settled = max(l.settled, l.oldest()-1); l.settled < l.last; l.settled++ {
+		s := &l.ring[(l.settled+1)%Size]
 		if s.number != l.settled+1 || at-s.at < l.answerTimeout {
 			return
 		}
-		if s.fate == Forwarded && !s.replied {
+		if s.disposition == Forwarded && !s.replied {
 			s.silent = true
-			l.backends[s.backend].silent++
+			l.server(s.backend.ID).silent++
 		}
 	}
 }
 
+// oldest is the first turn that the ring may still have.
+func (l *Ledger) oldest() uint64 {
+	if l.last-l.resumed > Size {
+		return l.last - Size + 1
+	}
+	return l.resumed + 1
+}
+
 // Dropped counts datagrams that took no turn and that no client is to be named
 // for.
-func (l *Ledger) Dropped(fate Disposition, n int) {
+func (l *Ledger) Dropped(d Disposition, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.received += uint64(n)
-	l.dispositions[fate] += uint64(n)
+	l.dispositions[d] += uint64(n)
 }
 
 // ReplyRefused counts a reply that went out and that the client's machine sent
@@ -409,20 +440,19 @@ func (l *Ledger) ReplyRefused() {
 
 // Waiting is how many forwarded turns have neither been answered nor waited
 // longer than the answer timeout.
-func (l *Ledger) Waiting(now time.Time) int {
+func (l *Ledger) Waiting(now time.Time) (n int) {
 	since := now.Sub(l.started) - l.answerTimeout
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := 0
-	for number := l.last; number > l.first && number+Size > l.last; number-- {
-		s := &l.ring[(number-1)%Size]
-		if s.number != number {
+	for turn := l.last; turn >= l.oldest(); turn-- {
+		s := &l.ring[turn%Size]
+		if s.number != turn {
 			continue
 		}
 		if s.at <= since {
 			break
 		}
-		if s.fate == Forwarded && !s.replied {
+		if s.disposition == Forwarded && !s.replied {
 			n++
 		}
 	}

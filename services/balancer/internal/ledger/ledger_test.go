@@ -7,381 +7,310 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"udplab/services/balancer/internal/balancing"
+	"udplab/services/balancer/internal/membership"
 )
-
-var (
-	start  = time.Date(2026, 1, 2, 10, 4, 5, 0, time.UTC)
-	names  = []string{"server1", "server2", "server3"}
-	client = netip.MustParseAddrPort("192.0.2.7:41730")
-)
-
-func ms(n int) time.Time { return start.Add(time.Duration(n) * time.Millisecond) }
-
-// book is a ledger with one client's session.
-type book struct {
-	*Ledger
-	pending [3]Outstanding
-}
-
-func newBook() *book { return &book{Ledger: New(names, time.Second, start)} }
-
-// forward records turns from number on, one a millisecond from the given time.
-func (b *book) forward(at time.Time, numbers ...uint64) {
-	for _, n := range numbers {
-		i := int(n % 3)
-		b.Received(at, []Request{{Client: client, Bytes: 6, Turn: n, Backend: i, Outstanding: &b.pending[i]}})
-	}
-}
-
-func (b *book) reply(at time.Time, backend int, text string) {
-	b.Replied(at, []Reply{{Backend: backend, Bytes: len(text), Head: []byte(text), Outstanding: &b.pending[backend]}})
-}
-
-// lose is a reply that the kernel would not take for the client.
-func (b *book) lose(at time.Time, backend int) {
-	b.Replied(at, []Reply{{Backend: backend, Bytes: 1, Head: []byte("x"), Outstanding: &b.pending[backend], Lost: true}})
-}
-
-// outcomes shows the turns from 0 as one letter each: w(aiting), a(nswered),
-// u(ndelivered), s(ilent), d(ropped).
-func (b *book) outcomes(now time.Time) (out string) {
-	turns, _ := b.Since(now, 0, Size)
-	for _, t := range turns {
-		out += string(t.Outcome[0])
-	}
-	return out
-}
 
 func TestATurnIsAnsweredOrFallsSilent(t *testing.T) {
-	b := newBook()
-	b.forward(ms(0), 0, 1, 2)
-	b.reply(ms(5), 1, "PING 2 server2")
-	if got := b.outcomes(ms(10)); got != "waw" {
-		t.Errorf("after 10 ms: %s", got)
+	b := newBook(0)
+	b.forward(ms(0), 1, 2, 3)
+	b.reply(ms(5), 2, "PING 2 server2")
+	if got := b.outcomes(ms(999)); got != "waw" {
+		t.Errorf("after 999 ms: %s", got)
 	}
 	if got := b.outcomes(ms(1000)); got != "sas" {
 		t.Errorf("after 1 s: %s", got)
 	}
-	b.reply(ms(1500), 0, "PING 1 server1")
+	b.reply(ms(1500), 1, "PING 1 server1")
 	if got := b.outcomes(ms(1500)); got != "aas" {
 		t.Errorf("a late answer is an answer: %s", got)
 	}
-	turn, _ := b.Turn(ms(1500), 1)
-	if turn.RTT != 5*time.Millisecond || !turn.Exact || string(turn.Reply) != "PING 2 server2" || turn.Server != "server2" {
+	turn, _ := b.Turn(ms(1500), 2)
+	if turn.Number != 2 || turn.At != ms(0) || turn.Client != client || turn.Bytes != 6 || turn.RTT != 5*time.Millisecond ||
+		!turn.Exact || string(turn.Reply) != "PING 2 server2" || turn.Server != "server2" || turn.Backend != 2 || turn.Place != 2 {
 		t.Errorf("got %+v", turn)
+	}
+	if s := b.Snapshot(ms(1500)).Backends[1]; s.LastSeen != ms(5) || s.RTTLast != turn.RTT || s.BytesTo != 6 || s.BytesFrom != 14 {
+		t.Errorf("got %+v", s)
 	}
 }
 
 // Without reading the payload nobody can tell which of two late replies is
 // which. What may be wrong is not called exact.
 func TestARoundTripIsNotExactWhileAnOlderTurnMayStillBeAnswered(t *testing.T) {
-	b := newBook()
-	b.forward(ms(0), 0)
-	b.forward(ms(3000), 3)
-	b.reply(ms(3299), 0, "in truth the answer to turn 0")
-	b.reply(ms(4700), 0, "in truth the answer to turn 3")
-	b.forward(ms(6000), 6)
-	b.reply(ms(6001), 0, "nothing else is waited for")
-	b.forward(ms(7000), 9, 12)
-	b.reply(ms(7001), 0, "the answer to turn 12, or to turn 9")
-	b.forward(ms(7000+60_000), 15)
-	b.reply(ms(7001+60_000), 0, "turn 9 is not answered any more")
-	for number, want := range map[uint64]bool{0: false, 3: false, 6: true, 12: false, 15: true} {
+	b := newBook(0)
+	b.forward(ms(0), 1)
+	b.forward(ms(3000), 4)
+	b.reply(ms(3299), 1, "in truth the answer to turn 1")
+	b.reply(ms(4700), 1, "in truth the answer to turn 4")
+	b.forward(ms(6000), 7)
+	b.reply(ms(6001), 1, "nothing else is waited for")
+	b.forward(ms(7000), 10, 13)
+	b.reply(ms(7001), 1, "the answer to turn 13, or to turn 10")
+	b.forward(ms(66_000), 16)
+	b.reply(ms(66_999), 1, "turn 10 may still be answered")
+	b.forward(ms(66_999), 19)
+	b.reply(ms(67_000), 1, "turn 10 is not answered any more")
+	for number, want := range map[uint64]bool{1: false, 4: false, 7: true, 13: false, 16: false, 19: true} {
 		if turn, _ := b.Turn(ms(70_000), number); turn.Outcome != Answered || turn.Exact != want {
 			t.Errorf("turn %d is %s, exact: %v, want %v", number, turn.Outcome, turn.Exact, want)
 		}
 	}
-	if got := b.Snapshot(ms(70_000)).Backends[0].RTT.Count; got != 4 {
-		t.Errorf("%d round trips are in the statistics, want those of the 4 first replies", got)
+	if got := b.Snapshot(ms(70_000)).Backends[0].RTT.Count; got != 5 {
+		t.Errorf("%d round trips are in the statistics, want those of the 5 first replies", got)
 	}
 }
 
 func TestAReplyAnswersTheNewestUnansweredTurnOfItsSession(t *testing.T) {
-	b := newBook()
-	b.forward(ms(0), 0, 1, 2, 3, 4, 5, 6) // backend 0 has turns 0, 3 and 6
-	b.reply(ms(1), 0, "first")
-	b.reply(ms(2), 0, "second")
-	if got := b.outcomes(ms(3)); got != "wwwawwa" {
-		t.Fatalf("two replies of backend 0: %s", got)
+	b := newBook(0)
+	b.forward(ms(0), 1, 2, 3, 4, 5, 6, 7) // server1 has turns 1, 4 and 7
+	for i, want := range []string{"wwwwwwa", "wwwawwa", "awwawwa", "awwawwa"} {
+		b.reply(ms(i+1), 1, "x") // the last one is one too many
+		if got := b.outcomes(ms(i + 1)); got != want {
+			t.Errorf("after %d replies: %s, want %s", i+1, got, want)
+		}
 	}
-	newest, _ := b.Turn(ms(3), 6)
-	older, _ := b.Turn(ms(3), 3)
+	newest, _ := b.Turn(ms(4), 7)
+	older, _ := b.Turn(ms(4), 4)
 	if newest.Exact || older.Exact {
 		t.Errorf("while others wait no round-trip time is certain: %v, %v", newest.Exact, older.Exact)
 	}
-	if got := b.Snapshot(ms(3)).Backends[0].RTT.Count; got != 1 {
-		t.Errorf("%d round trips are in the statistics, want that of the first reply since the last datagram", got)
-	}
-	b.reply(ms(4), 0, "third")
-	b.reply(ms(5), 0, "one too many") // changes no turn, and is counted as a reply
-	if got := b.outcomes(ms(5)); got != "awwawwa" {
-		t.Errorf("all three: %s", got)
-	}
-	if s := b.Snapshot(ms(5)); s.Backends[0].Replies != 4 || s.Backends[0].Answered != 3 || s.Replied != 4 {
-		t.Errorf("got %+v", s.Backends[0])
+	s := b.Snapshot(ms(4))
+	if got := s.Backends[0]; got.Replies != 4 || got.Answered != 3 || got.RTT.Count != 1 || got.RTTLast != time.Millisecond || s.Replied != 4 {
+		t.Errorf("the statistics are of the first reply since the last datagram: %+v", got)
 	}
 }
 
 func TestAReplyToATurnThatTheRingForgotChangesNoOther(t *testing.T) {
-	b := newBook()
-	b.forward(ms(0), 0)
-	var other [3]Outstanding
-	for n := uint64(1); n <= Size; n++ {
-		b.Received(ms(1), []Request{{Client: client, Turn: n, Backend: int(n % 3), Outstanding: &other[n%3]}})
-	}
-	b.reply(ms(2), 0, "late")
-	turns, missed := b.Since(ms(2), 0, Size)
-	if missed != 1 || len(turns) != Size {
+	b := newBook(0)
+	b.forward(ms(0), 1)
+	session := b.outstanding
+	b.outstanding = Outstanding{}
+	b.forward(ms(1), span(2, Size+1)...)
+	b.outstanding = session
+	b.reply(ms(2), 1, "late")
+	turns, missed := b.Since(ms(2), 0, Size+1)
+	if missed != 1 || len(turns) != Size || turns[0].Number != 2 {
 		t.Fatalf("%d turns, %d missed", len(turns), missed)
 	}
-	for _, turn := range turns {
-		if turn.Outcome != Waiting {
-			t.Fatalf("turn %d is %s", turn.Number, turn.Outcome)
-		}
+	if got := b.outcomes(ms(2)); strings.Trim(got, "w") != "" {
+		t.Fatalf("one of the others does not wait any more: %s", got)
+	}
+	b.forward(ms(3), Size+3)
+	b.reply(ms(4), 1, "in time")
+	if turn, _ := b.Turn(ms(4), Size+3); turn.Outcome != Answered || !turn.Exact {
+		t.Errorf("got %+v", turn)
 	}
 }
 
 func TestOnlyTheHeadOfAReplyIsKept(t *testing.T) {
-	b := newBook()
-	b.forward(ms(0), 0)
-	b.reply(ms(1), 0, strings.Repeat("x", 1000))
-	turn, _ := b.Turn(ms(1), 0)
-	if len(turn.Reply) != HeadSize || turn.Size != 1000 {
-		t.Errorf("kept %d bytes of %d", len(turn.Reply), turn.Size)
-	}
-}
-
-func TestATurnOutOfPlaceIsAViolation(t *testing.T) {
-	type turn struct {
-		number  uint64
-		backend int
-		passed  int
-	}
-	for _, tt := range []struct {
-		name  string
-		turns []turn
-		want  uint64
-	}{
-		{"in order", []turn{{0, 0, 0}, {1, 1, 0}, {2, 2, 0}, {3, 0, 0}}, 0},
-		{"a batch of another worker appended first", []turn{{2, 2, 0}, {3, 0, 0}, {0, 0, 0}, {1, 1, 0}}, 0},
-		{"a backend that is down is passed over", []turn{{0, 0, 0}, {1, 2, 1}, {2, 0, 0}}, 0},
-		{"all others are passed over", []turn{{0, 0, 0}, {1, 0, 2}}, 0},
-		{"a number given twice", []turn{{0, 0, 0}, {1, 1, 0}, {1, 1, 0}}, 1},
-		{"the same backend twice", []turn{{0, 0, 0}, {1, 0, 0}}, 1},
-		{"a backend left out", []turn{{0, 0, 0}, {1, 2, 0}}, 1},
-		{"a backend left out, seen from the other side", []turn{{1, 2, 0}, {0, 0, 0}}, 1},
-		{"passing over more than there are", []turn{{0, 0, 0}, {1, 1, 3}}, 1},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			b := newBook()
-			for _, turn := range tt.turns {
-				b.Received(start, []Request{{Client: client, Disposition: DroppedDown, Turn: turn.number, Backend: turn.backend, Skipped: turn.passed}})
-			}
-			if got := b.Snapshot(start).OrderViolations; got != tt.want {
-				t.Errorf("%d violations, want %d", got, tt.want)
-			}
-		})
-	}
-}
-
-func TestATurnThatIsNeverRecordedIsAViolationInTheEnd(t *testing.T) {
-	b := newBook()
-	for n := range uint64(2*Size + 10) {
-		if n != 4 && n != 4+Size {
-			b.Received(start, []Request{{Client: client, Disposition: DroppedDown, Turn: n, Backend: int(n % 3)}})
+	for _, size := range []int{0, 1, HeadSize, HeadSize + 1, 1000} {
+		b := newBook(0)
+		b.forward(ms(0), 1)
+		b.reply(ms(1), 1, strings.Repeat("x", size))
+		turn, _ := b.Turn(ms(1), 1)
+		if string(turn.Reply) != strings.Repeat("x", min(size, HeadSize)) || turn.Size != size {
+			t.Errorf("kept %q of %d bytes, want %d", turn.Reply, turn.Size, size)
 		}
-	}
-	if got := b.Snapshot(start).OrderViolations; got != 0 {
-		t.Errorf("at once: %d violations, want 0", got)
-	}
-	for range 2 { // and counted once
-		if got := b.Snapshot(start.Add(overdueAfter + 1)).OrderViolations; got != 2 {
-			t.Errorf("in the end: %d violations, want 2", got)
-		}
-	}
-}
-
-func TestAWorkerThatWasHeldUpForMoreThanARingIsNoViolation(t *testing.T) {
-	b := newBook()
-	record := func(n uint64) {
-		b.Received(start, []Request{{Client: client, Disposition: DroppedDown, Turn: n, Backend: int(n % 3)}})
-	}
-	for n := range uint64(3 * Size) { // turns 10 to 19 are with the worker that is held up
-		if n < 10 || n >= 20 {
-			record(n)
-		}
-	}
-	for n := uint64(10); n < 20; n++ {
-		record(n)
-	}
-	s := b.Snapshot(start.Add(overdueAfter + 1))
-	if s.OrderViolations != 0 || s.Received != 3*Size || s.Backends[0].Turns != Size {
-		t.Errorf("%d violations, received %d, server1's turns %d", s.OrderViolations, s.Received, s.Backends[0].Turns)
-	}
-	record(12)
-	if got := b.Snapshot(start).OrderViolations; got != 1 {
-		t.Errorf("one of its turns given once more: %d violations, want 1", got)
-	}
-	if turns, missed := b.Since(start, 0, 1); missed != 2*Size || turns[0].Number != 2*Size {
-		t.Errorf("the ring begins at turn %d, %d missed", turns[0].Number, missed)
 	}
 }
 
 func TestAResumedLedgerGoesOnCounting(t *testing.T) {
-	b := newBook()
-	b.Resume(1_000_003)
-	b.forward(ms(0), 1_000_003, 1_000_004)
+	b := newBook(1_000_003)
+	if got := b.Waiting(ms(0)); b.Last() != 1_000_003 || got != 0 {
+		t.Errorf("before the first turn, %d has been the last and %d wait", b.Last(), got)
+	}
+	b.forward(ms(0), 1_000_004, 1_000_005)
 	s := b.Snapshot(ms(0))
-	if s.Turns != 1_000_005 || s.OrderViolations != 0 || s.Received != 2 {
+	if s.Turns != 1_000_005 || s.OrderViolations != 0 || s.Received != 2 || s.Started != start || b.Started() != start {
 		t.Errorf("got %+v", s)
+	}
+	if s.Newest != (Run{client, ms(0), 1_000_004, "server1", "server3"}) {
+		t.Errorf("the client joined at %+v", s.Newest)
 	}
 	turns, missed := b.Since(ms(0), 1_000_000, 10)
 	if len(turns) != 2 || missed != 3 {
 		t.Errorf("%d turns, %d missed", len(turns), missed)
 	}
+	b.drop(ms(0), span(1_000_006, 1_000_003+Size+1)...)
+	for after, want := range map[uint64]uint64{1_000_003: 1, 1_000_004: 0, 1_000_005: 0} {
+		if _, missed := b.Since(ms(0), after, 1); missed != want {
+			t.Errorf("after turn %d: %d missed, want %d", after, missed, want)
+		}
+	}
 }
 
 func TestReadersStopAtATurnThatIsStillBeingAppended(t *testing.T) {
-	b := newBook()
-	b.forward(ms(0), 0, 1, 3)
+	b := newBook(0)
+	b.forward(ms(0), 1, 2, 4)
 	if turns, _ := b.Since(ms(0), 0, Size); len(turns) != 2 {
 		t.Errorf("%d turns, want 2", len(turns))
 	}
-	b.forward(ms(0), 2)
-	if turns, _ := b.Since(ms(0), 0, Size); len(turns) != 4 {
-		t.Errorf("%d turns, want 4", len(turns))
+	b.forward(ms(0), 3)
+	for limit, want := range []int{0, 1, 2, 3, 4, 4} {
+		if turns, _ := b.Since(ms(0), 0, limit); len(turns) != want {
+			t.Errorf("%d turns, want %d", len(turns), want)
+		}
+	}
+}
+
+func TestTurnsAreReadAgain(t *testing.T) {
+	b := newBook(0)
+	b.forward(ms(0), 1, 2, 3)
+	b.reply(ms(1), 2, "x")
+	turns := b.Turns(ms(2), []uint64{0, 2, 3, 4, Size + 2})
+	if len(turns) != 2 || turns[0].Outcome != Answered || turns[1].Outcome != Waiting {
+		t.Errorf("got %+v", turns)
+	}
+	if turn, ok := b.Turn(ms(2), 4); ok {
+		t.Errorf("turn 4 is %+v", turn)
 	}
 }
 
 func TestWaitingCountsWhatMayStillBeAnswered(t *testing.T) {
-	b := newBook()
-	b.forward(ms(0), 0, 1)
-	b.forward(ms(700), 2, 3)
-	b.reply(ms(710), 2, "x")
-	for at, want := range map[int]int{710: 3, 1000: 1, 1699: 1, 1700: 0} {
+	b := newBook(0)
+	b.forward(ms(0), 1, 2)
+	b.forward(ms(700), 3, 4, 7) // others record 5 and 6
+	b.drop(ms(700), 8)
+	b.reply(ms(710), 3, "x")
+	for at, want := range map[int]int{710: 4, 999: 4, 1000: 2, 1699: 2, 1700: 0} {
 		if got := b.Waiting(ms(at)); got != want {
 			t.Errorf("at %d ms: %d, want %d", at, got, want)
 		}
 	}
 }
 
-func TestEveryFateHasANameAndSaysWhetherItTakesATurn(t *testing.T) {
-	seen := map[string]bool{}
-	for f := range Dispositions {
-		if f.String() == "" || seen[f.String()] {
-			t.Errorf("fate %d is called %q", f, f)
-		}
-		seen[f.String()] = true
+func TestEveryDispositionHasItsNameAndSaysWhetherItTakesATurn(t *testing.T) {
+	got := ""
+	for d := range Dispositions {
+		got += fmt.Sprintf("%s %v, ", d, d.TakesTurn())
 	}
-	for _, f := range []Disposition{NoBackend, SessionLimit, ClientRate, PortZero, Loop, Shutdown, Stranger} {
-		if f.TakesTurn() {
-			t.Errorf("%s takes a turn", f)
-		}
-	}
-	for _, f := range []Disposition{Forwarded, DroppedDown, NoSocket, SendFailed} {
-		if !f.TakesTurn() {
-			t.Errorf("%s takes no turn", f)
-		}
+	want := "forwarded true, held true, no_socket true, send_failed true, no_backend false, session_limit false, client_rate false, " +
+		"port_zero false, loop false, shutdown false, stranger false, "
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 
-// Whatever is appended by however many goroutines, every snapshot balances.
+// Whatever is appended by however many goroutines, every snapshot balances, also
+// while the list of servers changes.
 func TestReceivedIsForwardedPlusDroppedAtEveryMoment(t *testing.T) {
 	const workers, batches, size = 4, 500, 16
-	l := New(names, time.Second, start)
-	var mu sync.Mutex
-	next := uint64(0)
-	var workersDone, readerDone sync.WaitGroup
+	b := newBook(0)
+	check := func() Snapshot {
+		s := b.Snapshot(start)
+		forwarded := s.Removed.Forwarded
+		for _, server := range s.Backends {
+			forwarded += server.Forwarded
+		}
+		if s.Received != s.Forwarded+s.DroppedTotal() || s.Forwarded != forwarded || s.Dropped[Forwarded] != 0 {
+			t.Errorf("received %d, forwarded %d (by server %d), dropped %v", s.Received, s.Forwarded, forwarded, s.Dropped)
+		}
+		return s
+	}
 	stop := make(chan struct{})
-	readerDone.Go(func() {
-		for {
+	var busy, others sync.WaitGroup
+	others.Go(func() {
+		for i := membership.ID(4); ; i++ {
 			select {
 			case <-stop:
 				return
 			default:
-			}
-			if s := l.Snapshot(start); s.Received != s.Forwarded+s.DroppedTotal() {
-				t.Errorf("received %d, forwarded %d, dropped %d", s.Received, s.Forwarded, s.DroppedTotal())
-				return
+				check()
+				b.apply(start, up(i-2), up(i-1), up(i))
 			}
 		}
 	})
 	for w := range workers {
-		workersDone.Go(func() {
-			var pending [3]Outstanding
+		busy.Go(func() {
+			var outstanding Outstanding
 			for i := range batches {
-				batch := make([]Request, size)
-				mu.Lock()
+				turns, batch := make([]balancing.Turn, size), make([]Request, size)
 				for j := range batch {
-					batch[j] = Request{Client: client, Disposition: Disposition((w + i + j) % int(Dispositions))}
-					if batch[j].Disposition.TakesTurn() {
-						batch[j].Turn, batch[j].Backend = next, int(next%3)
-						batch[j].Outstanding = &pending[next%3]
-						next++
-					}
+					batch[j] = Request{Client: client, Disposition: Disposition((w + i + j) % int(Dispositions)), Outstanding: &outstanding}
 				}
-				mu.Unlock()
-				l.Received(start, batch)
-				l.Dropped(Stranger, 2)
+				b.scheduler.Take(turns)
+				for j := range batch {
+					if !batch[j].Disposition.TakesTurn() {
+						batch[j].Disposition = Forwarded
+					}
+					batch[j].Turn = turns[j]
+				}
+				b.Received(start, batch)
+				b.Dropped(Stranger, 2)
+				b.ReplyRefused()
 			}
 		})
 	}
-	workersDone.Wait()
+	busy.Wait()
 	close(stop)
-	readerDone.Wait()
-	s := l.Snapshot(start)
-	if want := uint64(workers * batches * (size + 2)); s.Received != want {
-		t.Errorf("received %d, want %d", s.Received, want)
+	others.Wait()
+	s := check()
+	if s.Received != workers*batches*(size+2) || s.Dropped[Stranger] != workers*batches*2 || s.RepliesRefused != workers*batches {
+		t.Errorf("received %d, strangers %d, refused %d", s.Received, s.Dropped[Stranger], s.RepliesRefused)
 	}
-	if s.Turns != next || s.OrderViolations != 0 {
-		t.Errorf("%d turns of %d, %d violations", s.Turns, next, s.OrderViolations)
-	}
-	if s.Dropped[Stranger] == 0 || s.Dropped[Forwarded] != 0 {
-		t.Errorf("dropped %v", s.Dropped)
+	if s.Turns != workers*batches*size || s.OrderViolations != 0 {
+		t.Errorf("%d turns, %d violations", s.Turns, s.OrderViolations)
 	}
 }
 
-func TestWhatHappensToBackends(t *testing.T) {
-	l := New(names, time.Second, start)
-	first, second := netip.MustParseAddrPort("192.0.2.1:2526"), netip.MustParseAddrPort("192.0.2.9:2526")
-	l.BackendAt(ms(0), 0, first) // the first address is no event
-	l.BackendDown(ms(10), 0, Evidence{Reason: "connection refused"})
-	l.BackendDown(ms(20), 0, Evidence{Reason: "its name is gone"}) // down already: another reason, no event
-	if b := l.Snapshot(ms(30)).Backends[0]; b.Up || b.Reason != "its name is gone" || b.Since != ms(10) || b.Addr != first || b.WentDownTotal() != 1 {
-		t.Errorf("got %+v", b)
+func TestTheFirstTurnOfAClientIsMarked(t *testing.T) {
+	b := newBook(0)
+	b.forward(ms(0), 1, 2, 3, 4)
+	if s := b.Snapshot(ms(0)); s.Newest != (Run{client, ms(0), 1, "server1", ""}) {
+		t.Errorf("the first of all joined at %+v", s.Newest)
 	}
-	l.BackendAt(ms(40), 0, second)
-	l.BackendUp(ms(50), 0)
-	l.BackendUp(ms(60), 0)
-	events, missed := l.Events(0)
+	other := netip.MustParseAddrPort("192.0.2.7:41731")
+	b.Received(ms(1), []Request{{Client: other, Turn: b.take(5), Disposition: DroppedDown}}) // no session at all
+	b.outstanding = Outstanding{}                                                            // a new session, a known address
+	b.forward(ms(2), 6)
 	got := ""
-	for _, e := range events {
-		got += fmt.Sprintf("%s %s %s;", e.Backend, e.Kind, e.Reason)
+	turns, _ := b.Since(ms(2), 0, Size)
+	for _, turn := range turns {
+		if turn.First {
+			got += fmt.Sprint(turn.Number, " ")
+		}
 	}
-	if want := "server1 down connection refused;server1 moved ;server1 up ;"; got != want || missed != 0 {
-		t.Errorf("%s (%d missed)", got, missed)
+	if s := b.Snapshot(ms(2)); got != "1 5 " || s.Clients != 2 || s.Newest != (Run{other, ms(1), 5, "server2", "server1"}) {
+		t.Errorf("first turns are %s; %d clients, the newest %+v", got, s.Clients, s.Newest)
 	}
-	for i := range eventsKept {
-		l.BackendDown(ms(100+i), 1, Evidence{Reason: "x"})
-		l.BackendUp(ms(100+i), 1)
+}
+
+func TestAFloodOfClientsDoesNotFillTheMemory(t *testing.T) {
+	var c recentClients
+	addr := func(i int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 4000)
 	}
-	if events, missed = l.Events(1); len(events) != eventsKept || missed != 2*eventsKept+3-eventsKept-1 {
-		t.Errorf("%d events, %d missed", len(events), missed)
+	for i := range 10 * clientsKept {
+		if !c.observe(addr(i)) {
+			t.Fatalf("client %d is not new", i)
+		}
+		if c.observe(addr(0)) && i < clientsKept {
+			t.Fatalf("client 0 was forgotten after %d others", i)
+		}
 	}
-	if events, missed = l.Events(1_000_000); len(events) != 0 || missed != 0 {
-		t.Errorf("a reader ahead of us: %d events, %d missed", len(events), missed)
+	if len(c.young)+len(c.old) > 2*clientsKept {
+		t.Errorf("%d clients remembered", len(c.young)+len(c.old))
+	}
+	if last := 10*clientsKept - 1; c.observe(addr(last)) {
+		t.Error("the last client was forgotten at once")
 	}
 }
 
 func TestSessionsAreCountedByHowTheyEnd(t *testing.T) {
-	l := New(names, time.Second, start)
-	for range 3 {
+	l := New(time.Second, start)
+	for range 6 {
 		l.SessionOpened()
 	}
-	l.SessionClosed(Idle)
-	l.SessionClosed(Evicted)
+	for i, reason := range []CloseReason{Idle, Evicted, Evicted, Stopped} {
+		l.SessionClosed(reason)
+		if got := reason.String(); got != []string{"idle", "evicted", "evicted", "stopped"}[i] {
+			t.Errorf("reason %d is called %s", reason, got)
+		}
+	}
 	s := l.Snapshot(start)
-	if s.Sessions != 1 || s.SessionsOpened != 3 || s.SessionsClosed != [closeReasons]uint64{Idle: 1, Evicted: 1} {
+	if s.Sessions != 2 || s.SessionsOpened != 6 || s.SessionsClosed != [closeReasons]uint64{Idle: 1, Evicted: 2, Stopped: 1} {
 		t.Errorf("got %+v", s)
 	}
 }
@@ -389,20 +318,18 @@ func TestSessionsAreCountedByHowTheyEnd(t *testing.T) {
 func BenchmarkAppend(b *testing.B) {
 	for _, size := range []int{1, 64} {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
-			l := New(names, time.Second, start)
-			var pending [3]Outstanding
-			arrivals, replies := make([]Request, size), make([]Reply, size)
+			book := newBook(0)
+			turns, requests, replies := make([]balancing.Turn, size), make([]Request, size), make([]Reply, size)
 			head := []byte("PING 7 10:04:05.120 server2")
-			number := uint64(0)
+			b.ReportAllocs()
 			for b.Loop() {
-				for i := range arrivals {
-					k := int(number % 3)
-					arrivals[i] = Request{Client: client, Bytes: 64, Turn: number, Backend: k, Outstanding: &pending[k]}
-					replies[i] = Reply{Backend: k, Bytes: 72, Head: head, Outstanding: &pending[k]}
-					number++
+				book.scheduler.Take(turns)
+				for i, turn := range turns {
+					requests[i] = Request{Client: client, Bytes: 64, Turn: turn, Outstanding: &book.outstanding}
+					replies[i] = Reply{Backend: turn.Backend.ID, Bytes: 72, Head: head, Outstanding: &book.outstanding}
 				}
-				l.Received(start, arrivals)
-				l.Replied(start, replies)
+				book.Received(start, requests)
+				book.Replied(start, replies)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size), "ns/turn")
 		})

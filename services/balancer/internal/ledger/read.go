@@ -3,6 +3,8 @@ package ledger
 import (
 	"net/netip"
 	"time"
+
+	"udplab/services/balancer/internal/membership"
 )
 
 // Outcome is how a turn ended, as far as it has.
@@ -18,11 +20,12 @@ const (
 
 // Turn is one turn as readers see it.
 type Turn struct {
-	Number      uint64 // counted from 0 since the first start
+	Number      uint64 // counted from 1 since the first start
 	At          time.Time
 	Client      netip.AddrPort
-	Backend     int    // its place in the order of configuration, from 0
+	Backend     membership.ID
 	Server      string // the backend's name
+	Place       int    // where it stood in the list, from 1
 	Bytes       int    // of the client's datagram
 	Disposition Disposition
 	Outcome     Outcome
@@ -33,49 +36,53 @@ type Turn struct {
 	Size        int           // of the whole reply, in bytes
 }
 
-// Since copies the turns from the given number on, at most limit of them, and
+// Since copies the turns after the given number, at most limit of them, and
 // says how many the ring had forgotten before the first of them. A turn that a
 // worker has taken but not yet appended ends the list: it comes next time.
-func (l *Ledger) Since(now time.Time, from uint64, limit int) (turns []Turn, missed uint64) {
+func (l *Ledger) Since(now time.Time, after uint64, limit int) (turns []Turn, missed uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	oldest := l.first
-	if l.last-l.first > Size {
-		oldest = l.last - Size
-	}
-	if from < oldest {
-		missed, from = oldest-from, oldest
-	}
-	for number := from; number < l.last && len(turns) < limit; number++ {
+	first := max(after+1, l.oldest())
+	for number := first; number <= l.last && len(turns) < limit; number++ {
 		s := &l.ring[number%Size]
-		if s.number != number+1 {
+		if s.number != number {
 			break
 		}
 		turns = append(turns, l.read(now, s))
 	}
-	return turns, missed
+	return turns, first - after - 1
 }
 
 // Turn copies one turn; ok is false if the ring has forgotten it or was never
 // told of it.
 func (l *Ledger) Turn(now time.Time, number uint64) (t Turn, ok bool) {
+	if turns := l.Turns(now, []uint64{number}); len(turns) > 0 {
+		return turns[0], true
+	}
+	return Turn{}, false
+}
+
+// Turns copies these turns as they are now, leaving out those that the ring
+// has forgotten.
+func (l *Ledger) Turns(now time.Time, numbers []uint64) (turns []Turn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := &l.ring[number%Size]
-	if s.number != number+1 {
-		return Turn{}, false
+	for _, number := range numbers {
+		if s := &l.ring[number%Size]; number > 0 && s.number == number {
+			turns = append(turns, l.read(now, s))
+		}
 	}
-	return l.read(now, s), true
+	return turns
 }
 
 func (l *Ledger) read(now time.Time, s *slot) Turn {
 	t := Turn{
-		Number: s.number - 1, At: l.started.Add(s.at), Client: s.client,
-		Backend: int(s.backend), Server: l.names[s.backend],
-		Bytes: int(s.bytes), Disposition: s.fate, First: s.first,
+		Number: s.number, At: l.started.Add(s.at), Client: s.client,
+		Backend: s.backend.ID, Server: s.backend.Name, Place: s.step.Place + 1,
+		Bytes: int(s.bytes), Disposition: s.disposition, First: s.first,
 	}
 	switch {
-	case s.fate != Forwarded:
+	case s.disposition != Forwarded:
 		t.Outcome = Dropped
 	case s.replied:
 		t.Outcome, t.RTT, t.Exact, t.Size = Answered, s.rtt, s.exact, int(s.size)
@@ -91,40 +98,28 @@ func (l *Ledger) read(now time.Time, s *slot) Turn {
 	return t
 }
 
-// Turns copies these turns as they are now, leaving out those that the ring
-// has forgotten.
-func (l *Ledger) Turns(now time.Time, numbers []uint64) (turns []Turn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, number := range numbers {
-		if s := &l.ring[number%Size]; s.number == number+1 {
-			turns = append(turns, l.read(now, s))
-		}
-	}
-	return turns
-}
-
 // Started is when the balancer was started, as New was told.
 func (l *Ledger) Started() time.Time { return l.started }
 
-// Last is the number of the turn that comes after the newest one recorded.
+// Last is the number of the newest turn recorded, also by an earlier run; 0 for
+// none.
 func (l *Ledger) Last() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last
 }
 
-// Events copies what happened from the given number on, and says how many
-// events were forgotten before the first of them.
-func (l *Ledger) Events(from uint64) (events []Event, missed uint64) {
+// Events copies what happened after the event of the given number, and says how
+// many events were forgotten before the first of them.
+func (l *Ledger) Events(after uint64) (events []Event, missed uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	oldest := l.eventSeq - uint64(len(l.events))
-	if from < oldest {
-		missed, from = oldest-from, oldest
+	forgotten := l.eventNumber - uint64(len(l.events))
+	after = min(after, l.eventNumber)
+	if after < forgotten {
+		missed, after = forgotten-after, forgotten
 	}
-	from = min(from, l.eventSeq)
-	return append(events, l.events[from-oldest:]...), missed
+	return append(events, l.events[after-forgotten:]...), missed
 }
 
 // Snapshot is every counter at one moment.
@@ -134,7 +129,7 @@ type Snapshot struct {
 	Forwarded       uint64
 	Replied         uint64               // replies that went out to clients
 	RepliesRefused  uint64               // of those, by ICMP, where the system says so
-	Dropped         [Dispositions]uint64 // by fate; that of Forwarded is 0
+	Dropped         [Dispositions]uint64 // by disposition; that of Forwarded is 0
 	Turns           uint64               // taken since the first start, over restarts
 	OrderViolations uint64               // turns out of place; never anything but 0
 	Sessions        uint64               // open now
@@ -142,7 +137,8 @@ type Snapshot struct {
 	SessionsClosed  [closeReasons]uint64 // by CloseReason
 	Clients         uint64               // addresses seen for the first time, or not for long
 	Newest          Run                  // the last of them
-	Backends        []Backend
+	Backends        []Backend            // in turn order
+	Removed         Backend              // the sum of those that are not in the list any more
 }
 
 // DroppedTotal is the sum over all reasons: Received is always Forwarded plus
@@ -154,11 +150,13 @@ func (s Snapshot) DroppedTotal() (sum uint64) {
 	return sum
 }
 
-// Backend is what is known of one backend.
+// Backend is what is known of one server.
 type Backend struct {
+	ID          membership.ID
 	Name        string
+	Configured  string         // "host:port", as configured
 	Addr        netip.AddrPort // where it is, or was last; not valid if it was nowhere yet
-	Up          bool
+	State       membership.State
 	Since       time.Time // when it went up or down
 	Reason      string    // why it is down
 	Turns       uint64    // it had, forwarded or not
@@ -171,18 +169,21 @@ type Backend struct {
 	Silent      uint64 // turns that no reply has come to within the answer timeout
 	Waiting     uint64 // turns that may still be answered in time
 	Unresolved  uint64 // turns that the ring forgot before their outcome was known
-	BytesTo     uint64 // of payload, client to backend
-	BytesFrom   uint64 // of payload, backend to client
+	BytesTo     uint64 // of payload, client to server
+	BytesFrom   uint64 // of payload, server to client
 	WentUp      uint64
-	WentDown    [Causes]uint64 // by Cause
-	Moved       uint64         // to another address
-	RTTLast     time.Duration  // of the last first reply; 0: none yet
-	RTT         Latencies      // of all first replies: see "Which reply answers which turn"
-	LastSeen    time.Time      // when its last reply came; zero: never
+	WentDown    [membership.Causes]uint64 // by membership.Cause
+	Moved       uint64                    // to another address
+	RTTLast     time.Duration             // of the last first reply; 0: none yet
+	RTT         Latencies                 // of all first replies: see "Which reply answers which turn"
+	LastSeen    time.Time                 // when its last reply came; zero: never
 }
 
+// Up says whether it has its turns.
+func (b *Backend) Up() bool { return b.State == membership.Up }
+
 // WentDownTotal is the sum over all causes.
-func (b Backend) WentDownTotal() (sum uint64) {
+func (b *Backend) WentDownTotal() (sum uint64) {
 	for _, n := range b.WentDown {
 		sum += n
 	}
@@ -198,23 +199,28 @@ func (l *Ledger) Snapshot(now time.Time) Snapshot {
 		At: now, Started: l.started, Received: l.received, Forwarded: l.dispositions[Forwarded], RepliesRefused: l.refused,
 		Dropped: l.dispositions, Turns: l.last, OrderViolations: l.violations(now.Sub(l.started)),
 		Sessions: l.sessions.open, SessionsOpened: l.sessions.opened, SessionsClosed: l.sessions.closed,
-		Clients: l.clients.met, Newest: l.newest,
+		Clients: l.clients.count, Newest: l.newest, Removed: l.copy(&l.removed),
 	}
 	s.Dropped[Forwarded] = 0
-	for i := range l.backends {
-		b := &l.backends[i]
+	s.Replied = s.Removed.Replies
+	for _, b := range l.servers {
 		s.Replied += b.replies
-		out := Backend{
-			Name: l.names[i], Addr: b.addr, Up: b.up, Since: b.since, Reason: b.reason,
-			Turns: b.turns, Forwarded: b.forwarded, Replies: b.replies, Lost: b.repliesLost, Answered: b.answered,
-			Late: b.late, Silent: b.silent, Undelivered: b.undelivered, Unresolved: b.untold, Waiting: b.forwarded - b.answered - b.undelivered - b.silent - b.untold,
-			BytesTo: b.bytesTo, BytesFrom: b.bytesFrom, WentUp: b.wentUp, WentDown: b.wentDown, Moved: b.moved,
-			RTTLast: b.rttLast, RTT: b.rtt,
-		}
-		if b.seen {
-			out.LastSeen = l.started.Add(b.lastSeen)
-		}
-		s.Backends = append(s.Backends, out)
+		s.Backends = append(s.Backends, l.copy(b))
 	}
 	return s
+}
+
+// copy is a server's record as readers see it.
+func (l *Ledger) copy(b *server) Backend {
+	out := Backend{
+		ID: b.ID, Name: b.Name, Configured: b.Configured, Addr: b.lastAddr, State: b.State, Since: b.Since, Reason: b.Reason,
+		Turns: b.turns, Forwarded: b.forwarded, Replies: b.replies, Lost: b.repliesLost, Answered: b.answered,
+		Late: b.late, Silent: b.silent, Undelivered: b.undelivered, Unresolved: b.unresolved, Waiting: b.waiting(),
+		BytesTo: b.bytesTo, BytesFrom: b.bytesFrom, WentUp: b.wentUp, WentDown: b.wentDown, Moved: b.moved,
+		RTTLast: b.rttLast, RTT: b.rtt,
+	}
+	if b.seen {
+		out.LastSeen = l.started.Add(b.lastSeen)
+	}
+	return out
 }

@@ -11,7 +11,7 @@ import (
 	"udplab/services/kit/config"
 )
 
-// Server is a backend as it is configured.
+// Server is one server as it is configured.
 type Server struct {
 	Name string
 	Host string // a name or an address
@@ -23,7 +23,7 @@ func (s Server) Address() string { return net.JoinHostPort(s.Host, s.Port) }
 
 func (s Server) String() string { return s.Name + "=" + s.Address() }
 
-// List is the backends in turn order, written "name=host:port,…". A name that
+// List is the servers in turn order, written "name=host:port,…". A name that
 // is left out becomes server1, server2, … by its place.
 type List []Server
 

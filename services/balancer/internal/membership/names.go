@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"udplab/services/balancer/internal/ledger"
 	"udplab/services/kit/config"
 )
 
@@ -22,46 +21,46 @@ const (
 	startPatience = 3 * time.Second
 	// startPause is how long it waits before it tries such a name again.
 	startPause = 200 * time.Millisecond
-	// lookTime is how long one look-up may take once the balancer runs: a
+	// lookUpTime is how long one look-up may take once the balancer runs: a
 	// resolver whose first name server is dead takes five seconds.
-	lookTime = 10 * time.Second
+	lookUpTime = 10 * time.Second
 )
 
 // Resolve looks up every server's name. One that does not resolve within a few
 // seconds is down until it does. Resolve returns config.Problems about
 // BALANCER_BACKENDS if a server is the balancer itself or two are at one
 // address, and an error if the context ends.
-func (s *Set) Resolve(ctx context.Context) error {
-	addrs := make([]netip.AddrPort, s.Len())
-	failed := make([]error, s.Len())
+func (m *Members) Resolve(ctx context.Context) error {
+	addrs := make([]netip.AddrPort, len(m.members))
+	failed := make([]error, len(m.members))
 	var wg sync.WaitGroup
-	for i := range s.Servers {
-		wg.Go(func() { addrs[i], failed[i] = s.lookPatiently(ctx, i) })
+	for i, b := range m.members {
+		wg.Go(func() { addrs[i], failed[i] = m.lookUpPatiently(ctx, b) })
 	}
 	wg.Wait()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if problems := s.conflicts(addrs); len(problems) > 0 {
+	if problems := m.conflicts(addrs); len(problems) > 0 {
 		return problems
 	}
-	for i := range s.Servers {
-		s.learn(i, addrs[i], failed[i])
+	for i, b := range m.members {
+		m.learn(b, addrs[i], failed[i])
 	}
 	return nil
 }
 
 // conflicts says which servers cannot be where they are.
-func (s *Set) conflicts(addrs []netip.AddrPort) (problems config.Problems) {
-	for i, server := range s.Servers {
-		problem := config.Problem{Name: "BALANCER_BACKENDS", Value: server.String()}
+func (m *Members) conflicts(addrs []netip.AddrPort) (problems config.Problems) {
+	for i, b := range m.members {
+		problem := config.Problem{Name: "BALANCER_BACKENDS", Value: b.server.String()}
 		j := slices.Index(addrs[:i], addrs[i])
 		switch {
 		case !addrs[i].IsValid():
 			continue
 		case j >= 0:
-			problem.Want = fmt.Sprintf("an address of its own; %s is at %v too", s.Servers[j], addrs[i])
-		case s.Itself(addrs[i]):
+			problem.Want = fmt.Sprintf("an address of its own; %s is at %v too", m.members[j].server, addrs[i])
+		case m.IsSelf(addrs[i]):
 			problem.Want = fmt.Sprintf("another address than %v, the balancer's own (BALANCER_LISTEN)", addrs[i])
 		default:
 			continue
@@ -71,12 +70,12 @@ func (s *Set) conflicts(addrs []netip.AddrPort) (problems config.Problems) {
 	return problems
 }
 
-// lookPatiently resolves a server's name, again and again for a while.
-func (s *Set) lookPatiently(ctx context.Context, i int) (netip.AddrPort, error) {
+// lookUpPatiently resolves a server's name, again and again for a while.
+func (m *Members) lookUpPatiently(ctx context.Context, b *member) (netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	for {
-		addr, err := s.look(ctx, i)
+		addr, err := m.lookUp(ctx, b)
 		if err == nil {
 			return addr, nil
 		}
@@ -89,101 +88,93 @@ func (s *Set) lookPatiently(ctx context.Context, i int) (netip.AddrPort, error) 
 }
 
 // watchName resolves a server's name again and again until the context ends.
-func (s *Set) watchName(ctx context.Context, i int) {
-	tick := time.NewTicker(s.ResolveInterval)
+func (m *Members) watchName(ctx context.Context, b *member) {
+	tick := time.NewTicker(m.ResolveInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-s.watchers[i].resolve:
+		case <-b.resolve:
 		}
-		s.lookAgain(ctx, i)
+		m.lookUpAgain(ctx, b)
 	}
 }
 
-// lookAgain resolves a server's name once more and obeys what it finds.
-func (s *Set) lookAgain(ctx context.Context, i int) {
-	brief, cancel := context.WithTimeout(ctx, lookTime)
+// lookUpAgain resolves a server's name once more and acts on what it finds.
+func (m *Members) lookUpAgain(ctx context.Context, b *member) {
+	brief, cancel := context.WithTimeout(ctx, lookUpTime)
 	defer cancel()
-	addr, err := s.look(brief, i)
+	addr, err := m.lookUp(brief, b)
 	if ctx.Err() == nil {
-		s.learn(i, addr, err)
+		m.learn(b, addr, err)
 	}
 }
 
-// learn draws the conclusions from a look-up of backend i's name.
-func (s *Set) learn(i int, addr netip.AddrPort, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+// learn draws the conclusions from a look-up of a server's name.
+func (m *Members) learn(b *member, addr netip.AddrPort, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
 		return
 	}
 	now := time.Now()
-	s.forget(now, i)
-	m := &s.members[i]
-	if err != nil && !gone(err) && m.claim.IsValid() {
+	m.forget(now, b)
+	if err != nil && !notFound(err) && b.claim.IsValid() {
 		return // the resolver itself is at fault: the last address is the best guess
 	}
-	newcomer := m.claim != addr
-	m.claim = addr
-	holder := slices.Index(s.directory.Load().addrs, addr)
-	switch {
-	case !addr.IsValid() && m.found:
-		s.place(now, i, netip.AddrPort{}, ledger.Evidence{Cause: ledger.NameNotFound, Reason: "its name is gone"})
-	case !addr.IsValid():
-		s.place(now, i, netip.AddrPort{}, ledger.Evidence{Cause: ledger.NameNotFound, Reason: "its name does not resolve: " + reason(err)})
-	case s.Itself(addr):
-		s.place(now, i, netip.AddrPort{}, ledger.Evidence{Cause: ledger.AddressConflict, Reason: "its name leads to the balancer itself"})
-	case holder >= 0 && holder != i && !newcomer:
-		s.place(now, i, netip.AddrPort{}, isNow(s.Servers[holder]))
-	default:
-		if holder >= 0 && holder != i { // who came later is there
-			s.place(now, holder, netip.AddrPort{}, isNow(s.Servers[i]))
+	isNew := b.claim != addr
+	b.claim = addr
+	var holder *member // another server that is there already
+	for _, other := range m.members {
+		if other != b && addr.IsValid() && other.Addr == addr {
+			holder = other
 		}
-		s.place(now, i, addr, ledger.Evidence{})
+	}
+	switch {
+	case !addr.IsValid() && b.found:
+		m.evict(now, b, NameNotFound, "its name is gone")
+	case !addr.IsValid():
+		m.evict(now, b, NameNotFound, "its name does not resolve: "+reason(err))
+	case m.IsSelf(addr):
+		m.evict(now, b, AddressConflict, "its name leads to the balancer itself")
+	case holder != nil && !isNew:
+		m.evict(now, b, AddressConflict, "its address is "+holder.Name+"'s now")
+	default:
+		if holder != nil { // the one that came later is there
+			m.evict(now, holder, AddressConflict, "its address is "+b.Name+"'s now")
+		}
+		m.move(now, b, addr)
 	}
 }
 
-// isNow is why a backend has no address while another has taken it over.
-func isNow(other Server) ledger.Evidence {
-	return ledger.Evidence{Cause: ledger.AddressConflict, Reason: "its address is " + other.Name + "'s now"}
-}
-
-// look resolves a server's name once. Of several addresses it prefers the one
-// it had, then the first of IPv4, as the servers of the assignment listen
-// there.
-func (s *Set) look(ctx context.Context, i int) (netip.AddrPort, error) {
-	server := s.Servers[i]
-	port, _ := strconv.ParseUint(server.Port, 10, 16) // the list has checked it
+// lookUp resolves a server's name once. Of several addresses it prefers the one
+// it had, then the first of IPv4, as the servers of the assignment listen there.
+func (m *Members) lookUp(ctx context.Context, b *member) (netip.AddrPort, error) {
+	port, _ := strconv.ParseUint(b.server.Port, 10, 16) // the list has checked it
 	at := func(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a.Unmap(), uint16(port)) }
-	if addr, err := netip.ParseAddr(server.Host); err == nil {
+	if addr, err := netip.ParseAddr(b.server.Host); err == nil {
 		return at(numberedZone(addr)), nil
 	}
-	addrs, err := s.Lookup(ctx, server.Host)
+	addrs, err := m.Lookup(ctx, b.server.Host)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
 	addrs = slices.DeleteFunc(addrs, isNobody)
 	if len(addrs) == 0 {
-		return netip.AddrPort{}, &net.DNSError{Err: "no address of a server", Name: server.Host, IsNotFound: true}
+		return netip.AddrPort{}, &net.DNSError{Err: "no address of a server", Name: b.server.Host, IsNotFound: true}
 	}
-	s.mu.Lock()
-	had := s.members[i].claim
-	s.mu.Unlock()
-	best := at(addrs[0])
-	for _, a := range slices.Backward(addrs) {
-		if at(a).Addr().Is4() {
-			best = at(a)
-		}
+	m.mu.Lock()
+	had := b.claim
+	m.mu.Unlock()
+	if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return at(a) == had }) {
+		return had, nil
 	}
-	for _, a := range addrs {
-		if at(a) == had {
-			best = had
-		}
+	if i := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Unmap().Is4() }); i >= 0 {
+		return at(addrs[i]), nil
 	}
-	return best, nil
+	return at(addrs[0]), nil
 }
 
 // systemLookup asks the system's resolver for IPv4 and IPv6 addresses.
@@ -206,9 +197,9 @@ func isNobody(addr netip.Addr) bool {
 	return addr.IsUnspecified() || addr.IsMulticast()
 }
 
-// gone says whether the resolver knows that there is no such name, as opposed
+// notFound says whether the resolver knows that there is no such name, as opposed
 // to not knowing anything.
-func gone(err error) bool {
+func notFound(err error) bool {
 	var dns *net.DNSError
 	return errors.As(err, &dns) && dns.IsNotFound
 }

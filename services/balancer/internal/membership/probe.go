@@ -12,7 +12,7 @@ import (
 	"udplab/services/kit/udp"
 )
 
-// Probe is how a backend is asked whether it lives.
+// Probe is how a server is asked whether it lives.
 type Probe struct {
 	Payload  string        // what it is sent; empty: probes are off
 	Interval time.Duration // from one probe to the next
@@ -24,60 +24,56 @@ type Probe struct {
 	ask func(ctx context.Context, addr netip.AddrPort) error
 }
 
-// hurry is how much sooner than usual a backend is probed again that is down and
-// has just answered: it is to have its turns back soon.
-const hurry = 4
+// returnHurry is how much sooner than usual a server is probed again that is down
+// and has just answered: it is to have its turns back soon.
+const returnHurry = 4
 
-// probeAll probes one backend until the context ends: at regular times, at once
-// where it has come to another address, and soon again while it seems to return.
-func (s *Set) probeAll(ctx context.Context, i int) {
-	pause := s.Probe.Interval
+// probeAll checks one server's health until the context ends: at regular times,
+// at once where it has come to another address, and soon again while it seems to
+// return.
+func (m *Members) probeAll(ctx context.Context, b *member) {
+	pause := m.Probe.Interval
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
-	moved := s.watchers[i].probe
-	var tally streak
+	var seen streak
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 			select {
-			case <-moved: // at the same time: one probe will do
+			case <-b.probe: // at the same time: one probe will do
 			default:
 			}
-		case <-moved:
-			pause = s.Probe.Interval
+		case <-b.probe:
+			pause = m.Probe.Interval
 			tick.Reset(pause)
 		}
-		addr, up := s.Addr(i), s.Up(i)
-		if addr != tally.addr || up != tally.up { // what was counted is of another place, or has been overruled
-			tally = streak{addr: addr, up: up}
+		now := m.Snapshot().Backend(b.ID)
+		if now.Addr != seen.addr || (now.State == Up) != seen.up { // what was counted is of another place, or has been overruled
+			seen = streak{addr: now.Addr, up: now.State == Up}
 		}
-		if !addr.IsValid() {
+		if !now.Addr.IsValid() {
 			continue
 		}
-		err := s.Probe.ask(ctx, addr)
+		err := m.Probe.ask(ctx, now.Addr)
 		if ctx.Err() != nil {
 			return
 		}
-		s.judge(i, &tally, err)
-		if next := s.untilNext(i, tally); next != pause {
+		m.judge(b.ID, &seen, err)
+		next := m.Probe.Interval
+		if seen.answers > 0 && m.Snapshot().Backend(b.ID).State != Up {
+			next /= returnHurry
+		}
+		if next != pause {
 			pause = next
 			tick.Reset(pause)
 		}
 	}
 }
 
-// untilNext is how long to wait before the next probe.
-func (s *Set) untilNext(i int, t streak) time.Duration {
-	if t.answers > 0 && !s.Up(i) {
-		return s.Probe.Interval / hurry
-	}
-	return s.Probe.Interval
-}
-
-// streak counts the probes in a row that a backend answered, or failed to
-// answer; one of the two is 0.
+// streak counts the probes in a row that a server answered, or failed to answer;
+// one of the two is 0.
 type streak struct {
 	addr              netip.AddrPort
 	up                bool // as it was taken to be
@@ -85,24 +81,26 @@ type streak struct {
 }
 
 // judge draws the conclusion from a probe that err ended, nil for an answer.
-func (s *Set) judge(i int, t *streak, err error) {
+func (m *Members) judge(id ID, s *streak, err error) {
 	switch {
 	case err == nil:
-		t.answers, t.failures = t.answers+1, 0
-		if t.answers >= s.Probe.Rise {
-			s.Answered(i, t.addr)
+		s.answers, s.failures = s.answers+1, 0
+		if s.answers >= m.Probe.Rise {
+			s.up = true
+			m.Answered(id, s.addr)
 		}
 	case udp.IsRefusal(err):
-		t.answers, t.failures = 0, t.failures+1
-		s.Refused(i, t.addr, err)
+		s.answers, s.failures, s.up = 0, s.failures+1, false
+		m.Failed(Evidence{Backend: id, Addr: s.addr, Cause: Refused, Reason: udp.Reason(err)})
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		t.answers, t.failures = 0, t.failures+1
-		if t.failures >= s.Probe.Fall {
-			s.Refused(i, t.addr, fmt.Errorf("%d probes in a row unanswered", s.Probe.Fall))
+		s.answers, s.failures = 0, s.failures+1
+		if s.failures >= m.Probe.Fall {
+			s.up = false
+			m.Failed(Evidence{Backend: id, Addr: s.addr, Cause: ProbeFailed, Reason: fmt.Sprintf("%d probes in a row unanswered", m.Probe.Fall)})
 		}
 	}
 	// Any other error is trouble of our own, such as no file descriptor being
-	// left, and says nothing about the backend.
+	// left, and says nothing about the server.
 }
 
 // send sends one probe from a socket of its own, so that its answer is not

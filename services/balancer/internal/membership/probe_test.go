@@ -44,184 +44,147 @@ func TestProbesRiseAndFall(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		probes []error
-		up     bool
+		states string
+		cause  Cause
 	}{
-		{"two failures are not enough", []error{failed, failed}, true},
-		{"three in a row are", []error{failed, failed, failed}, false},
-		{"an answer in between starts over", []error{failed, failed, nil, failed, failed}, true},
-		{"a refusal is enough at once", []error{refused}, false},
-		{"one answer does not bring it back", []error{refused, nil}, false},
-		{"two in a row do", []error{refused, nil, nil}, true},
-		{"two with a failure in between do not", []error{refused, nil, failed, nil}, false},
-		{"two with a refusal in between do not", []error{refused, nil, refused, nil}, false},
-		{"a probe that could not be sent is no failure", []error{failed, failed, ours, ours, ours}, true},
-		{"nor an answer", []error{refused, nil, ours}, false},
-		{"nor does it start over", []error{failed, failed, ours, failed}, false},
+		{"two failures are not enough", []error{failed, failed}, "+++", 0},
+		{"three in a row are", []error{failed, failed, failed}, "+-+", ProbeFailed},
+		{"an answer in between starts over", []error{failed, failed, nil, failed, failed}, "+++", 0},
+		{"a refusal is enough at once", []error{refused}, "+-+", Refused},
+		{"one answer does not bring it back", []error{refused, nil}, "+-+", Refused},
+		{"two in a row do", []error{refused, nil, nil}, "+++", Refused},
+		{"two with a failure in between do not", []error{refused, nil, failed, nil}, "+-+", Refused},
+		{"two with a refusal in between do not", []error{refused, nil, refused, nil}, "+-+", Refused},
+		{"a probe that could not be sent is no failure", []error{failed, failed, ours, ours, ours}, "+++", 0},
+		{"nor an answer", []error{refused, nil, ours}, "+-+", Refused},
+		{"nor does it start over", []error{failed, failed, ours, failed}, "+-+", ProbeFailed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := threeUp(t, (&fakeServer{}).probe())
-			defer l.close()
-			tally := streak{addr: l.Addr(1), up: true}
-			for _, err := range tt.probes {
-				l.judge(1, &tally, err)
-			}
-			if l.Up(1) != tt.up {
-				t.Errorf("up is %v", l.Up(1))
+			synctest.Test(t, func(t *testing.T) {
+				l := threeUp(t, (&fakeServer{}).probe())
+				seen := streak{addr: l.now(2).Addr, up: true}
+				for _, err := range tt.probes {
+					l.judge(2, &seen, err)
+				}
+				l.changes = nil
+				time.Sleep(time.Hour) // with probes, no turn is given for a trial
+				synctest.Wait()
+				if l.expect(t, "in the end", tt.states); l.now(2).Cause != tt.cause {
+					t.Errorf("the cause is %v, want %v", l.now(2).Cause, tt.cause)
+				}
+			})
+		})
+	}
+}
+
+// At whatever moment between two probes a server freezes and thaws, or its name
+// goes and is back elsewhere, it is out of turn within four seconds and back
+// within three. A name is looked up every two seconds, so that a slow resolver has
+// half a second left.
+func TestAServerIsDownWithinFourSecondsAndBackWithinThree(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		fail, mend func(*fakeServer, *names)
+		down, up   time.Duration
+		want       string
+	}{
+		{"frozen", func(s *fakeServer, _ *names) { s.frozen.Store(true) }, func(s *fakeServer, _ *names) { s.frozen.Store(false) },
+			4 * time.Second, 3 * time.Second, "3 probes in a row unanswered"},
+		{"without a name", func(_ *fakeServer, n *names) { n.set("one", nxdomain) }, func(_ *fakeServer, n *names) { n.set("one", "192.0.2.11") },
+			2 * time.Second, 2500 * time.Millisecond, "its name is gone"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for offset := time.Duration(0); offset < 2*time.Second; offset += 20 * time.Millisecond {
+				synctest.Test(t, func(t *testing.T) {
+					server, n := &fakeServer{}, labNames()
+					l := newLab(t, "server1=one:1", n, server.probe())
+					l.resolve(t)
+					l.watch(t)
+					until := func(state State, most time.Duration) {
+						for began := time.Now(); l.now(1).State != state; time.Sleep(time.Millisecond) {
+							if time.Since(began) > most {
+								t.Fatalf("offset %v: not %v after %v", offset, state, most)
+							}
+						}
+					}
+					time.Sleep(2*time.Second + offset)
+					tt.fail(server, n)
+					until(Down, tt.down)
+					if got := l.now(1).Reason; got != tt.want {
+						t.Errorf("it is down because %s", got)
+					}
+					time.Sleep(7*time.Second + offset)
+					tt.mend(server, n)
+					until(Up, tt.up)
+				})
 			}
 		})
 	}
 }
 
-// At whatever moment between two probes a server freezes and thaws, it is out
-// of turn within four seconds and back within three.
-func TestAFrozenServerIsDownWithinFourSecondsAndBackWithinThree(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var longestDown, longestUp time.Duration
-		for offset := time.Duration(0); offset < time.Second; offset += 20 * time.Millisecond {
-			server := &fakeServer{}
-			l := newLab(t, "server1=192.0.2.1:1", labNames(), server.probe())
-			if err := l.Resolve(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			go l.Run(ctx)
-			until := func(up bool) time.Duration {
-				began := time.Now()
-				for l.Up(0) != up {
-					time.Sleep(time.Millisecond)
-				}
-				return time.Since(began)
-			}
-			time.Sleep(2*time.Second + offset)
-			server.frozen.Store(true)
-			longestDown = max(longestDown, until(false))
-			time.Sleep(7*time.Second + offset)
-			server.frozen.Store(false)
-			longestUp = max(longestUp, until(true))
-			synctest.Wait()
-			l.expectEvents(t, "server1 down 3 probes in a row unanswered", "server1 up")
-			cancel()
-			synctest.Wait()
-		}
-		t.Logf("down after %v at most, up again after %v", longestDown, longestUp)
-		if longestDown > 4*time.Second || longestUp > 3*time.Second {
-			t.Errorf("down after %v, up again after %v", longestDown, longestUp)
-		}
-	})
-}
-
 func TestAServerIsProbedEverySecondAndAtOnceWhereItHasComeTo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &fakeServer{}
-		n := labNames()
-		l := newLab(t, "server2=two:2", n, server.probe())
-		if err := l.Resolve(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		l := threeUp(t, server.probe())
 		l.watch(t)
-		time.Sleep(10*time.Second + 500*time.Millisecond)
-		if got := server.asked.Load(); got != 11 {
-			t.Errorf("%d probes in 10.5 s, want 11", got)
+		asked := func(when string, wait time.Duration, want int64) {
+			t.Helper()
+			time.Sleep(wait)
+			synctest.Wait()
+			if got := server.asked.Swap(0); got != want {
+				t.Errorf("%s: %d probes, want %d", when, got, want)
+			}
 		}
-		n.remove("two")
-		time.Sleep(10 * time.Second)
-		before := server.asked.Load()
-		time.Sleep(10 * time.Second)
-		if got := server.asked.Load(); got != before {
-			t.Errorf("%d probes of a server without an address", got-before)
+		asked("all three", 10*time.Second+500*time.Millisecond, 3*11)
+		for _, b := range []string{"one", "three", "two"} {
+			l.names.set(b, nxdomain)
 		}
-		n.set("two", "192.0.2.22")
-		for !l.Addr(0).IsValid() {
-			time.Sleep(time.Millisecond)
-		}
-		synctest.Wait()
-		if got := server.asked.Load(); got != before+1 {
-			t.Errorf("%d probes at once", got-before)
-		}
+		l.lookUpAll(t)
+		asked("nowhere to ask", 10*time.Second, 0)
+		l.changes = nil
+		l.names.set("two", "192.0.2.22")
+		l.lookUpAgain(t.Context(), l.members[1])
+		asked("at once", 0, 1)
+		l.expect(t, "one answer is not enough", "---", "server2 at 192.0.2.22:2, down: "+unheard)
+		asked("soon again", time.Second/returnHurry, 1)
+		l.expect(t, "two are", "-+-", "server2 up")
+		asked("and then every second", 10*time.Second, 10)
 	})
 }
 
-// A container that is started again has a name again, sooner or later: when the
-// balancer looks for it, two seconds may have passed already.
-func TestAServerWhoseNameIsBackIsUpWithinThreeSeconds(t *testing.T) {
+func TestAServerThatAppearsLateHasToAnswerProbesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		longest := time.Duration(0)
-		for offset := time.Duration(0); offset < 2*time.Second; offset += 20 * time.Millisecond {
-			n := labNames()
-			l := newLab(t, "server1=one:1", n, (&fakeServer{}).probe())
-			if err := l.Resolve(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			go l.Run(ctx)
-			time.Sleep(time.Second)
-			n.remove("one")
-			time.Sleep(7*time.Second + offset)
-			n.set("one", "192.0.2.11")
-			for began := time.Now(); !l.Up(0); longest = max(longest, time.Since(began)) {
-				time.Sleep(time.Millisecond)
-			}
-			cancel()
-			synctest.Wait()
-		}
-		t.Logf("up again after %v", longest)
-		if longest > 2500*time.Millisecond {
-			t.Errorf("up again after %v: a slow resolver has no half second left", longest)
-		}
+		n := labNames()
+		n.set("two", nxdomain)
+		l := newLab(t, "server1=one:1,server2=two:2", n, (&fakeServer{}).probe())
+		l.resolve(t)
+		l.expect(t, "at the start", "+-", "server1 at 192.0.2.1:1", "server2 down: its name does not resolve: no such host")
+		l.watch(t)
+		l.play(t, step{"two=192.0.2.2", interval, "+-", []string{"server2 at 192.0.2.2:2, down: " + unheard}},
+			step{"", time.Second, "++", []string{"server2 up"}})
 	})
 }
 
 func TestProbesOfTheOldPlaceDoNotCountAtTheNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &fakeServer{}
-		l := threeUp(t, server.probe())
+		l := newLab(t, "server2=two:2", labNames(), server.probe())
+		l.resolve(t)
 		l.watch(t)
 		time.Sleep(100 * time.Millisecond)
 		server.frozen.Store(true)
 		time.Sleep(2600 * time.Millisecond) // two probes have failed
 		l.names.set("two", "192.0.2.22")
-		l.lookAgain(t.Context(), 1) // a third one fails there
+		l.lookUpAgain(t.Context(), l.members[0]) // a third one fails there
 		time.Sleep(600 * time.Millisecond)
-		if !l.Up(1) {
-			t.Error("it is down after one failure at its new place")
-		}
+		l.expect(t, "after one failure at its new place", "+", "server2 at 192.0.2.2:2", "server2 at 192.0.2.22:2")
 		time.Sleep(2 * time.Second)
-		if l.Up(1) {
-			t.Error("it is up after three")
-		}
-	})
-}
-
-func TestOtherEvidenceBeginsTheCountAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server := &fakeServer{}
-		l := threeUp(t, server.probe())
-		l.watch(t)
-		time.Sleep(100 * time.Millisecond)
-		server.frozen.Store(true)
-		time.Sleep(5 * time.Second)
-		if l.Up(1) {
-			t.Fatal("it is up though it is frozen")
-		}
-		l.Answered(1, l.Addr(1)) // a reply, late
+		l.expect(t, "after three", "-", "server2 down: 3 probes in a row unanswered")
+		l.answer(1) // a reply, late
 		time.Sleep(2 * time.Second)
-		if !l.Up(1) {
-			t.Error("two failures since its reply took it down")
-		}
+		l.expect(t, "two failures since its reply", "+", "server2 up")
 		time.Sleep(2 * time.Second)
-		if l.Up(1) {
-			t.Error("three did not")
-		}
-	})
-}
-
-func TestWithProbesNoTurnIsGivenForATrial(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := threeUp(t, (&fakeServer{}).probe())
-		defer l.close()
-		l.Refused(1, l.Addr(1), syscall.ECONNREFUSED)
-		time.Sleep(3 * trialAfter)
-		l.expectTurns(t, "it is probed instead", "1313")
+		l.expect(t, "three", "-", "server2 down: 3 probes in a row unanswered")
 	})
 }
 

@@ -44,8 +44,8 @@ type Row struct {
 	Up        bool   `json:"up"`
 	State     string `json:"state"` // up or down
 	Since     moment `json:"since"`
-	Down      string `json:"down"`  // that it is
-	Why       string `json:"why"`   // and what becomes of its turns
+	Down      string `json:"down"` // that it is
+	Why       string `json:"why"`  // and what becomes of its turns
 	Card      string `json:"card"`
 	DownSince moment `json:"down_since"` // after it
 	Flag      string `json:"flag"`       // on its card

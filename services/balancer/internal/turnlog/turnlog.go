@@ -14,6 +14,7 @@ import (
 
 	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/membership"
 	"udplab/services/balancer/internal/phrase"
 	"udplab/services/kit/logging"
 )
@@ -53,20 +54,20 @@ func Run(ctx context.Context, cfg Config) {
 // line of its own or counted in a summary, never both.
 type turnLogger struct {
 	Config
-	next      uint64        // turns that have been looked at
-	nextEvent uint64        // the first event that has not been logged
+	last      uint64        // the last turn that has been looked at
+	lastEvent uint64        // the last event that has been logged
 	waiting   []ledger.Turn // to be logged when their outcome is known
 	silent    []ledger.Turn // logged as silent; they may be answered late
 	late      uint64        // how many turns had been when silent was looked at
 
-	second  time.Time // when the current second began
-	chosen  int       // how many turns of it get a line of their own
-	counted []uint64  // turns logged, chosen or summed up so far, by backend
+	second  time.Time                // when the current second began
+	chosen  int                      // how many turns of it get a line of their own
+	counted map[membership.ID]uint64 // turns logged, chosen or summed up so far
 	dropped [ledger.Dispositions]uint64
 }
 
 func newTurnLogger(cfg Config, now time.Time) *turnLogger {
-	return &turnLogger{Config: cfg, second: now, counted: make([]uint64, len(cfg.Ledger.Snapshot(now).Backends))}
+	return &turnLogger{Config: cfg, second: now, counted: map[membership.ID]uint64{}}
 }
 
 // logNew logs what is new, and a summary when a second is over.
@@ -105,16 +106,16 @@ func (t *turnLogger) logRest(now time.Time) {
 // the second allows. The others are left to the summary. As the end is that of
 // the snapshot which the summary is made from, no turn is in both.
 func (t *turnLogger) choose(now time.Time, end uint64) {
-	turns, _ := t.Ledger.Since(now, t.next, perSecond-t.chosen)
+	turns, _ := t.Ledger.Since(now, t.last, perSecond-t.chosen)
 	for _, turn := range turns {
-		if turn.Number >= end {
+		if turn.Number > end {
 			break
 		}
 		t.chosen++
 		t.counted[turn.Backend]++
 		t.waiting = append(t.waiting, turn)
 	}
-	t.next = end
+	t.last = end
 }
 
 // logLate logs the turns that were logged as silent and have been answered
@@ -173,19 +174,18 @@ func (t *turnLogger) logOutcome(turn ledger.Turn) bool {
 // logTurn logs a turn in a line that begins with its number and server, and
 // again in attributes for programs.
 func (t *turnLogger) logTurn(turn ledger.Turn, line string, attrs ...any) {
-	number := turn.Number + 1
-	t.Log.Info(fmt.Sprintf("#%d %s %s", number, turn.Server, line),
-		append([]any{"turn", number, "server", turn.Server, "client", turn.Client.String(), "bytes", turn.Bytes, "outcome", string(turn.Outcome)}, attrs...)...)
+	t.Log.Info(fmt.Sprintf("#%d %s %s", turn.Number, turn.Server, line),
+		append([]any{"turn", turn.Number, "server", turn.Server, "client", turn.Client.String(), "bytes", turn.Bytes, "outcome", string(turn.Outcome)}, attrs...)...)
 }
 
 // logEvents logs what happened to backends.
 func (t *turnLogger) logEvents() {
-	events, missed := t.Ledger.Events(t.nextEvent)
+	events, missed := t.Ledger.Events(t.lastEvent)
 	if missed > 0 {
 		t.Log.Warn(phrase.Thousands(missed)+" more ups, downs and moves of servers", "events", missed)
 	}
 	for _, e := range events {
-		t.nextEvent = e.Number + 1
+		t.lastEvent = e.Number
 		line := e.Backend + " " + string(e.Kind)
 		attrs := []any{"event", string(e.Kind), "server", e.Backend}
 		switch e.Kind {
@@ -206,11 +206,11 @@ func (t *turnLogger) logEvents() {
 // the last time, and in another what was dropped without a turn.
 func (t *turnLogger) sumUp(s ledger.Snapshot) {
 	var turns, drops summary
-	for i, b := range s.Backends {
+	for _, b := range s.Backends {
 		// A turn that a second worker appended after this snapshot may have
 		// been logged already: then it is taken off the next summary.
-		n := b.Turns - min(t.counted[i], b.Turns)
-		t.counted[i] += n
+		n := b.Turns - min(t.counted[b.ID], b.Turns)
+		t.counted[b.ID] += n
 		turns.add(b.Name, n)
 	}
 	for d := range ledger.Dispositions {

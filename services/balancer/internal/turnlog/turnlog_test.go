@@ -16,6 +16,7 @@ import (
 
 	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/membership"
 	"udplab/services/kit/logging"
 )
 
@@ -33,16 +34,19 @@ type scene struct {
 	t       *testing.T
 	out     bytes.Buffer
 	ledger  *ledger.Ledger
-	pending []ledger.Outstanding // one client's, by backend
+	servers []membership.Backend
+	pending ledger.Outstanding // one client's
 	turns   uint64
 	logger  *turnLogger
 }
 
 func newScene(t *testing.T, format logging.Format, whenDown balancing.WhenDown) *scene {
-	s := &scene{t: t, ledger: ledger.New(names, time.Second, start), pending: make([]ledger.Outstanding, len(names))}
-	for i := range names {
-		s.ledger.BackendAt(start, i, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(2526+i)))
+	s := &scene{t: t, ledger: ledger.New(time.Second, start)}
+	for i, name := range names {
+		addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(2526+i))
+		s.servers = append(s.servers, membership.Backend{ID: membership.ID(i + 1), Name: name, Addr: addr})
 	}
+	s.apply()
 	s.logger = newTurnLogger(Config{
 		Ledger: s.ledger, Log: logging.Config{LogFormat: format}.Logger(&s.out),
 		WhenDown: whenDown, AnswerTimeout: time.Second,
@@ -50,30 +54,42 @@ func newScene(t *testing.T, format logging.Format, whenDown balancing.WhenDown) 
 	return s
 }
 
+// apply tells the ledger how the servers are.
+func (s *scene) apply() {
+	s.ledger.Apply(start, membership.NewSnapshot(1, 1, slices.Clone(s.servers)...), s.turns+1)
+}
+
 // receive takes n turns in order, all of one disposition.
 func (s *scene) receive(ms float64, n int, disposition ledger.Disposition) {
 	for range n {
-		backend := int(s.turns % uint64(len(names)))
-		s.ledger.Received(at(ms), []ledger.Request{{
-			Client: client, Bytes: 19, Disposition: disposition, Turn: s.turns, Backend: backend, Outstanding: &s.pending[backend],
-		}})
+		place := int(s.turns % uint64(len(names)))
 		s.turns++
+		turn := balancing.Turn{Number: s.turns, Step: balancing.Step{List: 1, Place: place}, Backend: &s.servers[place]}
+		s.ledger.Received(at(ms), []ledger.Request{{
+			Client: client, Bytes: 19, Disposition: disposition, Turn: turn, Outstanding: &s.pending,
+		}})
 	}
 }
 
 func (s *scene) reply(ms float64, backend int, payload string) {
 	s.ledger.Replied(at(ms), []ledger.Reply{{
-		Backend: backend, Bytes: len(payload), Head: []byte(payload), Outstanding: &s.pending[backend],
+		Backend: s.servers[backend].ID, Bytes: len(payload), Head: []byte(payload), Outstanding: &s.pending,
 	}})
 }
 
 // lose is a reply that the kernel would not take for the client.
 func (s *scene) lose(ms float64, backend int) {
-	s.ledger.Replied(at(ms), []ledger.Reply{{Backend: backend, Outstanding: &s.pending[backend], Lost: true}})
+	s.ledger.Replied(at(ms), []ledger.Reply{{Backend: s.servers[backend].ID, Outstanding: &s.pending, Lost: true}})
 }
 
 func (s *scene) down(backend int) {
-	s.ledger.BackendDown(start, backend, ledger.Evidence{Reason: "connection refused"})
+	s.servers[backend].State, s.servers[backend].Reason = membership.Down, "connection refused"
+	s.apply()
+}
+
+func (s *scene) up(backend int) {
+	s.servers[backend].State = membership.Up
+	s.apply()
 }
 
 // look logs what is new at some moments.
@@ -211,8 +227,8 @@ func TestWhatHappensIsLogged(t *testing.T) {
 		{"a server goes down, moves and comes back", func(s *scene) {
 			s.down(1)
 			s.look(50)
-			s.ledger.BackendAt(start, 1, netip.MustParseAddrPort("127.0.0.2:2527"))
-			s.ledger.BackendUp(start, 1)
+			s.servers[1].Addr = netip.MustParseAddrPort("127.0.0.2:2527")
+			s.up(1)
 			s.look(100, 150)
 		}, []string{
 			"server2 down: connection refused; its turns go to the next server",
@@ -256,7 +272,7 @@ func TestEventsThatWereMissedAreSaid(t *testing.T) {
 	s := newScene(t, "pretty", balancing.Skip)
 	for range 200 {
 		s.down(1)
-		s.ledger.BackendUp(start, 1)
+		s.up(1)
 	}
 	s.look(50)
 	lines := s.lines()
@@ -288,8 +304,8 @@ func TestTurnsAfterTheSnapshotWaitForTheNextLook(t *testing.T) {
 	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 5, ledger.Forwarded)
 	s.logger.choose(start, 2)
-	if s.logger.chosen != 2 || s.logger.next != 2 {
-		t.Errorf("%d turns chosen, %d looked at: want 2 and 2", s.logger.chosen, s.logger.next)
+	if s.logger.chosen != 2 || s.logger.last != 2 {
+		t.Errorf("%d turns chosen, %d looked at: want 2 and 2", s.logger.chosen, s.logger.last)
 	}
 }
 
@@ -363,10 +379,13 @@ func TestToldAndSummedUpAreAllTurns(t *testing.T) {
 
 func TestAServerThatNeverHadAnAddressIsToldWithoutOne(t *testing.T) {
 	s := newScene(t, "json", balancing.Skip)
-	s.logger.Ledger = ledger.New(names, time.Second, start)
-	s.logger.Ledger.BackendDown(start, 1, ledger.Evidence{Reason: "no such host"})
+	s.ledger = ledger.New(time.Second, start)
+	s.logger.Ledger = s.ledger
+	s.servers[1].Addr = netip.AddrPort{}
+	s.apply()
+	s.down(1)
 	s.look(50)
-	want := `"event":"down","server":"server2","reason":"no such host"}` + "\n"
+	want := `"event":"down","server":"server2","reason":"connection refused"}` + "\n"
 	if got := s.out.String(); !strings.HasSuffix(got, want) {
 		t.Errorf("logged %s", got)
 	}

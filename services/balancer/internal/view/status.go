@@ -8,6 +8,7 @@ import (
 
 	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/membership"
 	"udplab/services/balancer/internal/phrase"
 )
 
@@ -18,8 +19,7 @@ type Facts struct {
 	DataPath string `json:"datapath"`
 	WhenDown string `json:"when_down"`
 	// AnswerTimeout is after how many milliseconds a turn is unanswered.
-	AnswerTimeout float64  `json:"answer_timeout_ms"`
-	Servers       []string `json:"-"` // where the servers are, as configured
+	AnswerTimeout float64 `json:"answer_timeout_ms"`
 }
 
 // Hold says whether a server that is down keeps its turns.
@@ -80,8 +80,8 @@ type Run struct {
 	AfterServer *string `json:"after_server"` // that had the turn before; null: there was none
 }
 
-// NewStatus is what a snapshot says. The rotation knows whose turn is next.
-func NewStatus(facts Facts, rotation *balancing.Rotation, s ledger.Snapshot) Status {
+// NewStatus is what a snapshot says. The scheduler knows whose turn is next.
+func NewStatus(facts Facts, scheduler *balancing.Scheduler, s ledger.Snapshot) Status {
 	out := Status{
 		Facts: facts, At: s.At, Started: s.Started,
 		Received: s.Received, Forwarded: s.Forwarded, Replied: s.Replied, RepliesRefused: s.RepliesRefused,
@@ -91,20 +91,19 @@ func NewStatus(facts Facts, rotation *balancing.Rotation, s ledger.Snapshot) Sta
 	for d := ledger.Forwarded + 1; d < ledger.Dispositions; d++ {
 		out.Dropped[d.String()] = s.Dropped[d]
 	}
-	if next, ok := rotation.Next(); ok {
-		number := next.Number + 1
-		out.Next, out.NextTurn = &s.Backends[next.Backend].Name, &number
+	if next, ok := scheduler.Next(); ok {
+		out.Next, out.NextTurn = &next.Backend.Name, &next.Number
 	}
 	if run := s.Newest; run.Client.IsValid() {
-		out.Run = &Run{Client: run.Client.String(), Turn: run.Turn + 1, Server: s.Backends[run.Backend].Name}
-		if run.After >= 0 {
-			out.Run.AfterServer = &s.Backends[run.After].Name
+		out.Run = &Run{Client: run.Client.String(), Turn: run.Turn, Server: run.Server}
+		if run.After != "" {
+			out.Run.AfterServer = &run.After
 		}
 	}
-	for i, b := range s.Backends {
+	for _, b := range s.Backends {
 		row := Backend{
-			Name: b.Name, Configured: facts.Servers[i], Up: b.Up, Since: b.Since, Reason: b.Reason,
-			Trial: rotation.State(i) == balancing.Trial,
+			Name: b.Name, Configured: b.Configured, Up: b.Up(), Since: b.Since, Reason: b.Reason,
+			Trial: b.State == membership.Trial,
 			Turns: b.Turns, Forwarded: b.Forwarded, Answered: b.Answered, Replies: b.Replies, Lost: b.Lost,
 			Late: b.Late, Silent: b.Silent, Waiting: b.Waiting,
 			BytesTo: b.BytesTo, BytesFrom: b.BytesFrom,

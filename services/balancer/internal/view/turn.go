@@ -28,8 +28,8 @@ type Turn struct {
 // NewTurn is a turn of the ledger without its reply.
 func NewTurn(t ledger.Turn) Turn {
 	out := Turn{
-		Turn: t.Number + 1, At: t.At, Client: t.Client, NewClient: t.First,
-		Server: t.Server, Place: t.Backend + 1, Bytes: t.Bytes, Outcome: t.Outcome,
+		Turn: t.Number, At: t.At, Client: t.Client, NewClient: t.First,
+		Server: t.Server, Place: t.Place, Bytes: t.Bytes, Outcome: t.Outcome,
 	}
 	switch t.Outcome {
 	case ledger.Dropped:

@@ -1,15 +1,13 @@
-package datapath
+package session
 
 import (
 	"errors"
 	"net"
 	"net/netip"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
-func TestOwnAddresses(t *testing.T) {
+func TestSelfAddrs(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		own  []string
@@ -32,36 +30,35 @@ func TestOwnAddresses(t *testing.T) {
 		{"port 0 is nobody's", []string{"127.0.0.1:64"}, "127.0.0.1:0", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o := newOwn()
-			o.ask = func() ([]net.Addr, error) {
+			o := NewSelfAddrs(func() ([]net.Addr, error) {
 				return []net.Addr{prefix("192.0.2.1/24"), prefix("fe80::1/64")}, nil
-			}
+			})
 			from := netip.MustParseAddrPort(tt.from)
 			for _, addr := range tt.own {
-				o.add(netip.MustParseAddrPort(addr))
+				o.Add(netip.MustParseAddrPort(addr))
 			}
-			if got := o.sends(from); got != tt.want {
+			if got := o.Contains(now, from); got != tt.want {
 				t.Errorf("got %v", got)
 			}
 			for _, addr := range tt.own {
-				o.remove(netip.MustParseAddrPort(addr))
+				o.Remove(netip.MustParseAddrPort(addr))
 			}
-			if o.sends(from) || len(o.byPort) > 0 || o.ports[from.Port()/64].Load() != 0 {
+			if o.Contains(now, from) || len(o.byPort) > 0 || o.ports[from.Port()/64].Load() != 0 {
 				t.Error("something is left after all were taken back")
 			}
 		})
 	}
 }
 
-func TestAnOwnAddressIsKnownUntilItIsTakenBack(t *testing.T) {
-	o := newOwn()
+func TestASelfAddressIsKnownUntilItIsTakenBack(t *testing.T) {
+	o := NewSelfAddrs(nil)
 	one, other := netip.MustParseAddrPort("127.0.0.1:9"), netip.MustParseAddrPort("192.0.2.1:9")
-	o.add(one)
-	o.add(other)
-	o.remove(one)
-	o.remove(one) // twice is harmless
-	if o.sends(one) || !o.sends(other) {
-		t.Errorf("after the one was taken back: %v, the other: %v", o.sends(one), o.sends(other))
+	o.Add(one)
+	o.Add(other)
+	o.Remove(one)
+	o.Remove(one) // twice is harmless
+	if o.Contains(now, one) || !o.Contains(now, other) {
+		t.Errorf("after the one was taken back: %v, the other: %v", o.Contains(now, one), o.Contains(now, other))
 	}
 }
 
@@ -75,26 +72,25 @@ func prefix(text string) net.Addr {
 }
 
 func TestTheMachinesAddressesAreAskedForNowAndThen(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		o := newOwn()
-		asked, answer, failed := 0, prefix("192.0.2.1/24"), error(nil)
-		o.ask = func() ([]net.Addr, error) { asked++; return []net.Addr{answer}, failed }
-		o.add(netip.MustParseAddrPort("0.0.0.0:9"))
-		want := func(from string, is bool, times int) {
-			t.Helper()
-			if got := o.sends(netip.MustParseAddrPort(from)); got != is || asked != times {
-				t.Errorf("%s: %v after %d questions, want %v after %d", from, got, asked, is, times)
-			}
+	asked, answer, failed := 0, prefix("192.0.2.1/24"), error(nil)
+	o := NewSelfAddrs(func() ([]net.Addr, error) { asked++; return []net.Addr{answer}, failed })
+	o.Add(netip.MustParseAddrPort("0.0.0.0:9"))
+	at := now
+	want := func(from string, is bool, times int) {
+		t.Helper()
+		if got := o.Contains(at, netip.MustParseAddrPort(from)); got != is || asked != times {
+			t.Errorf("%s: %v after %d questions, want %v after %d", from, got, asked, is, times)
 		}
-		want("198.51.100.1:8", false, 0)
-		want("127.0.0.1:9", true, 0)
-		want("198.51.100.1:9", false, 1)
-		answer = prefix("198.51.100.1/24")
-		want("198.51.100.1:9", false, 1)
-		time.Sleep(machineFor + 1)
-		want("198.51.100.1:9", true, 2)
-		failed = errors.New("too many open files")
-		time.Sleep(machineFor + 1)
-		want("198.51.100.1:9", true, 3)
-	})
+	}
+	want("198.51.100.1:8", false, 0)
+	want("127.0.0.1:9", true, 0)
+	want("198.51.100.1:9", false, 1)
+	answer = prefix("198.51.100.1/24")
+	at = at.Add(machineFor)
+	want("198.51.100.1:9", false, 1)
+	at = at.Add(1)
+	want("198.51.100.1:9", true, 2)
+	failed = errors.New("too many open files")
+	at = at.Add(machineFor + 1)
+	want("198.51.100.1:9", true, 3)
 }

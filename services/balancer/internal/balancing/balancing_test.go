@@ -1,0 +1,296 @@
+package balancing
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"udplab/services/balancer/internal/membership"
+)
+
+const (
+	up    = membership.Up
+	down  = membership.Down
+	trial = membership.Trial
+)
+
+// take returns whose n turns are, as IDs; a turn that is kept by a server that is
+// down is shown as ✗, a trial with ?.
+func take(s *Scheduler, n int) (out string) {
+	turns := make([]Turn, n)
+	for _, turn := range turns[:s.Take(turns)] {
+		switch {
+		case turn.DroppedDown:
+			out += "✗"
+		case turn.Trial:
+			out += fmt.Sprint(turn.Backend.ID) + "?"
+		default:
+			out += fmt.Sprint(turn.Backend.ID)
+		}
+	}
+	return out
+}
+
+// started is a scheduler for some servers.
+func started(n int, whenDown WhenDown) (*servers, *Scheduler) {
+	list, s := newServers(n), New(whenDown)
+	s.Apply(list.snapshot(), nil)
+	return list, s
+}
+
+func TestTurnsGoRoundInTheOrderOfTheList(t *testing.T) {
+	_, s := started(3, Skip)
+	for run, want := range []string{"1231231231", "2312312312", "3123123123"} {
+		if got := take(s, 10); got != want {
+			t.Errorf("run %d: %s, want %s", run+1, got, want)
+		}
+	}
+	if turns, list, next := s.Cursor(); turns != 30 || next != 0 || len(list.Backends) != 3 {
+		t.Errorf("after turn %d, at place %d of %d", turns, next, len(list.Backends))
+	}
+}
+
+func TestWhenAServerIsDown(t *testing.T) {
+	type step struct {
+		server int // 0: no change
+		state  membership.State
+		n      int
+		want   string
+	}
+	for _, tt := range []struct {
+		name     string
+		n        int
+		whenDown WhenDown
+		steps    []step
+	}{
+		{"skip gives its turn to the next and goes on after that one", 3, Skip, []step{
+			{2, down, 5, "13131"}, {2, up, 4, "2312"},
+		}},
+		{"hold keeps its turn", 3, Hold, []step{
+			{2, down, 5, "1✗31✗"}, {2, up, 4, "3123"},
+		}},
+		{"several in a row are skipped", 5, Skip, []step{
+			{2, down, 0, ""}, {3, down, 0, ""}, {4, down, 5, "15151"},
+		}},
+		{"no turn is taken while none is up", 2, Skip, []step{
+			{1, down, 1, "2"}, {2, down, 3, ""}, {2, up, 2, "22"}, {1, up, 3, "121"},
+		}},
+		{"no turn is held while none is up", 2, Hold, []step{
+			{1, down, 0, ""}, {2, down, 3, ""}, {1, up, 4, "1✗1✗"},
+		}},
+		{"a trial is one turn and then down again", 3, Skip, []step{
+			{2, down, 3, "131"}, {2, trial, 6, "2?31313"},
+		}},
+		{"a trial under hold", 3, Hold, []step{
+			{2, down, 2, "1✗"}, {2, trial, 7, "312?31✗3"},
+		}},
+		{"a trial while none is up takes one turn, the rest none", 3, Skip, []step{
+			{1, down, 0, ""}, {2, down, 0, ""}, {3, down, 1, ""}, {2, trial, 5, "2?"}, {3, up, 2, "33"},
+		}},
+		{"a trial that was used is not had again because of other news", 3, Skip, []step{
+			{2, trial, 3, "12?3"}, {3, down, 3, "111"}, {3, up, 2, "31"}, {2, trial, 3, "2?31"},
+		}},
+		{"one server alone", 1, Skip, []step{{0, up, 3, "111"}, {1, down, 3, ""}, {1, up, 2, "11"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			list, s := started(tt.n, tt.whenDown)
+			for i, step := range tt.steps {
+				if step.server > 0 {
+					list.set(step.server-1, step.state)
+				}
+				s.Apply(list.snapshot(), nil)
+				if got := take(s, step.n); got != step.want {
+					t.Fatalf("step %d: %q, want %q", i+1, got, step.want)
+				}
+			}
+		})
+	}
+}
+
+func TestAChangeOfTheListKeepsWhoseTurnIsNext(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before int // turns of servers 1, 2 and 3
+		list   []int
+		want   string
+	}{
+		{"a fourth after a whole round", 3, []int{1, 2, 3, 4}, "12341"},
+		{"a fourth in the middle of a round", 2, []int{1, 2, 3, 4}, "34123"},
+		{"the one that was next is gone: its successor", 1, []int{1, 3}, "31313"},
+		{"the last one was next and is gone", 2, []int{1, 2}, "12121"},
+		{"another is gone", 1, []int{2, 3}, "23232"},
+		{"the next and its successor are gone", 1, []int{1, 4}, "14141"},
+		{"all are gone", 1, []int{4, 5}, "45454"},
+		{"none is left", 1, nil, ""},
+		{"another order", 1, []int{3, 2, 1}, "21321"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			list, s := started(3, Skip)
+			take(s, tt.before)
+			var changed []membership.Backend
+			for _, id := range tt.list {
+				changed = append(changed, newServer(id))
+			}
+			list.change(changed)
+			s.Apply(list.snapshot(), func(turn uint64) {
+				if turn != uint64(tt.before+1) {
+					t.Errorf("it holds from turn %d", turn)
+				}
+			})
+			if got := take(s, 5); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestATurnSaysHowManyItSkipped(t *testing.T) {
+	list, s := started(4, Skip)
+	list.set(1, down)
+	list.set(2, down)
+	s.Apply(list.snapshot(), nil)
+	turns := make([]Turn, 4)
+	s.Take(turns)
+	var skipped []int
+	for _, turn := range turns {
+		skipped = append(skipped, turn.Step.Skipped)
+	}
+	if want := []int{0, 2, 0, 2}; !slices.Equal(skipped, want) {
+		t.Errorf("skipped %v, want %v", skipped, want)
+	}
+}
+
+func TestResumeGoesOnWhereAnotherStood(t *testing.T) {
+	_, s := started(3, Skip)
+	s.Resume(10, 1)
+	turns := make([]Turn, 1)
+	if s.Take(turns); turns[0].Number != 11 || turns[0].Backend.ID != 2 {
+		t.Errorf("got %+v", turns[0])
+	}
+}
+
+// Many goroutines take turns while the states and the list change: every number is
+// given once, and every turn follows the one before by the check of order.
+func TestTurnsAreExactOverManyGoroutines(t *testing.T) {
+	for _, tt := range []struct {
+		name                            string
+		servers, workers, batches, size int
+		whenDown                        WhenDown
+		changes                         int // every so many batches; 0: never
+	}{
+		{"one by one", 3, 2, 9_000, 1, Skip, 0},
+		{"in batches", 5, 4, 500, 64, Skip, 0},
+		{"while servers come and go, skip", 3, 4, 2_000, 5, Skip, 2},
+		{"while servers come and go, hold", 3, 4, 2_000, 5, Hold, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			list, s := started(tt.servers, tt.whenDown)
+			var order Order
+			order.Apply(list.snapshot(), 1)
+			var mu sync.Mutex // guards the list and the order: changes come one by one
+			change := func(i int) {
+				mu.Lock()
+				defer mu.Unlock()
+				switch i % 5 {
+				case 0:
+					list.change(append(slices.Clone(list.list), newServer(100+int(list.generation))))
+				case 1:
+					list.change(slices.Delete(slices.Clone(list.list), i%len(list.list), i%len(list.list)+1))
+				default:
+					list.set(i%len(list.list), membership.State(i/3%3))
+				}
+				snapshot := list.snapshot()
+				s.Apply(snapshot, func(turn uint64) { order.Apply(snapshot, turn) })
+			}
+			taken := make([][]Turn, tt.workers)
+			var wg sync.WaitGroup
+			for w := range tt.workers {
+				wg.Go(func() {
+					for i := range tt.batches {
+						turns := make([]Turn, tt.size)
+						taken[w] = append(taken[w], turns[:s.Take(turns)]...)
+						if tt.changes > 0 && i%tt.changes == 0 {
+							change(i + w)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			all := slices.Concat(taken...)
+			slices.SortFunc(all, func(a, b Turn) int { return int(a.Number) - int(b.Number) })
+			for i, turn := range all {
+				if turn.Number != uint64(i+1) {
+					t.Fatalf("turn %d is missing or double: found %d", i+1, turn.Number)
+				}
+				if i > 0 && !order.Follows(all[i-1].Step, turn.Step) {
+					t.Fatalf("turn %d of %+v follows %+v", i+1, turn.Step, all[i-1].Step)
+				}
+			}
+			if want := tt.workers * tt.batches * tt.size; tt.changes == 0 && len(all) != want {
+				t.Errorf("%d turns, want %d", len(all), want)
+			}
+		})
+	}
+}
+
+func TestTheOrderKnowsTheListsOfTheTurnsItIsAskedAbout(t *testing.T) {
+	var o Order
+	list := newServers(3)
+	o.Apply(list.snapshot(), 1)
+	o.Apply(list.snapshot(), 3) // the same list
+	list.change(append(slices.Clone(list.list), newServer(4)))
+	o.Apply(list.snapshot(), 5)
+	list.change(list.list[1:])
+	o.Apply(list.snapshot(), 9)
+	for _, tt := range []struct {
+		step Step
+		want string
+	}{{Step{List: 1, Place: 0}, "server3"}, {Step{List: 1, Place: 2, Skipped: 1}, "server1"}, {Step{List: 2, Place: 0, Skipped: 3}, "server1"}} {
+		if b := o.Before(tt.step); b.Name != tt.want {
+			t.Errorf("before %+v comes %s, want %s", tt.step, b.Name, tt.want)
+		}
+	}
+	if !o.Follows(Step{List: 1, Place: 2}, Step{List: 3, Place: 0}) { // server1 is gone: server2
+		t.Error("over two changes the successor's turn is not in order")
+	}
+	if o.Follows(Step{List: 2, Place: 2}, Step{List: 1, Place: 0}) {
+		t.Error("a turn of an older list may follow")
+	}
+	for turn, want := range []int{1: 3, 2: 3, 4: 3, 5: 2, 8: 2, 9: 1, 100: 1} {
+		if want == 0 {
+			continue
+		}
+		if o.Forget(uint64(turn)); len(o.lists) != want || len(o.from) != want {
+			t.Errorf("from turn %d on: %d lists, want %d", turn, len(o.lists), want)
+		}
+	}
+	if !o.Follows(Step{List: 2, Place: 2}, Step{List: 3, Place: 2}) || o.Before(Step{List: 2}) != nil {
+		t.Error("something is said about a list that is forgotten")
+	}
+}
+
+func TestWhenDownReadsItsTwoNames(t *testing.T) {
+	for _, want := range []WhenDown{Skip, Hold} {
+		w := WhenDown(7)
+		if err := w.UnmarshalText([]byte(want.String())); err != nil || w != want {
+			t.Errorf("%v: %v, %v", want, w, err)
+		}
+	}
+	if err := new(WhenDown).UnmarshalText([]byte("wait")); err == nil || err.Error() != `"wait" is neither skip nor hold` {
+		t.Errorf("wait: %v", err)
+	}
+}
+
+func BenchmarkTake(b *testing.B) {
+	for _, batch := range []int{1, 64} {
+		b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) {
+			_, s := started(3, Skip)
+			turns := make([]Turn, batch)
+			for b.Loop() {
+				s.Take(turns)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/turn")
+		})
+	}
+}

@@ -1,0 +1,154 @@
+package ledger
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"udplab/services/balancer/internal/balancing"
+	"udplab/services/balancer/internal/membership"
+)
+
+// lists are those of the turns below, by their numbers: server4 is added, then
+// server2 removed, then all but server1 and a new server5.
+var lists = [][]membership.Backend{
+	1: {up(1), up(2), up(3)},
+	2: {up(1), up(2), up(3), up(4)},
+	3: {up(1), up(3), up(4)},
+	4: {up(5), up(1)},
+}
+
+func TestATurnOutOfPlaceIsAViolation(t *testing.T) {
+	type turn struct {
+		number, list   uint64
+		place, skipped int
+	}
+	for _, tt := range []struct {
+		name  string
+		turns []turn
+		want  uint64
+	}{
+		{"in order", []turn{{1, 1, 0, 0}, {2, 1, 1, 0}, {3, 1, 2, 0}, {4, 1, 0, 0}}, 0},
+		{"a batch of another worker appended first", []turn{{3, 1, 2, 0}, {4, 1, 0, 0}, {1, 1, 0, 0}, {2, 1, 1, 0}}, 0},
+		{"a server that is down is skipped", []turn{{1, 1, 0, 0}, {2, 1, 2, 1}, {3, 1, 0, 0}}, 0},
+		{"all others are skipped", []turn{{1, 1, 0, 0}, {2, 1, 0, 2}}, 0},
+		{"a number given twice", []turn{{1, 1, 0, 0}, {2, 1, 1, 0}, {2, 1, 1, 0}}, 1},
+		{"no number", []turn{{0, 1, 0, 0}}, 1},
+		{"the same server twice", []turn{{1, 1, 0, 0}, {2, 1, 0, 0}}, 1},
+		{"a server left out", []turn{{1, 1, 0, 0}, {2, 1, 2, 0}}, 1},
+		{"a server left out, seen from the other side", []turn{{2, 1, 2, 0}, {1, 1, 0, 0}}, 1},
+		{"a server left out twice, seen from the middle", []turn{{1, 1, 0, 0}, {3, 1, 1, 0}, {2, 1, 2, 0}}, 2},
+		{"skipping more than there are", []turn{{1, 1, 0, 0}, {2, 1, 1, 3}}, 1},
+		{"a server added at the end", []turn{{1, 1, 2, 0}, {2, 2, 0, 0}, {3, 2, 1, 0}, {4, 2, 2, 0}, {5, 2, 3, 0}, {6, 2, 0, 0}}, 0},
+		{"the added one comes too early", []turn{{1, 1, 2, 0}, {2, 2, 3, 0}}, 1},
+		{"the next one removed", []turn{{1, 2, 0, 0}, {2, 3, 1, 0}, {3, 3, 2, 0}, {4, 3, 0, 0}}, 0},
+		{"the next one removed, and its successor left out", []turn{{1, 2, 0, 0}, {2, 3, 2, 0}}, 1},
+		{"another one removed", []turn{{1, 2, 2, 0}, {2, 3, 2, 0}}, 0},
+		{"its own server removed", []turn{{1, 2, 1, 0}, {2, 3, 1, 0}}, 0},
+		{"a skip over a change", []turn{{1, 1, 0, 0}, {2, 3, 2, 1}}, 0},
+		{"several changes between two turns", []turn{{1, 1, 1, 0}, {2, 3, 1, 0}, {3, 4, 1, 0}}, 0},
+		{"the wrong one after several changes", []turn{{1, 1, 1, 0}, {2, 4, 0, 0}}, 1},
+		{"a list that does not hold any more", []turn{{1, 2, 0, 0}, {2, 1, 1, 0}}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := New(time.Second, start)
+			for i, list := range lists[1:] {
+				from := uint64(100)
+				for _, turn := range tt.turns {
+					if turn.list > uint64(i) {
+						from = min(from, turn.number)
+					}
+				}
+				l.Apply(start, membership.NewSnapshot(uint64(i+1), uint64(i+1), list...), from)
+			}
+			for _, turn := range tt.turns {
+				step := balancing.Step{List: turn.list, Place: turn.place, Skipped: turn.skipped}
+				l.Received(start, []Request{{Client: client, Disposition: DroppedDown,
+					Turn: balancing.Turn{Number: turn.number, Step: step, Backend: &lists[turn.list][turn.place]}}})
+			}
+			if got := l.Snapshot(start).OrderViolations; got != tt.want {
+				t.Errorf("%d violations, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestATurnThatIsNeverRecordedIsAViolationInTheEnd(t *testing.T) {
+	b := newBook(0)
+	for _, n := range span(1, 3*Size+10) {
+		if n != 5 && n != 5+Size && n != 5+2*Size && n != 100+Size { // 5 leaves a slot that was never used
+			b.drop(start, n)
+		}
+	}
+	for _, at := range []time.Duration{0, missingAfter} {
+		if got := b.Snapshot(start.Add(at)).OrderViolations; got != 0 {
+			t.Errorf("after %v: %d violations, want 0", at, got)
+		}
+	}
+	for range 2 { // and counted once
+		if got := b.Snapshot(start.Add(missingAfter + 1)).OrderViolations; got != 4 {
+			t.Errorf("in the end: %d violations, want 4", got)
+		}
+	}
+}
+
+func TestAWorkerThatWasHeldUpForMoreThanARingIsNoViolation(t *testing.T) {
+	b := newBook(0)
+	b.take(20)                                // turns 11 to 20 are with the worker that is held up
+	b.apply(start, up(1), up(3), up(4))       // and their list is forgotten
+	b.drop(start, span(1, 10)...)             //
+	b.drop(start, span(21, 3*Size)...)        //
+	b.apply(start, up(1), up(3), down(4, "")) //
+	b.apply(start, up(1), up(4))
+	for _, n := range span(11, 20) {
+		new := netip.AddrPortFrom(client.Addr(), uint16(n))
+		b.Received(start, []Request{{Client: new, Turn: b.take(n), Outstanding: &b.outstanding}})
+	}
+	s := b.Snapshot(start.Add(missingAfter + 1))
+	if s.OrderViolations != 0 || s.Received != 3*Size || s.Backends[0].Turns != Size || s.Backends[0].Unresolved != 3 {
+		t.Errorf("%d violations, received %d, of server1 %+v", s.OrderViolations, s.Received, s.Backends[0])
+	}
+	b.drop(start, 13)
+	if got := b.Snapshot(start).OrderViolations; got != 1 {
+		t.Errorf("one of its turns given once more: %d violations, want 1", got)
+	}
+	if turns, missed := b.Since(start, 0, 1); missed != 2*Size || turns[0].Number != 2*Size+1 {
+		t.Errorf("the ring begins at turn %d, %d missed", turns[0].Number, missed)
+	}
+}
+
+// A slot that its next turn has not come to yet keeps one whose list is forgotten.
+func TestATurnIsReadAfterItsListIsForgotten(t *testing.T) {
+	b := newBook(0)
+	b.drop(start, span(1, 30)...)
+	b.apply(start, up(1), up(3))
+	for _, n := range span(31, Size+100) {
+		if n != 10+Size && n != 11+Size {
+			b.drop(start, n)
+		}
+	}
+	b.apply(start, up(1))
+	if turn, ok := b.Turn(start, 11); !ok || turn.Server != "server2" {
+		t.Errorf("got %+v", turn)
+	}
+	b.drop(start, 10+Size, 11+Size)
+	if got := b.Snapshot(start).OrderViolations; got != 0 {
+		t.Errorf("%d violations", got)
+	}
+}
+
+func TestATurnFarAheadIsAViolationAndNotMillionsThatAreMissing(t *testing.T) {
+	for ahead, want := range map[uint64]int{mostMissing: mostMissing/Size - 1, mostMissing + Size: 0} {
+		b := newBook(0)
+		b.drop(start, 1)
+		turn := b.take(1)
+		turn.Number += ahead
+		b.Received(start, []Request{{Client: client, Disposition: DroppedDown, Turn: turn}})
+		if got := b.Snapshot(start).OrderViolations; len(b.missing) != want || (got == 1) != (want == 0) {
+			t.Errorf("%d ahead: %d missing, %d violations", ahead, len(b.missing), got)
+		}
+		if b.Last() != turn.Number {
+			t.Errorf("the last turn is %d", b.Last())
+		}
+	}
+}

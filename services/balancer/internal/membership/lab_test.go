@@ -1,0 +1,296 @@
+package membership
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// names is a resolver that the test can change at any time.
+type names struct {
+	mu    sync.Mutex
+	table map[string]string // host to addresses, or to one of the words below
+	asked map[string]int    // how often
+}
+
+// What a resolver can say instead of addresses.
+const (
+	nxdomain = ""
+	servfail = "SERVFAIL"
+	silence  = "silence" // until the one who asks gives up
+)
+
+// labNames resolves one, two and three.
+func labNames() *names {
+	return &names{table: map[string]string{"one": "192.0.2.1", "two": "192.0.2.2", "three": "192.0.2.3"}, asked: map[string]int{}}
+}
+
+func (n *names) set(host, addrs string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.table[host] = addrs
+}
+
+func (n *names) timesAsked(host string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.asked[host]
+}
+
+func (n *names) lookup(ctx context.Context, host string) (list []netip.Addr, err error) {
+	n.mu.Lock()
+	addrs := n.table[host]
+	n.asked[host]++
+	n.mu.Unlock()
+	switch addrs {
+	case nxdomain:
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	case servfail:
+		return nil, &net.DNSError{Err: "server misbehaving", Name: host, IsTemporary: true}
+	case silence:
+		<-ctx.Done()
+		return nil, &net.DNSError{Err: "i/o timeout", Name: host, IsTimeout: true, IsTemporary: true}
+	}
+	for a := range strings.SplitSeq(addrs, " ") {
+		list = append(list, netip.MustParseAddr(a))
+	}
+	return list, nil
+}
+
+// self is the balancer's own address.
+var self = netip.MustParseAddrPort("192.0.2.99:2")
+
+// lab is servers under a fake resolver, and what they have published.
+type lab struct {
+	*Members
+	names *names
+
+	mu        sync.Mutex
+	resolved  bool
+	snapshots []*Snapshot
+	copies    []Snapshot // of the same, taken when they were published
+	changes   []string   // from one to the next, since the last expect
+}
+
+// newLab is a lab of these servers that has not been resolved. At the end of the
+// test it is closed, and no snapshot may have changed.
+func newLab(t *testing.T, servers string, n *names, probe Probe) *lab {
+	t.Helper()
+	var list List
+	if err := list.UnmarshalText([]byte(servers)); err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{names: n}
+	l.Members = New(Config{
+		Servers: list, ResolveInterval: 2 * time.Second, Probe: probe, Lookup: n.lookup,
+		IsSelf: func(addr netip.AddrPort) bool { return addr == self },
+		Apply:  func(now time.Time, s *Snapshot) { l.apply(t, now, s) },
+	})
+	t.Cleanup(func() {
+		l.close()
+		for i, s := range l.snapshots {
+			if !reflect.DeepEqual(*s, l.copies[i]) {
+				t.Errorf("snapshot %d was %+v and is %+v", i+1, l.copies[i], *s)
+			}
+		}
+	})
+	return l
+}
+
+// threeUp is a lab of server1, server2 and server3 at one:1, two:2 and three:3.
+func threeUp(t *testing.T, probe Probe) *lab {
+	t.Helper()
+	l := newLab(t, "server1=one:1,server2=two:2,server3=three:3", labNames(), probe)
+	l.resolve(t)
+	l.expect(t, "at the start", "+++", "server1 at 192.0.2.1:1", "server2 at 192.0.2.2:2", "server3 at 192.0.2.3:3")
+	return l
+}
+
+func (l *lab) resolve(t *testing.T) {
+	t.Helper()
+	if err := l.Resolve(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.resolved = true
+}
+
+// watch runs the lab until the test ends.
+func (l *lab) watch(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); l.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+func (l *lab) close() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	l.Run(ctx)
+}
+
+// lookUpAll resolves every name once, as watching does.
+func (l *lab) lookUpAll(t *testing.T) {
+	for _, b := range l.members {
+		l.lookUpAgain(t.Context(), b)
+	}
+}
+
+// apply checks that a snapshot is what may come after the one before, and keeps
+// it.
+func (l *lab) apply(t *testing.T, now time.Time, s *Snapshot) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.snapshots)
+	l.snapshots = append(l.snapshots, s)
+	c := *s
+	c.Backends, c.owners = slices.Clone(s.Backends), maps.Clone(s.owners)
+	l.copies = append(l.copies, c)
+	at := map[netip.AddrPort]bool{self: true}
+	for i, b := range s.Backends {
+		owner, current := s.Owner(b.Addr)
+		if b.Addr.IsValid() && (at[b.Addr] || owner != &s.Backends[i] || !current) || !b.Addr.IsValid() && owner != nil {
+			t.Errorf("snapshot %d: %s is at %v, whose owner is %v, current %v", n+1, b.Name, b.Addr, owner, current)
+		}
+		at[b.Addr] = true
+		if !b.Addr.IsValid() && b.State != Down && l.resolved || (b.State == Up) != (b.Reason == "") {
+			t.Errorf("snapshot %d: %+v", n+1, b)
+		}
+	}
+	if s.Generation != uint64(n+1) {
+		t.Errorf("snapshot %d has generation %d", n+1, s.Generation)
+	}
+	if n == 0 {
+		return
+	}
+	before := &l.copies[n-1]
+	var changes []string
+	for _, b := range s.Backends {
+		a := before.Backend(b.ID)
+		if a == nil {
+			continue
+		}
+		change, since, trials := "", a.Since, a.Trials
+		if b.Addr != a.Addr {
+			change += ", at " + b.Addr.String()
+			if !b.Addr.IsValid() {
+				change = ", nowhere"
+			}
+		}
+		if b.State != a.State || b.Reason != a.Reason {
+			change += ", " + b.State.String()
+		}
+		if b.Reason != a.Reason && b.Reason != "" {
+			change += ": " + b.Reason
+		}
+		if (b.State == Up) != (a.State == Up) {
+			since = now
+		}
+		if b.State == Trial && a.State != Trial {
+			trials++
+		}
+		if b.Since != since || b.Trials != trials {
+			t.Errorf("snapshot %d: %+v\nafter %+v", n+1, b, a)
+		}
+		if change != "" {
+			changes = append(changes, b.Name+change[1:])
+		}
+	}
+	if len(changes) == 0 {
+		if maps.Equal(s.owners, before.owners) && s.List == before.List {
+			t.Errorf("snapshot %d has nothing new: %+v", n+1, s)
+		}
+		return // what is new is that a former address is forgotten
+	}
+	l.changes = append(l.changes, strings.Join(changes, "; "))
+}
+
+// expect compares the states, a letter for each server (+ up, - down, ? trial),
+// and what has changed since the last time, a string for each snapshot.
+func (l *lab) expect(t *testing.T, when, states string, changes ...string) {
+	t.Helper()
+	got := ""
+	for _, b := range l.Snapshot().Backends {
+		got += string("+-?"[b.State])
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if got != states || !slices.Equal(l.changes, changes) {
+		t.Errorf("%s: %s after %q\nwant %s after %q", when, got, l.changes, states, changes)
+	}
+	l.changes = nil
+}
+
+// expectOwner compares whose an address is: "server2", "server2 before" or "".
+func (l *lab) expectOwner(t *testing.T, when, addr, want string) {
+	t.Helper()
+	got := ""
+	if b, current := l.Owner(netip.MustParseAddrPort(addr)); b != nil {
+		got = b.Name
+		if !current {
+			got += " before"
+		}
+	}
+	if got != want {
+		t.Errorf("%s: %s is %q's, want %q", when, addr, got, want)
+	}
+}
+
+// now is a server as it is, and refuse and answer are evidence from where it is.
+func (l *lab) now(id ID) *Backend { return l.Snapshot().Backend(id) }
+
+func (l *lab) refuse(id ID, reason string) {
+	l.Failed(Evidence{Backend: id, Addr: l.now(id).Addr, Cause: Refused, Reason: reason})
+}
+
+func (l *lab) answer(id ID) { l.Answered(id, l.now(id).Addr) }
+
+// step is something that happens in a lab under watch, and what comes of it.
+type step struct {
+	does    string // "two=192.0.2.22" is what the resolver says from now on; "refuse 2", "answer 2", "tried 2"
+	wait    time.Duration
+	states  string
+	changes []string
+}
+
+// play has steps happen one after the other.
+func (l *lab) play(t *testing.T, steps ...step) {
+	t.Helper()
+	for i, s := range steps {
+		var id ID
+		switch host, addrs, isName := strings.Cut(s.does, "="); {
+		case isName:
+			l.names.set(host, addrs)
+		case scan(s.does, "refuse %d", &id):
+			l.refuse(id, "connection refused")
+		case scan(s.does, "answer %d", &id):
+			l.answer(id)
+		case scan(s.does, "tried %d", &id):
+			l.Tried(id)
+		case s.does != "":
+			t.Fatalf("nobody can %s", s.does)
+		}
+		time.Sleep(s.wait)
+		synctest.Wait()
+		l.expect(t, fmt.Sprintf("step %d, %s and %v", i+1, s.does, s.wait), s.states, s.changes...)
+	}
+}
+
+func scan(text, format string, id *ID) bool {
+	_, err := fmt.Sscanf(text, format, id)
+	return err == nil
+}

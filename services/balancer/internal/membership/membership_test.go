@@ -1,0 +1,246 @@
+package membership
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const (
+	interval = 2 * time.Second // ResolveInterval of the labs
+	unheard  = "it has not answered from its new address yet"
+)
+
+// All that happens to server2 while it is watched and not probed.
+func TestTheLifeOfAServer(t *testing.T) {
+	back := []string{"server2 up"}
+	for _, tt := range []struct {
+		name  string
+		steps []step
+	}{
+		{"nothing happens", []step{{"", time.Hour, "+++", nil}}},
+		{"it is refused, and tried after two seconds until it answers", []step{
+			{"refuse 2", 0, "+-+", []string{"server2 down: connection refused"}},
+			{"refuse 2", trialAfter - 1, "+-+", nil},
+			{"", 1, "+?+", []string{"server2 trial"}},
+			{"refuse 2", time.Hour, "+?+", nil}, // no turn has come to it yet
+			{"tried 2", trialAfter - 1, "+-+", []string{"server2 down"}},
+			{"tried 2", 1, "+?+", []string{"server2 trial"}},
+			{"tried 2", 0, "+-+", []string{"server2 down"}},
+			{"answer 2", time.Hour, "+++", back},
+			{"answer 2", 0, "+++", nil},
+			{"tried 2", 0, "+++", nil},
+			{"refuse 2", trialAfter, "+?+", []string{"server2 down: connection refused", "server2 trial"}},
+			{"answer 2", time.Hour, "+++", back},
+		}},
+		{"its address changes", []step{
+			{"two=192.0.2.22", interval, "+++", []string{"server2 at 192.0.2.22:2"}},
+			{"", time.Hour, "+++", nil},
+		}},
+		{"it is refused where it is no more, and looked up at once", []step{
+			{"two=192.0.2.22", 0, "+++", nil},
+			{"refuse 2", 0, "+?+", []string{"server2 down: connection refused", "server2 at 192.0.2.22:2, down: " + unheard, "server2 trial"}},
+			{"answer 2", 0, "+++", back},
+		}},
+		{"its name goes and comes back", []step{
+			{"two=", interval, "+-+", []string{"server2 nowhere, down: its name is gone"}},
+			{"tried 2", time.Hour, "+-+", nil}, // there is nowhere to try it
+			{"two=192.0.2.2", interval, "+?+", []string{"server2 at 192.0.2.2:2, down: " + unheard, "server2 trial"}},
+			{"answer 2", 0, "+++", back},
+		}},
+		{"its name comes back elsewhere", []step{
+			{"two=", interval, "+-+", []string{"server2 nowhere, down: its name is gone"}},
+			{"two=192.0.2.22", interval, "+?+", []string{"server2 at 192.0.2.22:2, down: " + unheard, "server2 trial"}},
+			{"answer 2", 0, "+++", back},
+		}},
+		{"its name goes while it waits to be tried", []step{
+			{"refuse 2", trialAfter, "+?+", []string{"server2 down: connection refused", "server2 trial"}},
+			{"two=", time.Hour, "+-+", []string{"server2 nowhere, down: its name is gone"}},
+		}},
+		{"its name goes before it is to be tried", []step{
+			{"", interval / 2, "+++", nil},
+			{"refuse 2", 0, "+-+", []string{"server2 down: connection refused"}},
+			{"two=", time.Hour, "+-+", []string{"server2 nowhere, down: its name is gone"}},
+		}},
+		{"it moves while it waits to be tried", []step{
+			{"refuse 2", trialAfter, "+?+", []string{"server2 down: connection refused", "server2 trial"}},
+			{"two=192.0.2.22", interval, "+?+", []string{"server2 at 192.0.2.22:2, trial: " + unheard}},
+			{"answer 2", 0, "+++", back},
+		}},
+		{"the resolver fails", []step{{"two=SERVFAIL", time.Hour, "+++", nil}}},
+		{"the resolver is silent", []step{{"two=silence", time.Hour, "+++", nil}}},
+		{"the resolver is silent about another", []step{
+			{"one=silence", interval, "+++", nil},
+			{"two=192.0.2.22", interval, "+++", []string{"server2 at 192.0.2.22:2"}},
+			{"one=192.0.2.11", lookUpTime + interval, "+++", []string{"server1 at 192.0.2.11:1"}}, // the slow look-up is given up
+		}},
+		{"its name leads to the balancer", []step{
+			{"two=192.0.2.99", time.Hour, "+-+", []string{"server2 nowhere, down: its name leads to the balancer itself"}},
+			{"two=192.0.2.2", interval, "+?+", []string{"server2 at 192.0.2.2:2, down: " + unheard, "server2 trial"}},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := threeUp(t, Probe{})
+				l.watch(t)
+				l.play(t, tt.steps...)
+			})
+		})
+	}
+}
+
+// Docker gives the address of a stopped container to the next one that starts,
+// which may be another server's, while its own name fails rather than vanishes.
+func TestAnAddressThatTwoServersClaimIsTheLaterOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "server1=one:7,server2=two:7,server3=three:7", labNames(), Probe{})
+		l.resolve(t)
+		l.expect(t, "at the start", "+++", "server1 at 192.0.2.1:7", "server2 at 192.0.2.2:7", "server3 at 192.0.2.3:7")
+		l.watch(t)
+		l.play(t,
+			step{"two=SERVFAIL", 0, "+++", nil}, // stopped, and what was server3 starts there
+			step{"three=192.0.2.2", 10 * interval, "+-+", []string{"server2 nowhere, down: its address is server3's now", "server3 at 192.0.2.2:7"}},
+			step{"two=192.0.2.2", interval, "+-+", nil}, // it claims nothing new
+			step{"two=192.0.2.22", interval, "+?+", []string{"server2 at 192.0.2.22:7, down: " + unheard, "server2 trial"}},
+			step{"answer 2", 0, "+++", []string{"server2 up"}},
+			step{"two=192.0.2.2", interval, "++-", []string{"server3 nowhere, down: its address is server2's now", "server2 at 192.0.2.2:7"}},
+			step{"two=", 2 * interval, "+-?", []string{"server2 nowhere, down: its name is gone", "server3 at 192.0.2.2:7, down: " + unheard, "server3 trial"}})
+	})
+}
+
+func TestTheReasonIsTheNewestEvidence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := threeUp(t, (&fakeServer{}).probe())
+		l.refuse(2, "host unreachable")
+		l.refuse(2, "connection refused")
+		l.names.set("two", nxdomain)
+		l.lookUpAll(t)
+		l.expect(t, "it went down once", "+-+", "server2 down: host unreachable", "server2 down: connection refused", "server2 nowhere, down: its name is gone")
+		if got := l.now(2).Cause; got != NameNotFound {
+			t.Errorf("the cause is %v", got)
+		}
+	})
+}
+
+func TestEvidenceFromElsewhereDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := threeUp(t, Probe{})
+		old := l.now(2).Addr
+		l.names.set("two", "192.0.2.22")
+		l.lookUpAll(t)
+		l.Failed(Evidence{Backend: 2, Addr: old})
+		l.Failed(Evidence{Backend: 4, Addr: old})
+		l.expect(t, "a refusal of the old address, and of nobody", "+++", "server2 at 192.0.2.22:2")
+		l.refuse(2, "connection refused")
+		l.Answered(2, old)
+		l.Answered(4, old)
+		l.Tried(4)
+		l.expect(t, "a late reply from the old address", "+-+", "server2 down: connection refused")
+	})
+}
+
+func TestEvidenceAfterTheEndChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := threeUp(t, Probe{})
+		l.refuse(1, "connection refused")
+		time.Sleep(time.Millisecond)
+		l.refuse(3, "connection refused")
+		time.Sleep(trialAfter)
+		synctest.Wait()
+		l.Tried(1)
+		l.expect(t, "before", "-+?", "server1 down: connection refused", "server3 down: connection refused", "server1 trial", "server3 trial", "server1 down")
+		l.close()
+		l.answer(1)
+		l.refuse(2, "connection refused")
+		l.Tried(3)
+		l.learn(l.members[2], netip.AddrPort{}, &net.DNSError{IsNotFound: true})
+		time.Sleep(time.Hour)
+		l.expect(t, "after", "-+?")
+	})
+}
+
+// Nothing adds or removes servers yet. What is published is ready for it.
+func TestTheNumberOfTheListChangesOnlyWithTheServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := threeUp(t, Probe{})
+		publish := func(members ...*member) uint64 {
+			l.Members.mu.Lock()
+			defer l.Members.mu.Unlock()
+			l.members = members
+			l.publish(time.Now())
+			return l.Snapshot().List
+		}
+		all := l.members
+		l.refuse(2, "connection refused")
+		if got := l.Snapshot().List; got != 1 {
+			t.Errorf("one is down: list %d", got)
+		}
+		if got := publish(all[0], all[1]); got != 2 {
+			t.Errorf("one is removed: list %d", got)
+		}
+		if got := publish(all[0], all[1], &member{Backend: Backend{ID: 4, State: Down, Reason: "it is new"}}); got != 3 {
+			t.Errorf("another is added: list %d", got)
+		}
+		s := l.Snapshot()
+		if s.Place(4) != 2 || s.Place(3) != -1 || s.Backend(3) != nil || s.Backend(2).Name != "server2" {
+			t.Errorf("got %+v", s)
+		}
+		publish(all[1], all[0])
+		if got := publish(all...); got != 5 {
+			t.Errorf("they stand in another order, and in the old one: list %d", got)
+		}
+	})
+}
+
+func TestASnapshotWithoutMembers(t *testing.T) {
+	one, nowhere := Backend{ID: 1, Addr: netip.MustParseAddrPort("192.0.2.1:1")}, Backend{ID: 2}
+	s := NewSnapshot(7, 3, one, nowhere)
+	if b, current := s.Owner(one.Addr); b != &s.Backends[0] || !current || s.Generation != 7 || s.List != 3 || len(s.owners) != 1 {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestStatesAndCausesHaveNames(t *testing.T) {
+	got := fmt.Sprint(Up, Down, Trial)
+	for c := range Causes {
+		got += " " + c.String()
+	}
+	if want := "up down trial refused probes name address"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// Many goroutines tell what they see and ask where to send, as the data path
+// does, while names change. The race detector and goleak look on.
+func TestEvidenceFromEverywhereAtOnce(t *testing.T) {
+	l := threeUp(t, Probe{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var busy, running sync.WaitGroup
+	running.Go(func() { l.Run(ctx) })
+	for w := range 4 {
+		busy.Go(func() {
+			for k := range 500 {
+				id := ID((w+k)%3 + 1)
+				switch l.Owner(l.now(id).Addr); k % 4 {
+				case 0:
+					l.refuse(id, "connection refused")
+				case 1:
+					l.Tried(id)
+				case 2:
+					l.answer(id)
+				case 3:
+					l.names.set("two", fmt.Sprintf("192.0.2.%d", 2+k%20*10))
+					l.lookUpAgain(ctx, l.members[1])
+				}
+			}
+		})
+	}
+	busy.Wait()
+	cancel()
+	running.Wait()
+}
