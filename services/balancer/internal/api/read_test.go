@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"udplab/services/balancer/internal/balancing"
-	"udplab/services/balancer/internal/membership"
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/membership"
 	"udplab/services/balancer/internal/view"
 )
 

@@ -74,6 +74,7 @@ func TestConformance(t *testing.T) {
 				{"replies renew a session", testRepliesRenew},
 				{"a second reply reaches the client", testSecondReply},
 				{"what one client sends arrives in order at each backend", testInOrder},
+				{"a list that changes under load keeps the order and the books", testListChanges},
 				{"a client may ask at one address and then at another", testAskedInTurn},
 				{"replies are still carried while it stops", testDrain},
 				{"it does not wait for a silent backend longer than it may", testDrainEnds},

@@ -123,7 +123,7 @@ type members struct {
 
 	mu       sync.Mutex // guards the rest
 	backends []membership.Backend
-	former   map[netip.AddrPort]int
+	former   map[netip.AddrPort]*membership.Backend // of servers that have moved or are gone
 	snapshot *membership.Snapshot
 	list     uint64
 	tried    int
@@ -134,7 +134,7 @@ type members struct {
 func newMembers(whenDown balancing.WhenDown, addrs ...netip.AddrPort) *members {
 	m := &members{
 		scheduler: balancing.New(whenDown), ledger: ledger.New(time.Minute, time.Now()),
-		former: map[netip.AddrPort]int{}, list: 1,
+		former: map[netip.AddrPort]*membership.Backend{}, list: 1,
 	}
 	for i, addr := range addrs {
 		m.backends = append(m.backends, membership.Backend{ID: membership.ID(i + 1), Name: fmt.Sprintf("server%d", i+1), Addr: addr})
@@ -162,7 +162,8 @@ func (m *members) set(i int, state membership.State) {
 
 func (m *members) move(i int, to netip.AddrPort) {
 	m.change(func() {
-		m.former[m.backends[i].Addr] = i
+		was := m.backends[i]
+		m.former[was.Addr] = &was
 		m.backends[i].Addr = to
 	})
 }
@@ -179,22 +180,17 @@ func (m *members) Owner(addr netip.AddrPort) (*membership.Backend, bool) {
 	if b, current := m.snapshot.Owner(addr); b != nil {
 		return b, current
 	}
-	if i, ok := m.former[addr]; ok {
-		return &m.snapshot.Backends[i], false
-	}
-	return nil, false
+	return m.former[addr], false
 }
 
 func (m *members) Failed(e membership.Evidence) {
-	i := int(e.Backend) - 1
-	if m.at(i) == e.Addr && !m.isDown(i) {
+	if i := m.index(e.Backend, e.Addr); i >= 0 && !m.isDown(i) {
 		m.set(i, membership.Down)
 	}
 }
 
 func (m *members) Answered(id membership.ID, addr netip.AddrPort) {
-	i := int(id) - 1
-	if m.at(i) == addr && m.isDown(i) {
+	if i := m.index(id, addr); i >= 0 && m.isDown(i) {
 		m.set(i, membership.Up)
 	}
 }
@@ -203,6 +199,13 @@ func (m *members) Tried(id membership.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tried++
+}
+
+// index is where the server of an ID stands in the list, if it is at addr; else -1.
+func (m *members) index(id membership.ID, addr netip.AddrPort) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.IndexFunc(m.backends, func(b membership.Backend) bool { return b.ID == id && b.Addr == addr })
 }
 
 func (m *members) at(i int) netip.AddrPort {
@@ -314,7 +317,7 @@ func (r *rig) balances() {
 		r.t.Errorf("received %d, forwarded %d, dropped %d", s.Received, s.Forwarded, s.DroppedTotal())
 	}
 	// The backends' own counts and the scheduler's are kept apart from these.
-	turns, forwarded := uint64(0), uint64(0)
+	turns, forwarded := s.Removed.Turns, s.Removed.Forwarded
 	for _, b := range s.Backends {
 		turns += b.Turns
 		forwarded += b.Forwarded

@@ -296,20 +296,20 @@ func (b *member) stopTrial() {
 // publish makes the members' present state the current snapshot, unless it is
 // that already.
 func (m *Members) publish(now time.Time) {
-	s := &Snapshot{Generation: 1, List: 1, owners: map[netip.AddrPort]owner{}}
+	s := &Snapshot{Generation: 1, List: 1, Backends: make([]Backend, len(m.members)), owners: map[netip.AddrPort]owner{}}
 	for i, b := range m.members {
-		s.Backends = append(s.Backends, b.Backend)
+		s.Backends[i] = b.Backend
 		for _, f := range b.former {
-			s.owners[f.addr] = owner{i, false}
+			s.owners[f.addr] = owner{&s.Backends[i], false}
 		}
 	}
 	for i, b := range m.members { // the last word: where somebody is now
 		if b.Addr.IsValid() {
-			s.owners[b.Addr] = owner{i, true}
+			s.owners[b.Addr] = owner{&s.Backends[i], true}
 		}
 	}
 	if before := m.current.Load(); before != nil {
-		if slices.Equal(before.Backends, s.Backends) && maps.Equal(before.owners, s.owners) {
+		if slices.Equal(before.Backends, s.Backends) && maps.EqualFunc(before.owners, s.owners, owner.equal) {
 			return
 		}
 		s.Generation, s.List = before.Generation+1, before.List

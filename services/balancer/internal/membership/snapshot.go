@@ -68,19 +68,18 @@ type Snapshot struct {
 
 // owner is whose address one is.
 type owner struct {
-	place   int // in Backends
+	backend *Backend // in the list or, for a while, removed from it
 	current bool
 }
+
+func (o owner) equal(p owner) bool { return o.current == p.current && o.backend.ID == p.backend.ID }
 
 // Owner returns the backend whose address this is, or nil. It is current unless
 // the backend has left that address, within the last minute: its last replies
 // may still arrive from there.
 func (s *Snapshot) Owner(addr netip.AddrPort) (b *Backend, current bool) {
-	o, ok := s.owners[addr]
-	if !ok {
-		return nil, false
-	}
-	return &s.Backends[o.place], o.current
+	o := s.owners[addr]
+	return o.backend, o.current
 }
 
 // Backend returns the backend of an ID, or nil if it is not in the list.
@@ -107,7 +106,7 @@ func NewSnapshot(generation, list uint64, backends ...Backend) *Snapshot {
 	s := &Snapshot{Generation: generation, List: list, Backends: backends, owners: map[netip.AddrPort]owner{}}
 	for i, b := range backends {
 		if b.Addr.IsValid() {
-			s.owners[b.Addr] = owner{i, true}
+			s.owners[b.Addr] = owner{&s.Backends[i], true}
 		}
 	}
 	return s
