@@ -42,7 +42,7 @@ type feed struct {
 	stopped bool
 	places  int // that are taken; a reader keeps its place until it is gone
 	readers map[*reader]struct{}
-	told    uint64               // turns that frames have covered
+	covered uint64               // the last turn that frames have covered
 	open    []view.Turn          // turns that were sent and may still change
 	sent    []byte               // the last status that was sent, without its time
 	last    time.Time            // of the last frame or beat
@@ -141,7 +141,7 @@ func (f *feed) look(now time.Time) time.Duration {
 	case len(f.readers) == 0:
 		return idleEvery
 	case ok:
-		f.send(event("frame", &f.told, next))
+		f.send(event("frame", &f.covered, next))
 	case now.Sub(f.last) >= beatAfter:
 		f.send(event("beat", nil, map[string]time.Time{"at": now}))
 	default:
@@ -166,7 +166,7 @@ func (f *feed) send(frame []byte) {
 // nextFrame collects what is new; ok is false if nothing is, or nobody reads.
 func (f *feed) nextFrame(now time.Time) (next frame, ok bool) {
 	snapshot := f.cfg.Ledger.Snapshot(now)
-	if len(f.readers) > 0 && snapshot.Turns > f.told+tapeLength && now.Sub(f.last) < fastEvery {
+	if len(f.readers) > 0 && snapshot.Turns > f.covered+tapeLength && now.Sub(f.last) < fastEvery {
 		return frame{}, false
 	}
 	next = frame{At: now, News: f.lookForNews(now, snapshot)}
@@ -232,29 +232,29 @@ func (f *feed) recentNews() []view.Item {
 }
 
 // window picks the turns that a frame tells one by one, of those after the
-// first told and up to last: all, or tapeLength in a row. If there are more,
+// last covered and up to last: all, or tapeLength in a row. If there are more,
 // they are not the newest, so that their outcome is likely to be known by now,
 // nor so old that the ledger might forget them in the meantime.
-func window(told, last uint64) (after, to uint64) {
+func window(covered, last uint64) (after, to uint64) {
 	switch {
-	case last <= told:
+	case last <= covered:
 		return last, last
-	case last-told <= tapeLength:
-		return told, last
+	case last-covered <= tapeLength:
+		return covered, last
 	}
-	to = last - min(last-told-tapeLength, ledger.Size/2)
+	to = last - min(last-covered-tapeLength, ledger.Size/2)
 	return to - tapeLength, to
 }
 
 // newTurns returns the turns since the last frame, and how many there were.
 func (f *feed) newTurns(now time.Time, last uint64) (count uint64, shown []view.Turn) {
-	after, to := window(f.told, last)
+	after, to := window(f.covered, last)
 	shown = f.follow(now, after, to)
-	if last-f.told <= tapeLength { // one that is still being recorded comes in the next frame
-		last = f.told + uint64(len(shown))
+	if last-f.covered <= tapeLength { // one that is still being recorded comes in the next frame
+		last = f.covered + uint64(len(shown))
 	}
-	count = last - f.told
-	f.told = last
+	count = last - f.covered
+	f.covered = last
 	return count, shown
 }
 
@@ -321,7 +321,7 @@ func (f *feed) join(now time.Time, after *uint64) (*reader, []byte, error) {
 	}
 	r := &reader{frames: make(chan []byte, backlog)}
 	f.readers[r] = struct{}{}
-	return r, append([]byte("retry: 1000\n"), event("hello", &f.told, f.hello(now, after))...), nil
+	return r, append([]byte("retry: 1000\n"), event("hello", &f.covered, f.hello(now, after))...), nil
 }
 
 // leave gives a reader's place back.
@@ -336,8 +336,8 @@ func (f *feed) leave(r *reader) {
 // frames tell what becomes of it.
 func (f *feed) begin(now time.Time) {
 	f.lookForNews(now, f.cfg.Ledger.Snapshot(now))
-	f.told, f.open, f.last = f.cfg.Ledger.Last(), nil, now
-	f.follow(now, f.beforeTape(), f.told)
+	f.covered, f.open, f.last = f.cfg.Ledger.Last(), nil, now
+	f.follow(now, f.beforeTape(), f.covered)
 	select {
 	case f.wake <- struct{}{}:
 	default:
@@ -345,7 +345,7 @@ func (f *feed) begin(now time.Time) {
 }
 
 // beforeTape is the turn before those of the first event.
-func (f *feed) beforeTape() uint64 { return f.told - min(f.told, tapeLength) }
+func (f *feed) beforeTape() uint64 { return f.covered - min(f.covered, tapeLength) }
 
 // hello tells how things are, up to where the frames go on.
 func (f *feed) hello(now time.Time, after *uint64) hello {
@@ -355,12 +355,12 @@ func (f *feed) hello(now time.Time, after *uint64) hello {
 		pageState: pageState{&status, new(page.NewTexts(status))},
 	}}
 	h.Trips, h.Sample = f.trips(now)
-	for t := range turns(f.cfg.Ledger, now, f.beforeTape(), f.told) {
+	for t := range turns(f.cfg.Ledger, now, f.beforeTape(), f.covered) {
 		h.Turns = append(h.Turns, view.NewTurn(t))
 	}
-	if after != nil && *after <= f.told { // else it knows another balancer's turns
+	if after != nil && *after <= f.covered { // else it knows another balancer's turns
 		h.After = after
-		h.Count = f.told - *after
+		h.Count = f.covered - *after
 		h.Missed = h.Count - min(h.Count, uint64(len(h.Turns)))
 	}
 	return h
@@ -370,7 +370,7 @@ func (f *feed) hello(now time.Time, after *uint64) hello {
 // many.
 func (f *feed) trips(now time.Time) (trips []trip, isSample bool) {
 	trips = []trip{}
-	for t := range turns(f.cfg.Ledger, now, f.told-min(f.told, ledger.Size), f.told) {
+	for t := range turns(f.cfg.Ledger, now, f.covered-min(f.covered, ledger.Size), f.covered) {
 		if now.Sub(t.At) < tripsSpan && (t.Outcome == ledger.Answered || t.Outcome == ledger.Silent) {
 			turn := view.NewTurn(t)
 			trips = append(trips, trip{turn.At, turn.Place, turn.RTT})
