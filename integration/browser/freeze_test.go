@@ -20,7 +20,10 @@ func freezeWithDots(t *testing.T, b *tab, lab *lab.Stack) {
 	}
 	t.Cleanup(func() { _ = client.Wait() }) // nobody is to answer it in time
 	b.expect("the tape", tape, "123")
-	b.wait("the dots", dotsAt, func(got string) bool { return strings.Count(got, "translate") == 3 }, "three")
+	b.expect("the dots at their servers", `(() => {
+		const left = document.getElementById("servers").getBoundingClientRect().left - document.getElementById("ways").getBoundingClientRect().left;
+		return [...document.querySelectorAll("#ways .dot")].filter((d) => d.transform.baseVal.consolidate()?.matrix.e > left - 8).length;
+	})()`, "3")
 	b.press("#freeze")
 }
 
