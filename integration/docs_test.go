@@ -321,3 +321,35 @@ func TestTheWorkflowRunsWhatItsDocumentDoes(t *testing.T) {
 		t.Error("the workflow runs nothing")
 	}
 }
+
+// codeName is a package, a name and perhaps a method, as the architecture
+// document writes them.
+var codeName = regexp.MustCompile("`(?:\\w+/)*([a-z]+)\\.(?:[A-Z]\\w*\\.)?([A-Za-z]\\w*)`")
+
+func TestTheArchitectureNamesWhatExists(t *testing.T) {
+	root, err := lab.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, match := range codeName.FindAllStringSubmatch(readRoot(t, "docs/architecture.md"), -1) {
+		if match[2] == "go" {
+			continue
+		}
+		found++
+		files, _ := filepath.Glob(filepath.Join(root, "services", "balancer", "internal", match[1], "*.go"))
+		if match[1] == "portable" || match[1] == "worker" {
+			files, _ = filepath.Glob(filepath.Join(root, "services", "balancer", "internal", "datapath", "*.go"))
+		}
+		defined := regexp.MustCompile(`(?m)^(?:func (?:\([^)]*\) )?|type |\t)` + match[2] + `\b`)
+		if !slices.ContainsFunc(files, func(file string) bool {
+			text, err := os.ReadFile(file)
+			return err == nil && defined.Match(text)
+		}) {
+			t.Errorf("%s names %s, which is nowhere", "docs/architecture.md", match[0])
+		}
+	}
+	if found < 30 {
+		t.Errorf("only %d names of the code were found", found)
+	}
+}
