@@ -48,7 +48,7 @@ var patterns = []pattern{
 
 	{match: `^` + fromImage + `docker compose up --build$`, in: containerLab, terminal: "up", ready: `exited with code 0`},
 	{match: compose + `logs --follow `, in: containerLab, terminal: "log", ready: `balancer listens on`},
-	{match: compose + `run .*\bclient .*--count 60\b`, in: containerLab, terminal: "client", ready: `seq=1 `},
+	{match: compose + `run .*\bclient .*--count 0\b`, in: containerLab, terminal: "client", ready: `seq=1 `},
 	{match: compose + `up --detach --no-deps (?P<server>server\d)$`, in: containerLab, up: "$server"},
 	{match: compose + `(up|run|stop|start|restart|pause|unpause|exec|logs|down)\b`, in: containerLab},
 
