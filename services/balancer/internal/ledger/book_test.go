@@ -116,18 +116,6 @@ func (b *book) outcomes(now time.Time) (out string) {
 	return out
 }
 
-// counts shows what the turns of the server at a place have come to, or those of
-// all removed ones: place -1.
-func (b *book) counts(at time.Time, place int) string {
-	s := b.Snapshot(at)
-	server := s.Removed
-	if place >= 0 {
-		server = s.Backends[place]
-	}
-	return fmt.Sprintf("answered %d, late %d, silent %d, waiting %d, unresolved %d",
-		server.Answered, server.Late, server.Silent, server.Waiting, server.Unresolved)
-}
-
 // happened shows all events, each with the turn from which it holds.
 func (b *book) happened() (out string) {
 	events, _ := b.Events(0)
