@@ -235,21 +235,6 @@ func (l *lab) expect(t *testing.T, when, states string, changes ...string) {
 	l.changes = nil
 }
 
-// expectOwner compares whose an address is: "server2", "server2 before" or "".
-func (l *lab) expectOwner(t *testing.T, when, addr, want string) {
-	t.Helper()
-	got := ""
-	if b, current := l.Owner(netip.MustParseAddrPort(addr)); b != nil {
-		got = b.Name
-		if !current {
-			got += " before"
-		}
-	}
-	if got != want {
-		t.Errorf("%s: %s is %q's, want %q", when, addr, got, want)
-	}
-}
-
 // now is a server as it is, and refuse and answer are evidence from where it is.
 func (l *lab) now(id ID) *Backend { return l.Snapshot().Backend(id) }
 
@@ -261,7 +246,7 @@ func (l *lab) answer(id ID) { l.Answered(id, l.now(id).Addr) }
 
 // step is something that happens in a lab under watch, and what comes of it.
 type step struct {
-	does    string // "two=192.0.2.22" is what the resolver says from now on; "refuse 2", "answer 2", "tried 2"
+	does    string // "two=192.0.2.22" is what the resolver says from now on; "refuse 2", "exclude 2", "answer 2", "tried 2"
 	wait    time.Duration
 	states  string
 	changes []string
@@ -271,26 +256,24 @@ type step struct {
 func (l *lab) play(t *testing.T, steps ...step) {
 	t.Helper()
 	for i, s := range steps {
-		var id ID
-		switch host, addrs, isName := strings.Cut(s.does, "="); {
-		case isName:
+		host, addrs, isName := strings.Cut(s.does, "=")
+		if isName {
 			l.names.set(host, addrs)
-		case scan(s.does, "refuse %d", &id):
+		}
+		var verb string
+		var id ID
+		switch fmt.Sscan(s.does, &verb, &id); verb {
+		case "refuse":
 			l.refuse(id, "connection refused")
-		case scan(s.does, "answer %d", &id):
+		case "exclude":
+			l.refuse(id, "host unreachable")
+		case "answer":
 			l.answer(id)
-		case scan(s.does, "tried %d", &id):
+		case "tried":
 			l.Tried(id)
-		case s.does != "":
-			t.Fatalf("nobody can %s", s.does)
 		}
 		time.Sleep(s.wait)
 		synctest.Wait()
 		l.expect(t, fmt.Sprintf("step %d, %s and %v", i+1, s.does, s.wait), s.states, s.changes...)
 	}
-}
-
-func scan(text, format string, id *ID) bool {
-	_, err := fmt.Sscanf(text, format, id)
-	return err == nil
 }

@@ -99,54 +99,44 @@ func TestNamesAreResolvedEveryTwoSeconds(t *testing.T) {
 	})
 }
 
-func TestAServerThatMovedIsKnownAtItsOldAddressForAMinute(t *testing.T) {
+func TestAServerIsKnownForAMinuteAtItsLastFormerAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := threeUp(t, Probe{})
-		l.watch(t)
-		l.play(t, step{"two=192.0.2.22", interval, "+++", []string{"server2 at 192.0.2.22:2"}})
-		l.expectOwner(t, "at once", "192.0.2.22:2", "server2")
-		l.expectOwner(t, "at once", "192.0.2.2:2", "server2 before")
+		l := newLab(t, "server1=one:7,server2=two:7,server3=three:7", labNames(), Probe{})
+		l.resolve(t)
+		expect := func(when, addr, want string) {
+			t.Helper()
+			got := ""
+			if b, current := l.Owner(netip.MustParseAddrPort(addr + ":7")); b != nil {
+				got = fmt.Sprintf("%s, current %v", b.Name, current)
+			}
+			if got != want {
+				t.Errorf("%s: %s is %q's, want %q", when, addr, got, want)
+			}
+		}
+		for _, step := range []struct{ host, addr, want string }{
+			{"three", "192.0.2.33", "server3, current false"},
+			{"two", "192.0.2.3", "server2, current true"}, // where three was
+			{"two", "192.0.2.22", "server2, current false"},
+		} {
+			l.names.set(step.host, step.addr)
+			l.lookUpAll(t)
+			expect(step.host+" went to "+step.addr, "192.0.2.3", step.want)
+		}
 		time.Sleep(formerFor - 1)
-		synctest.Wait()
-		l.expectOwner(t, "within the minute", "192.0.2.2:2", "server2 before")
+		l.lookUpAll(t)
+		expect("within the minute", "192.0.2.3", "server2, current false")
 		time.Sleep(1)
-		synctest.Wait()
-		l.expectOwner(t, "after a minute", "192.0.2.2:2", "")
-	})
-}
-
-func TestAServerThatMovesAgainAndAgainIsRememberedAtItsLastPlacesOnly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := threeUp(t, Probe{})
+		l.lookUpAll(t)
+		expect("after the minute", "192.0.2.3", "")
 		for k := range 200 {
 			l.names.set("two", fmt.Sprintf("198.51.100.%d", k))
-			l.lookUpAgain(t.Context(), l.members[1])
+			l.lookUpAll(t)
 		}
-		for k := range 199 {
-			want := ""
-			if k >= 199-formerMax {
-				want = "server2 before"
-			}
-			l.expectOwner(t, "in the end", fmt.Sprintf("198.51.100.%d:2", k), want)
-		}
+		expect("after many moves", fmt.Sprintf("198.51.100.%d", 199-formerMax), "server2, current false")
 		if n := len(l.Snapshot().owners); n != 3+formerMax {
 			t.Errorf("%d addresses are known", n)
 		}
 	})
-}
-
-func TestAnAddressThatWasLeftIsThatOfTheNextThere(t *testing.T) {
-	l := newLab(t, "server1=one:7,server2=two:7,server3=three:7", labNames(), Probe{})
-	l.resolve(t)
-	for _, step := range []struct{ host, addr, want string }{
-		{"three", "192.0.2.33", "server3 before"},
-		{"two", "192.0.2.3", "server2"}, // where three was
-		{"two", "192.0.2.2", "server2 before"},
-	} {
-		l.names.set(step.host, step.addr)
-		l.lookUpAll(t)
-		l.expectOwner(t, step.host+" went to "+step.addr, "192.0.2.3:7", step.want)
-	}
 }
 
 func TestOfSeveralAddressesTheOneItHadThenTheFirstOfIPv4(t *testing.T) {
