@@ -39,13 +39,27 @@ func TestQuantilesAreRightToThreePartsInAHundred(t *testing.T) {
 			t.Errorf("quantile %v is %v, want %v", q, got, want)
 		}
 	}
-	if got := l.Mean(); got != 50050*time.Microsecond {
+	l.add(0)
+	if got := l.Quantile(1e-9); got != 0 {
+		t.Errorf("the least is %v", got)
+	}
+	var same Latencies
+	for range 4 {
+		same.add(time.Millisecond) // in the bucket from 992 to 1024 µs
+	}
+	if half, all := same.Quantile(0.5), same.Quantile(1); half != 1004*time.Microsecond || all != 1020*time.Microsecond {
+		t.Errorf("four alike are spread over their bucket to %v and %v", half, all)
+	}
+	if got := l.Mean(); got != 50050*time.Millisecond/1001 {
 		t.Errorf("the mean is %v", got)
 	}
 }
 
 func TestTheEdgesOfFewBucketsAreEdgesOfTheManyToo(t *testing.T) {
 	var l Latencies
+	if first, last := LatencyEdges[0], LatencyEdges[len(LatencyEdges)-1]; first != 32*time.Microsecond || last != 1<<22*time.Microsecond {
+		t.Errorf("they reach from %v to %v", first, last)
+	}
 	for _, edge := range LatencyEdges {
 		if lowerEdge(bucketOf(edge)) != edge {
 			t.Errorf("%v is no edge", edge)

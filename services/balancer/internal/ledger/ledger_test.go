@@ -87,6 +87,12 @@ func TestAResumedLedgerGoesOnCounting(t *testing.T) {
 	if s.Newest != (Run{client, ms(0), 1_000_004, "server1", "server3"}) {
 		t.Errorf("the client joined at %+v", s.Newest)
 	}
+	earlier := b.take(1_000_004)
+	earlier.Number = 1_000_003
+	b.Received(ms(0), []Request{{Client: client, Disposition: DroppedDown, Turn: earlier}})
+	if got := b.Snapshot(ms(0)).OrderViolations; got != 1 {
+		t.Errorf("a turn of the earlier run is recorded: %d violations", got)
+	}
 	turns, missed := b.Since(ms(0), 1_000_000, 10)
 	if len(turns) != 2 || missed != 3 {
 		t.Errorf("%d turns, %d missed", len(turns), missed)

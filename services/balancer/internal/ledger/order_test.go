@@ -74,20 +74,18 @@ func TestATurnOutOfPlaceIsAViolation(t *testing.T) {
 }
 
 func TestATurnThatIsNeverRecordedIsAViolationInTheEnd(t *testing.T) {
-	b := newBook(0)
-	for _, n := range span(1, 3*Size+10) {
-		if n != 5 && n != 5+Size && n != 5+2*Size && n != 100+Size { // 5 leaves a slot that was never used
-			b.drop(start, n)
+	for _, resumed := range []uint64{0, 1_000_003} {
+		b := newBook(resumed)
+		for _, n := range span(1, 3*Size+10) {
+			if n != 5 && n != 5+Size && n != 5+2*Size && n != 100+Size { // 5 leaves a slot that was never used
+				b.drop(start, resumed+n)
+			}
 		}
-	}
-	for _, at := range []time.Duration{0, missingAfter} {
-		if got := b.Snapshot(start.Add(at)).OrderViolations; got != 0 {
-			t.Errorf("after %v: %d violations, want 0", at, got)
-		}
-	}
-	for range 2 { // and counted once
-		if got := b.Snapshot(start.Add(missingAfter + 1)).OrderViolations; got != 4 {
-			t.Errorf("in the end: %d violations, want 4", got)
+		for i, want := range []uint64{0, 0, 4, 4} { // and they are counted once
+			at := start.Add([]time.Duration{0, missingAfter, missingAfter + 1, time.Hour}[i])
+			if got := b.Snapshot(at).OrderViolations; got != want {
+				t.Errorf("after %d turns, at %v: %d violations, want %d", resumed, at, got, want)
+			}
 		}
 	}
 }

@@ -94,3 +94,16 @@ func TestTheTurnsOfARemovedServerAreAnsweredOrFallSilent(t *testing.T) {
 		t.Errorf("the newest client joined at %+v, %d violations", s.Newest, s.OrderViolations)
 	}
 }
+
+func TestASessionOfServersThatComeAndGoTakesNoMoreMemory(t *testing.T) {
+	b := newBook(0)
+	for n := range uint64(20) {
+		id := membership.ID(n + 4)
+		b.apply(start, up(id))
+		b.forward(start, n+1)
+		b.reply(start, id, "x")
+	}
+	if n := len(b.outstanding.servers); n != 1 {
+		t.Errorf("%d servers are remembered", n)
+	}
+}
