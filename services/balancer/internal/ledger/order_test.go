@@ -91,27 +91,34 @@ func TestATurnThatIsNeverRecordedIsAViolationInTheEnd(t *testing.T) {
 }
 
 func TestAWorkerThatWasHeldUpForMoreThanARingIsNoViolation(t *testing.T) {
-	b := newBook(0)
-	b.take(20)                                // turns 11 to 20 are with the worker that is held up
-	b.apply(start, up(1), up(3), up(4))       // and their list is forgotten
-	b.drop(start, span(1, 10)...)             //
-	b.drop(start, span(21, 3*Size)...)        //
-	b.apply(start, up(1), up(3), down(4, "")) //
-	b.apply(start, up(1), up(4))
-	for _, n := range span(11, 20) {
-		new := netip.AddrPortFrom(client.Addr(), uint16(n))
-		b.Received(start, []Request{{Client: new, Turn: b.take(n), Outstanding: &b.outstanding}})
-	}
-	s := b.Snapshot(start.Add(missingAfter + 1))
-	if s.OrderViolations != 0 || s.Received != 3*Size || s.Backends[0].Turns != Size || s.Backends[0].Unresolved != 3 {
-		t.Errorf("%d violations, received %d, of server1 %+v", s.OrderViolations, s.Received, s.Backends[0])
-	}
-	b.drop(start, 13)
-	if got := b.Snapshot(start).OrderViolations; got != 1 {
-		t.Errorf("one of its turns given once more: %d violations, want 1", got)
-	}
-	if turns, missed := b.Since(start, 0, 1); missed != 2*Size || turns[0].Number != 2*Size+1 {
-		t.Errorf("the ring begins at turn %d, %d missed", turns[0].Number, missed)
+	for rings := uint64(2); rings < 4; rings++ {
+		b := newBook(0)
+		b.take(20)                          // turns 11 to 20 are with the worker that is held up,
+		b.apply(start, up(1), up(3), up(4)) // and their list is forgotten
+		b.drop(start, span(1, 10)...)
+		b.drop(start, span(21, rings*Size)...)
+		b.apply(start, up(1), up(3), down(4, "x"))
+		b.apply(start, up(1), up(4))
+		for _, n := range span(11, 20) {
+			newcomer := netip.AddrPortFrom(client.Addr(), uint16(n))
+			b.outstanding = Outstanding{}
+			b.Received(start, []Request{{Client: newcomer, Turn: b.take(n), Outstanding: &b.outstanding}})
+		}
+		s := b.Snapshot(start.Add(missingAfter + 1))
+		turns, unresolved := s.Removed.Turns, s.Removed.Unresolved
+		for _, server := range s.Backends {
+			turns, unresolved = turns+server.Turns, unresolved+server.Unresolved
+		}
+		if s.OrderViolations != 0 || s.Received != rings*Size || turns != s.Received || unresolved != 10 || s.Clients != 11 {
+			t.Errorf("%d violations, received %d, turns %d, unresolved %d, clients %d", s.OrderViolations, s.Received, turns, unresolved, s.Clients)
+		}
+		b.drop(start, 13)
+		if got := b.Snapshot(start).OrderViolations; got != 1 {
+			t.Errorf("one of its turns given once more: %d violations, want 1", got)
+		}
+		if turns, missed := b.Since(start, 0, 1); missed != (rings-1)*Size || turns[0].Number != missed+1 {
+			t.Errorf("the ring begins at turn %d, %d missed", turns[0].Number, missed)
+		}
 	}
 }
 
