@@ -78,11 +78,11 @@ func TestATurnThatIsNeverRecordedIsAViolationInTheEnd(t *testing.T) {
 		b := newBook(resumed)
 		for _, n := range span(1, 3*Size+10) {
 			if n != 5 && n != 5+Size && n != 5+2*Size && n != 100+Size { // 5 leaves a slot that was never used
-				b.drop(start, resumed+n)
+				b.drop(ms(1000), resumed+n)
 			}
 		}
 		for i, want := range []uint64{0, 0, 4, 4} { // and they are counted once
-			at := start.Add([]time.Duration{0, missingAfter, missingAfter + 1, time.Hour}[i])
+			at := ms(1000).Add([]time.Duration{0, missingAfter, missingAfter + 1, time.Hour}[i])
 			if got := b.Snapshot(at).OrderViolations; got != want {
 				t.Errorf("after %d turns, at %v: %d violations, want %d", resumed, at, got, want)
 			}

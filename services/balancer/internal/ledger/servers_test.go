@@ -58,13 +58,14 @@ func TestWhatHappensToServers(t *testing.T) {
 
 func TestTheNewestEventsAreKept(t *testing.T) {
 	b := newBook(0)
-	for range eventsKept / 2 {
+	for range eventsKept/2 + 1 {
 		b.apply(start, down(1, "x"), up(2))
 		b.apply(start, up(1), up(2))
 	}
-	for after, want := range map[uint64]int{0: 1, 1: 0, 2: 0, eventsKept + 1: 0, 1_000_000: 0} { // server3's removal is forgotten
+	const total = eventsKept + 3 // with server3's removal
+	for after, want := range map[uint64]uint64{0: 3, 1: 2, 3: 0, 4: 0, total: 0, 1_000_000: 0} {
 		events, missed := b.Events(after)
-		if n := max(0, eventsKept+1-int(after)) - want; len(events) != n || missed != uint64(want) || n > 0 && events[0].Number != uint64(eventsKept+2-n) {
+		if n := total - int(min(after+want, total)); len(events) != n || missed != want || n > 0 && events[0].Number != after+want+1 {
 			t.Errorf("after %d: %d events, %d missed", after, len(events), missed)
 		}
 	}
