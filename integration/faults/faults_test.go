@@ -2,12 +2,14 @@ package faults_test
 
 import (
 	"flag"
-	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"sync"
-	"time"
+	"testing"
 
 	"udplab/integration/faults"
+	"udplab/integration/lab/labtest"
 )
 
 var (
@@ -15,14 +17,25 @@ var (
 	givenSeed = flag.Uint64("seed", 0, "the same seed breaks the same things; 0: any")
 )
 
-// enough is what a play may take beyond its faults.
-const enough = 3 * time.Minute
+func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
 
-// seed is what the flag says, or one for all plays of this run. The flag has it
-// from then on, so that a test in namespaces of its own gets the same.
+// seedVariable tells a test in namespaces of its own the seed.
+const seedVariable = "UDPLAB_FAULTS_SEED"
+
+// seed is what the flag says, or one for all plays of this run.
 var seed = sync.OnceValue(func() uint64 {
-	if *givenSeed == 0 {
-		_ = flag.Set("seed", fmt.Sprint(rand.Uint64N(1e9)+1)) // it is a number
+	if *givenSeed != 0 {
+		return *givenSeed
 	}
-	return *givenSeed
+	if n, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64); err == nil {
+		return n
+	}
+	return rand.Uint64N(1e9) + 1
 })
+
+func skipIfShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("breaks a lab for some seconds: not with -short")
+	}
+}

@@ -3,15 +3,15 @@
 // their addresses given to others; all servers are down; the resolver is gone;
 // the balancer itself is killed, stopped and frozen; and clients come and go.
 //
-//	Schedule   what breaks when: a matter of the seed alone
+//	Schedule   what breaks when, which the seed alone decides
 //	Lab        what can be broken; there is one of processes and one of containers
-//	Play       breaks it, mends it, and looks at what is left
-//	Books      what clients sent and got: every answer is theirs, once, from a server
+//	Play       breaks it, mends it, and checks what is left
+//	crowd      clients that check every reply, with package traffic
 //	Record     what the balancer said all the while: sums that add up, turns in order
 //
 // A seed repeats what is broken, not the traffic in between, which is as fast
-// as the machine is. The tests of this package play labs of both sorts, a
-// quarter of a minute each; by hand they take flags:
+// as the machine is. The tests of this package play labs of both sorts, for a
+// few seconds each; by hand they take flags:
 //
 //	go test -v ./integration/faults -faults=1m -seed=7
 //	go test -v -timeout 30m ./integration/faults -run Containers -faults=10m
@@ -20,45 +20,37 @@ package faults
 import (
 	"context"
 	"net/netip"
+	"strings"
+	"syscall"
 )
 
 // Lab is three ping servers called server1 to server3 and a balancer in front
 // of them, none of which runs yet. A ping server may be started at any of the
-// lab's places, always on the same port. Beside the three there is "guest", a
+// site's places, always on the same port. Beside the three there is "guest", a
 // ping server that is in nobody's list of servers. All of them and "balancer"
 // are the lab's parts.
-//
-// The balancer asks Names where its servers are, and clients need not: they
-// reach it where it always is.
 type Lab interface {
-	// Addr is where clients reach the balancer, and URL its page.
-	Addr() netip.AddrPort
-	URL() string
-	// Places is the addresses that ping servers can be started at, more than
-	// there are ping servers.
-	Places() []netip.Addr
-	// Names is the resolver that the balancer asks.
-	Names() *Names
-	// Configure sets variables of the balancer, before its first start.
-	Configure(env map[string]string)
-
-	// Start starts a part that does not run and waits until it does; a ping
+	Site() Site
+	// Start starts a part that does not run and waits until it does: a ping
 	// server at a place, the balancer where it always is.
 	Start(ctx context.Context, part string, place netip.Addr) error
-	// Kill ends a part at once, and Stop tells it to end and waits.
-	Kill(ctx context.Context, part string) error
-	Stop(ctx context.Context, part string) error
-	// Freeze keeps a part from running, and Thaw lets it go on.
-	Freeze(ctx context.Context, part string) error
-	Thaw(ctx context.Context, part string) error
+	// End sends a part SIGKILL, SIGTERM or SIGQUIT and waits until it has ended,
+	// which has to be in the way that the signal asks for. It returns what the
+	// part wrote to stderr.
+	End(ctx context.Context, part string, signal syscall.Signal) (stderr string, err error)
+	// Freeze keeps a part from running, or lets it go on.
+	Freeze(ctx context.Context, part string, frozen bool) error
+	// PID is a part's process, as this machine numbers it.
+	PID(ctx context.Context, part string) (int, error)
+}
 
-	// Dump ends the balancer by SIGQUIT and returns what it says then: the
-	// stacks of its goroutines.
-	Dump(ctx context.Context) (stacks string, err error)
-	// PID is the balancer's process, as this machine numbers it.
-	PID(ctx context.Context) (int, error)
-	// StateFile is the balancer's state file, as this machine sees it.
-	StateFile() string
+// Site says where everything in a lab is.
+type Site struct {
+	Addr      netip.AddrPort // where clients reach the balancer
+	URL       string         // of its page
+	StateFile string         // the balancer's, as this machine sees it
+	Places    []netip.Addr   // for ping servers, more than there are of them
+	Names     *Names         // the resolver that the balancer asks
 }
 
 const (
@@ -75,3 +67,29 @@ const Domain = ".udplab.test"
 
 // Port is where ping servers listen, at whichever place.
 const Port = "2526"
+
+// Places is so many addresses from one on.
+func Places(first netip.Addr) (places []netip.Addr) {
+	for range 8 {
+		places, first = append(places, first), first.Next()
+	}
+	return places
+}
+
+// Env is the variables of every lab's balancer. Everything is quick: what
+// breaks is soon noticed, and so is what is left behind.
+func Env() map[string]string {
+	var backends []string
+	for _, server := range servers {
+		backends = append(backends, server+"="+server+Domain+":"+Port)
+	}
+	return map[string]string{
+		"BALANCER_BACKENDS":         strings.Join(backends, ","),
+		"BALANCER_PROBE":            "healthcheck",
+		"BALANCER_PROBE_INTERVAL":   "100ms",
+		"BALANCER_PROBE_TIMEOUT":    "200ms",
+		"BALANCER_RESOLVE_INTERVAL": "200ms",
+		"BALANCER_SESSION_IDLE":     "500ms",
+		"BALANCER_ANSWER_TIMEOUT":   "300ms",
+	}
+}

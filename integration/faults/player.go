@@ -6,33 +6,43 @@ import (
 	"maps"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
+
+	"udplab/integration/lab"
 )
 
 // player breaks a lab by a schedule and mends it. It knows where every ping
 // server really is.
 type player struct {
-	lab Lab
+	Lab
 	// said is told of every beginning and end.
 	said func(format string, args ...any)
 	// usurped is told that a stranger is about to answer.
 	usurped func()
-	// ended is told that the balancer has ended in this way and is about to be
-	// started again; what it returns is asked once it runs.
-	ended func(Kind) (check func(context.Context) error, err error)
+	// saved returns once so many turns are in the balancer's state file.
+	saved func(ctx context.Context, turns uint64) error
+	// ended is told that the balancer has ended in this way, after so many turns
+	// at least, and is about to be started again; check is called once it runs.
+	ended func(kind Kind, turns uint64) (check func(context.Context) error, err error)
+	// seen is how many turns the balancer has had at least.
+	seen func() uint64
 
 	mu    sync.Mutex
 	where map[string]netip.Addr // by ping server; none while it is on its way
 	going map[string]netip.Addr // by ping server that is on its way: the place that it takes
+	turns uint64                // that the balancer had had before it ended
 }
 
 // newPlayer returns a player for a lab in which nothing runs.
-func newPlayer(lab Lab) *player {
+func newPlayer(l Lab) *player {
 	return &player{
-		lab: lab, where: map[string]netip.Addr{}, going: map[string]netip.Addr{},
+		Lab: l, where: map[string]netip.Addr{}, going: map[string]netip.Addr{},
 		said:    func(string, ...any) {},
 		usurped: func() {},
-		ended: func(Kind) (func(context.Context) error, error) {
+		saved:   func(context.Context, uint64) error { return nil },
+		seen:    func() uint64 { return 0 },
+		ended: func(Kind, uint64) (func(context.Context) error, error) {
 			return func(context.Context) error { return nil }, nil
 		},
 	}
@@ -47,7 +57,7 @@ func (p *player) open(ctx context.Context) error {
 		}
 	}
 	p.tell(servers...)
-	return p.lab.Start(ctx, balancer, netip.Addr{})
+	return p.Start(ctx, balancer, netip.Addr{})
 }
 
 // play lets every fault begin and end in its time, or as soon after it as what
@@ -94,7 +104,7 @@ func (p *player) play(ctx context.Context, faults []Fault) error {
 // suffer is one fault from its beginning to its end.
 func (p *player) suffer(ctx context.Context, f Fault) error {
 	step := func(do func(context.Context, Fault) error) error {
-		ctx, cancel := context.WithTimeout(ctx, patience)
+		ctx, cancel := context.WithTimeout(ctx, lab.Patience)
 		defer cancel()
 		return do(ctx, f)
 	}
@@ -113,14 +123,14 @@ func (p *player) suffer(ctx context.Context, f Fault) error {
 func (p *player) inflict(ctx context.Context, f Fault) error {
 	switch f.Kind {
 	case Killed, AllDown:
-		return p.each(f.Servers, func(server string) error { return p.lab.Kill(ctx, server) })
+		return p.each(f.Servers, func(server string) error { return p.end(ctx, server, syscall.SIGKILL) })
 	case Frozen:
-		return p.lab.Freeze(ctx, f.Servers[0])
+		return p.Freeze(ctx, f.Servers[0], true)
 	case Stopped:
-		if err := p.lab.Stop(ctx, f.Servers[0]); err != nil {
+		if err := p.end(ctx, f.Servers[0], syscall.SIGTERM); err != nil {
 			return err
 		}
-		p.lab.Names().Set(map[string]netip.Addr{f.Servers[0]: {}})
+		p.Site().Names.Set(map[string]netip.Addr{f.Servers[0]: {}})
 		return nil
 	case Moved:
 		if _, err := p.leave(ctx, f.Servers[0]); err != nil {
@@ -137,14 +147,21 @@ func (p *player) inflict(ctx context.Context, f Fault) error {
 		p.usurped()
 		return p.start(ctx, guest, place)
 	case Lost:
-		p.lab.Names().Silence(true)
+		p.Site().Names.Silence(true)
 		return nil
 	case Died:
-		return p.lab.Kill(ctx, balancer)
+		// It saves its turns by itself, every second by promise: it dies once
+		// those of this moment are saved, however long a busy disk takes.
+		p.turns = p.seen()
+		if err := p.saved(ctx, p.turns); err != nil {
+			return err
+		}
+		return p.end(ctx, balancer, syscall.SIGKILL)
 	case Ended:
-		return p.lab.Stop(ctx, balancer)
+		p.turns = p.seen() // a stop saves the last turn
+		return p.end(ctx, balancer, syscall.SIGTERM)
 	case Stalled:
-		return p.lab.Freeze(ctx, balancer)
+		return p.Freeze(ctx, balancer, true)
 	}
 	return fmt.Errorf("nobody knows how that begins")
 }
@@ -153,11 +170,11 @@ func (p *player) inflict(ctx context.Context, f Fault) error {
 func (p *player) mend(ctx context.Context, f Fault) error {
 	switch f.Kind {
 	case Killed, AllDown:
-		return p.each(f.Servers, func(server string) error { return p.lab.Start(ctx, server, p.at(server)) })
+		return p.each(f.Servers, func(server string) error { return p.Start(ctx, server, p.at(server)) })
 	case Frozen:
-		return p.lab.Thaw(ctx, f.Servers[0])
+		return p.Freeze(ctx, f.Servers[0], false)
 	case Stopped:
-		if err := p.lab.Start(ctx, f.Servers[0], p.at(f.Servers[0])); err != nil {
+		if err := p.Start(ctx, f.Servers[0], p.at(f.Servers[0])); err != nil {
 			return err
 		}
 		p.tell(f.Servers...)
@@ -173,14 +190,20 @@ func (p *player) mend(ctx context.Context, f Fault) error {
 		_, err := p.leave(ctx, guest)
 		return err
 	case Lost:
-		p.lab.Names().Silence(false)
+		p.Site().Names.Silence(false)
 		return nil
 	case Died, Ended:
 		return p.revive(ctx, f.Kind)
 	case Stalled:
-		return p.lab.Thaw(ctx, balancer)
+		return p.Freeze(ctx, balancer, false)
 	}
 	return fmt.Errorf("nobody knows how that ends")
+}
+
+// end ends a part by a signal.
+func (p *player) end(ctx context.Context, part string, signal syscall.Signal) error {
+	_, err := p.End(ctx, part, signal)
+	return err
 }
 
 // each does something with every server and returns the first error.
@@ -212,9 +235,9 @@ func (p *player) places() map[string]netip.Addr {
 func (p *player) choose(server string) netip.Addr {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, place := range p.lab.Places() {
+	for _, place := range p.Site().Places {
 		taken := false
-		for _, known := range []map[string]netip.Addr{p.where, p.going, p.lab.Names().places()} {
+		for _, known := range []map[string]netip.Addr{p.where, p.going, p.Site().Names.places()} {
 			for _, other := range known {
 				taken = taken || other == place
 			}
@@ -229,7 +252,7 @@ func (p *player) choose(server string) netip.Addr {
 
 // start starts a ping server at a place.
 func (p *player) start(ctx context.Context, server string, place netip.Addr) error {
-	if err := p.lab.Start(ctx, server, place); err != nil {
+	if err := p.Start(ctx, server, place); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -247,7 +270,7 @@ func (p *player) leave(ctx context.Context, server string) (place netip.Addr, er
 	delete(p.where, server)
 	p.going[server] = place // it is still there
 	p.mu.Unlock()
-	err = p.lab.Stop(ctx, server)
+	err = p.end(ctx, server, syscall.SIGTERM)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.going, server)
@@ -276,16 +299,16 @@ func (p *player) tell(servers ...string) {
 	for _, server := range servers {
 		news[server] = p.at(server)
 	}
-	p.lab.Names().Set(news)
+	p.Site().Names.Set(news)
 }
 
 // revive starts the balancer again.
 func (p *player) revive(ctx context.Context, kind Kind) error {
-	check, err := p.ended(kind)
+	check, err := p.ended(kind, p.turns)
 	if err != nil {
 		return err
 	}
-	if err := p.lab.Start(ctx, balancer, netip.Addr{}); err != nil {
+	if err := p.Start(ctx, balancer, netip.Addr{}); err != nil {
 		return err
 	}
 	return check(ctx)

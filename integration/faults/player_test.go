@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,20 +37,11 @@ func newModelLab(seed uint64, slow time.Duration) *modelLab {
 // nowhere is where the balancer is: it has no place.
 var nowhere = netip.MustParseAddr("0.0.0.0")
 
-func (m *modelLab) Addr() netip.AddrPort                 { return netip.AddrPort{} }
-func (m *modelLab) URL() string                          { return "" }
-func (m *modelLab) Names() *Names                        { return m.names }
-func (m *modelLab) Configure(map[string]string)          {}
-func (m *modelLab) Dump(context.Context) (string, error) { return "", nil }
-func (m *modelLab) PID(context.Context) (int, error)     { return 0, nil }
-func (m *modelLab) StateFile() string                    { return "" }
-
-func (m *modelLab) Places() (places []netip.Addr) {
-	for i := range 8 {
-		places = append(places, netip.AddrFrom4([4]byte{127, 0, 0, byte(11 + i)}))
-	}
-	return places
+func (m *modelLab) Site() Site {
+	return Site{Names: m.names, Places: Places(netip.MustParseAddr("127.0.0.11"))}
 }
+
+func (m *modelLab) PID(context.Context, string) (int, error) { return 0, nil }
 
 // do makes one change if it is allowed, after a while.
 func (m *modelLab) do(what, part string, allowed func(running bool) bool, change func()) error {
@@ -85,19 +77,12 @@ func (m *modelLab) Start(_ context.Context, part string, place netip.Addr) error
 	}, func() { m.runs[part] = place })
 }
 
-func (m *modelLab) end(what, part string) error {
-	return m.do(what, part, func(running bool) bool { return running && !m.frozen[part] }, func() { delete(m.runs, part) })
+func (m *modelLab) End(_ context.Context, part string, signal syscall.Signal) (string, error) {
+	return "", m.do(signal.String(), part, func(running bool) bool { return running && !m.frozen[part] }, func() { delete(m.runs, part) })
 }
 
-func (m *modelLab) Kill(_ context.Context, part string) error { return m.end("kill", part) }
-func (m *modelLab) Stop(_ context.Context, part string) error { return m.end("stop", part) }
-
-func (m *modelLab) Freeze(_ context.Context, part string) error {
-	return m.do("freeze", part, func(running bool) bool { return running && !m.frozen[part] }, func() { m.frozen[part] = true })
-}
-
-func (m *modelLab) Thaw(_ context.Context, part string) error {
-	return m.do("thaw", part, func(running bool) bool { return running && m.frozen[part] }, func() { m.frozen[part] = false })
+func (m *modelLab) Freeze(_ context.Context, part string, frozen bool) error {
+	return m.do("freeze", part, func(running bool) bool { return running && m.frozen[part] != frozen }, func() { m.frozen[part] = frozen })
 }
 
 func TestWhateverBreaksIsMended(t *testing.T) {
@@ -107,7 +92,7 @@ func TestWhateverBreaksIsMended(t *testing.T) {
 				lab := newModelLab(seed, slow)
 				p := newPlayer(lab)
 				revived := 0
-				p.ended = func(Kind) (func(context.Context) error, error) {
+				p.ended = func(Kind, uint64) (func(context.Context) error, error) {
 					return func(context.Context) error { revived++; return nil }, nil
 				}
 				if err := p.open(t.Context()); err != nil {
@@ -122,7 +107,7 @@ func TestWhateverBreaksIsMended(t *testing.T) {
 				switch {
 				case slow > time.Second && took > 2*Short+30*time.Second:
 					t.Errorf("seed %d: a slow lab took %v", seed, took)
-				case slow < time.Second && (took > Short+2*time.Second || revived < len(restarts) || lab.done["freeze"] < 2 || lab.done["kill"] < len(servers)):
+				case slow < time.Second && (took > Short+2*time.Second || revived < len(restarts) || lab.done["freeze"] < 4 || lab.done[syscall.SIGKILL.String()] < len(servers)):
 					t.Errorf("seed %d: in %v, %d restarts of the balancer and %v", seed, took, revived, lab.done)
 				}
 			})

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -28,78 +27,53 @@ const (
 type processes struct {
 	*testing.T
 	programs lab.Programs
-	names    *Names
-	dir      string // for the state file
+	site     Site
+	env      lab.Env // of the balancer
 
 	mu      sync.Mutex
-	env     map[string]string // of the balancer
 	running map[string]*lab.Process
 }
 
 // NewProcesses returns a lab of processes whose balancers have these variables
-// too. It is for a test that runs in namespaces of its own, package nettest, and
-// whose loopback interface is down. All ends with the test.
+// too. It is for a test within nettest.Run. All ends with the test.
 func NewProcesses(t *testing.T, programs lab.Programs, env map[string]string) Lab {
 	t.Helper()
-	p := &processes{T: t, programs: programs, dir: t.TempDir(), env: Env(), running: map[string]*lab.Process{}}
+	p := &processes{T: t, programs: programs, env: Env(), running: map[string]*lab.Process{}}
+	nettest.UseResolver(t, resolverHost)
+	names, err := ServeNames(resolverHost + ":53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.site = Site{
+		Addr: netip.MustParseAddrPort(balancerHost + ":8888"), URL: "http://" + balancerHost + ":8080",
+		StateFile: filepath.Join(t.TempDir(), "turns"), Places: Places(netip.MustParseAddr(firstPlace)), Names: names,
+	}
 	maps.Copy(p.env, map[string]string{
-		"BALANCER_LISTEN":     balancerHost + ":8888",
+		"BALANCER_LISTEN":     p.site.Addr.String(),
 		"BALANCER_HTTP":       balancerHost + ":8080",
 		"BALANCER_HTTP_HOSTS": balancerHost,
-		"BALANCER_STATE_FILE": p.StateFile(),
+		"BALANCER_STATE_FILE": p.site.StateFile,
 		"GODEBUG":             "netdns=go", // the C library would ask others too
 	})
 	maps.Copy(p.env, env)
-	if err := nettest.LoopbackUp(); err != nil {
-		t.Fatal(err)
-	}
-	nettest.UseResolver(t, resolverHost)
-	var err error
-	if p.names, err = ServeNames(resolverHost + ":53"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		p.end()
-		p.names.Close()
-	})
+	t.Cleanup(func() { p.endAll(); names.Close() })
 	return p
 }
 
-// end ends what still runs.
-func (p *processes) end() {
+// endAll ends what still runs.
+func (p *processes) endAll() {
 	for part, process := range p.running {
 		process.Kill()
-		if p.Failed() && part == balancer {
-			exit := process.Wait(context.Background())
+		if exit := process.Wait(context.Background()); p.Failed() && part == balancer {
 			p.Logf("the balancer said at last\n%s%s", exit.Stdout[max(0, len(exit.Stdout)-4000):], exit.Stderr)
 		}
 	}
 }
 
-func (p *processes) Addr() netip.AddrPort { return netip.MustParseAddrPort(balancerHost + ":8888") }
-func (p *processes) URL() string          { return "http://" + balancerHost + ":8080" }
-func (p *processes) Names() *Names        { return p.names }
-func (p *processes) StateFile() string    { return filepath.Join(p.dir, "turns") }
-
-func (p *processes) Places() (places []netip.Addr) {
-	place := netip.MustParseAddr(firstPlace)
-	for range 8 {
-		places = append(places, place)
-		place = place.Next()
-	}
-	return places
-}
-
-func (p *processes) Configure(env map[string]string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	maps.Copy(p.env, env)
-}
+func (p *processes) Site() Site { return p.site }
 
 func (p *processes) Start(ctx context.Context, part string, place netip.Addr) error {
-	p.mu.Lock()
-	program, env := "balancer", lab.Env(maps.Clone(p.env))
-	p.mu.Unlock()
+	program, env := "balancer", p.env
 	if part != balancer {
 		program, env = "pingserver", lab.Env{"PINGSERVER_NAME": part, "PINGSERVER_LISTEN": place.String() + ":" + Port}
 	}
@@ -119,43 +93,33 @@ func (p *processes) find(part string) *lab.Process {
 	return p.running[part]
 }
 
-// gone looks at how a part ended: with this code, and without a word of
-// complaint.
-func gone(part string, exit lab.Exit, code int) error {
-	if exit.Code != code || exit.Stderr != "" {
-		return fmt.Errorf("%s ended with %d, want %d\n%s", part, exit.Code, code, exit.Stderr)
-	}
-	return nil
-}
+// exitCodes is how a program ends at a signal: killed, in order, or with the
+// stacks that Go's runtime prints.
+var exitCodes = map[syscall.Signal]int{syscall.SIGKILL: -1, syscall.SIGTERM: 0, syscall.SIGQUIT: 2}
 
-func (p *processes) Kill(ctx context.Context, part string) error {
+func (p *processes) End(ctx context.Context, part string, signal syscall.Signal) (stderr string, err error) {
 	process := p.find(part)
-	process.Kill()
-	return gone(part, process.Wait(ctx), -1)
-}
-
-func (p *processes) Stop(ctx context.Context, part string) error {
-	return gone(part, p.find(part).Stop(ctx), 0)
-}
-
-func (p *processes) Freeze(_ context.Context, part string) error {
-	return syscall.Kill(p.find(part).PID(), syscall.SIGSTOP)
-}
-
-func (p *processes) Thaw(_ context.Context, part string) error {
-	return syscall.Kill(p.find(part).PID(), syscall.SIGCONT)
-}
-
-func (p *processes) Dump(ctx context.Context) (string, error) {
-	process := p.find(balancer)
-	if err := syscall.Kill(process.PID(), syscall.SIGQUIT); err != nil {
-		return "", err
+	if err := syscall.Kill(process.PID(), signal); err != nil {
+		return "", fmt.Errorf("%s: %v: %w", part, signal, err)
 	}
 	exit := process.Wait(ctx)
-	if !strings.HasPrefix(exit.Stderr, "SIGQUIT") {
-		return "", fmt.Errorf("the balancer said at SIGQUIT\n%s", exit.Stderr)
+	if exit.Code != exitCodes[signal] || exit.Stderr != "" && signal != syscall.SIGQUIT {
+		return "", fmt.Errorf("%s ended at %v with %d, want %d\n%s", part, signal, exit.Code, exitCodes[signal], exit.Stderr)
 	}
 	return exit.Stderr, nil
 }
 
-func (p *processes) PID(context.Context) (int, error) { return p.find(balancer).PID(), nil }
+func (p *processes) Freeze(_ context.Context, part string, frozen bool) error {
+	return Freeze(p.find(part).PID(), frozen)
+}
+
+func (p *processes) PID(_ context.Context, part string) (int, error) { return p.find(part).PID(), nil }
+
+// Freeze keeps a process from running, or lets it go on, by SIGSTOP and SIGCONT.
+// No process can refuse them, not even the first in a container.
+func Freeze(pid int, frozen bool) error {
+	if frozen {
+		return syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	return syscall.Kill(pid, syscall.SIGCONT)
+}

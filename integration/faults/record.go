@@ -1,14 +1,21 @@
 package faults
 
 import (
+	"context"
+	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"time"
+
+	"udplab/integration/lab"
+	"udplab/integration/traffic"
 )
 
 // Record is what one life of the balancer said of itself: marks, taken again
-// and again, and turns. It is pure, and judges only what can be known: a turn
-// is forwarded to a server by what the balancer knows at that moment, and the
-// record knows that only where it was the same for long enough before and after.
+// and again, and turns. It judges only what can be known: the balancer forwards
+// by what it knows at that moment, and the record knows that only where it was
+// the same for long enough before and after.
 type Record struct {
 	Hold  bool // a server that is down keeps its turn
 	Marks []Mark
@@ -18,48 +25,55 @@ type Record struct {
 // Mark is the balancer's state at one moment.
 type Mark struct {
 	Turns   uint64 // so far
+	Clients int    // that had come before
 	Servers []State
-	// Placed: every server is where the balancer takes it to be, so that a
-	// turn of server2 is answered by server2.
+	// Placed says that every server is where the balancer takes it to be, so
+	// that a turn of server2 is answered by server2.
 	Placed bool
 }
 
 // State is what the balancer thinks of a server.
 type State struct {
 	Up    bool
-	Since string // when that began
+	Since time.Time // when that began
+	Addr  netip.AddrPort
 }
 
-// Turn is a line of /api/ledger.
+// Turn is a line of /api/ledger, and the number of the last mark before it was
+// read.
 type Turn struct {
-	Number uint64 // from 1
-	Place  int    // of the server in turn order, from 1
-	Reply  string // its beginning; empty: none came that is certainly this turn's
+	lab.Turn
+	Mark int
 }
 
-// Judge goes through the turns. Known is how many could be judged against the
-// turn before, and named how many against who answered.
-func (r *Record) Judge() (known, named int, wrong []string) {
+// Judge goes through the turns. Ordered is how many could be judged against the
+// turn before, and named how many against the server that answered.
+func (r *Record) Judge() (ordered, named int, wrong []string) {
 	var found problems
-	for i := range r.Turns {
-		t := r.Turns[i]
-		before, after := r.around(t.Number)
-		steady := before != nil && slices.Equal(before.Servers, after.Servers)
-		if i > 0 && t.Number == r.Turns[i-1].Number+1 && (r.Hold || steady && r.Turns[i-1].Number > before.Turns) {
+	for i, t := range r.Turns {
+		before, first := r.steady(t.Turn.Turn, 0)
+		if i > 0 && t.Turn.Turn == r.Turns[i-1].Turn.Turn+1 && (r.Hold || before != nil && r.Turns[i-1].Turn.Turn > before.Turns) {
 			last := r.Turns[i-1].Place
-			known++
+			ordered++
 			if want := r.next(last, before); t.Place != want {
-				found.add("turn %d is server%d's, the one before was server%d's: want server%d's", t.Number, t.Place, last, want)
+				found.add("turn %d is server%d's, the one before was server%d's: want server%d's", t.Turn.Turn, t.Place, last, want)
 			}
 		}
-		if name := t.Reply[strings.LastIndexByte(t.Reply, ' ')+1:]; name != "" && steady && before.Placed && after.Placed {
+		// A reply may be to an older datagram, of a time when another server was
+		// at that address. To a newer client, whose every datagram was sent and
+		// answered while nothing changed, it cannot.
+		name := t.Reply[strings.LastIndexByte(t.Reply, ' ')+1:]
+		if before, first = r.steady(t.Turn.Turn, t.Mark); before == nil || !before.Placed || name == "" {
+			continue
+		}
+		if traffic.Client([]byte(t.Reply)) > first.Clients {
 			named++
 			if name != servers[t.Place-1] {
-				found.add("turn %d is server%d's, and was answered %q", t.Number, t.Place, t.Reply)
+				found.add("turn %d is server%d's, and was answered %q", t.Turn.Turn, t.Place, t.Reply)
 			}
 		}
 	}
-	return known, named, found.all()
+	return ordered, named, found.all()
 }
 
 // next is whose turn comes after a server's.
@@ -72,25 +86,144 @@ func (r *Record) next(place int, m *Mark) int {
 	}
 }
 
-// around is the last mark but one before a turn and the first but one after
-// it, nil unless nothing changed between them. One mark would not do: the
-// balancer tells its servers' state to the data path and to its record one
-// after the other.
-func (r *Record) around(turn uint64) (before, after *Mark) {
-	i, _ := slices.BinarySearchFunc(r.Marks, turn, func(m Mark, turn uint64) int {
+// steady returns the last mark before a turn, and the first of all those before
+// it between which nothing changed. They are nil unless nothing changed either
+// until the first mark after the turn, and after the mark with that number. One
+// more mark is wanted on each side: the balancer tells its servers' state to the
+// data path and to its record one after the other.
+func (r *Record) steady(turn uint64, until int) (before, first *Mark) {
+	after, _ := slices.BinarySearchFunc(r.Marks, turn, func(m Mark, turn uint64) int {
 		if m.Turns < turn {
 			return -1
 		}
 		return 1
-	}) // the first mark that has seen the turn
-	if i < 2 || i+1 >= len(r.Marks) {
+	})
+	from, end := after-2, max(after, until)+1
+	if from < 0 || end >= len(r.Marks) {
 		return nil, nil
 	}
-	around := r.Marks[i-2 : i+2]
-	for _, m := range around[1:] {
-		if !slices.Equal(m.Servers, around[0].Servers) || m.Placed != around[0].Placed {
+	same := func(i int) bool {
+		return r.Marks[i].Placed == r.Marks[end].Placed && slices.Equal(r.Marks[i].Servers, r.Marks[end].Servers)
+	}
+	for i := from; i < end; i++ {
+		if !same(i) {
 			return nil, nil
 		}
 	}
-	return &around[1], &around[2]
+	for from > 0 && same(from-1) {
+		from--
+	}
+	return &r.Marks[after-1], &r.Marks[from]
+}
+
+// lookEvery is how often the witness looks at the balancer.
+const lookEvery = 50 * time.Millisecond
+
+// witness looks at the balancer all the while, over its lives, and keeps a
+// record of each.
+type witness struct {
+	url     string
+	hold    bool
+	places  func() map[string]netip.Addr // where the servers really are
+	clients func() int                   // how many have come
+
+	mu    sync.Mutex
+	lives map[time.Time]*Record // by when they were started
+	turns uint64                // of the latest look
+	wrong problems
+}
+
+// run looks until the context ends.
+func (w *witness) run(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		w.look(ctx)
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// look records what the balancer says now. One that is dead or frozen says
+// nothing, and its connection may hang.
+func (w *witness) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	mark := Mark{Clients: w.clients()}
+	places := w.places()
+	s, err := lab.ReadStatus(ctx, w.url)
+	if err != nil {
+		return
+	}
+	mark.Turns, mark.Servers = s.Turns, states(s)
+	mark.Placed = placed(s, places) && placed(s, w.places())
+	w.mu.Lock()
+	life := w.lives[s.Started]
+	if life == nil {
+		life = &Record{Hold: w.hold}
+		w.lives[s.Started] = life
+	}
+	for _, wrong := range s.Unbalanced() {
+		w.wrong.add("%s", wrong)
+	}
+	w.turns = s.Turns
+	life.Marks = append(life.Marks, mark)
+	last := uint64(0)
+	if n := len(life.Turns); n > 0 {
+		last = life.Turns[n-1].Turn.Turn
+	}
+	w.mu.Unlock()
+
+	ledger, err := lab.ReadLedger(ctx, w.url, last)
+	if err != nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, turn := range ledger.Turns {
+		if turn.Outcome == "waiting" {
+			return // it and what follows is read again
+		}
+		life.Turns = append(life.Turns, Turn{turn, len(life.Marks) - 1})
+	}
+}
+
+// seen is how many turns there had been at the latest look.
+func (w *witness) seen() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.turns
+}
+
+// judge goes through all records.
+func (w *witness) judge() (ordered, named int, wrong []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, life := range w.lives {
+		o, n, found := life.Judge()
+		ordered, named, wrong = ordered+o, named+n, append(wrong, found...)
+	}
+	return ordered, named, append(wrong, w.wrong.all()...)
+}
+
+// states is what a balancer thinks of each server.
+func states(s lab.Status) (all []State) {
+	for _, b := range s.Backends {
+		state := State{Up: b.Up, Since: b.Since}
+		if b.Addr != nil {
+			state.Addr = *b.Addr
+		}
+		all = append(all, state)
+	}
+	return all
+}
+
+// placed says whether a balancer takes every server to be where it really is.
+func placed(s lab.Status, places map[string]netip.Addr) bool {
+	return !slices.ContainsFunc(s.Backends, func(b lab.Backend) bool {
+		place := places[b.Name]
+		return !place.IsValid() || b.Addr == nil || b.Addr.String() != place.String()+":"+Port
+	})
 }

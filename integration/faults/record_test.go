@@ -4,17 +4,24 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"udplab/integration/lab"
 )
 
 // taken is turns numbered from first that went to these servers and were
-// answered by them.
+// answered by them, to clients with numbers from 1.
 func taken(first uint64, places string) (turns []Turn) {
 	for i, place := range places {
 		n := int(place - '0')
-		turns = append(turns, Turn{first + uint64(i), n, fmt.Sprintf("CLIENT 1 DATAGRAM 1 server%d", n)})
+		turns = append(turns, Turn{Turn: lab.Turn{
+			Turn: first + uint64(i), Place: n, Reply: fmt.Sprintf("LOAD %07d 000000000001 ABCDEF server%d", i+1, n),
+		}})
 	}
 	return turns
 }
+
+var noon = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 
 // marks are made at these numbers of turns, all in one state: a letter for each
 // server, U for up and d for down.
@@ -22,20 +29,36 @@ func marks(state string, at ...uint64) (all []Mark) {
 	for _, turns := range at {
 		m := Mark{Turns: turns, Placed: true}
 		for _, letter := range state {
-			m.Servers = append(m.Servers, State{Up: letter == 'U', Since: "noon"})
+			m.Servers = append(m.Servers, State{Up: letter == 'U', Since: noon})
 		}
 		all = append(all, m)
 	}
 	return all
 }
 
+// later is the same marks after a change and a change back.
+func later(marks []Mark) []Mark {
+	for _, m := range marks {
+		m.Servers[1].Since = noon.Add(time.Minute)
+	}
+	return marks
+}
+
+// elsewhere is the same marks with a server at another address.
+func elsewhere(marks []Mark) []Mark {
+	for _, m := range marks {
+		m.Servers[1].Addr = anywhere
+	}
+	return marks
+}
+
 func TestTurnsAreJudgedWhereTheyCanBe(t *testing.T) {
 	steady := []uint64{0, 0, 4, 8, 10, 10}
 	for _, c := range []struct {
-		name   string
-		record Record
-		known  int
-		wrong  string // in the only problem; empty: none
+		name    string
+		record  Record
+		ordered int
+		wrong   string // in the only problem; empty: none
 	}{
 		{"nothing", Record{}, 0, ""},
 		{"all up, in order", Record{Turns: taken(1, "1231231231"), Marks: marks("UUU", steady...)}, 7, ""},
@@ -61,37 +84,54 @@ func TestTurnsAreJudgedWhereTheyCanBe(t *testing.T) {
 		}, 4, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			known, _, wrong := c.record.Judge()
-			if known != c.known {
-				t.Errorf("%d turns judged, want %d", known, c.known)
+			ordered, _, wrong := c.record.Judge()
+			if ordered != c.ordered {
+				t.Errorf("%d turns judged, want %d", ordered, c.ordered)
 			}
-			if c.wrong == "" && wrong != nil || c.wrong != "" && (len(wrong) == 0 || !strings.Contains(wrong[0], c.wrong)) {
-				t.Errorf("%q, want %q", wrong, c.wrong)
+			for _, text := range wrong { // a turn that is out of order is judged twice
+				if c.wrong == "" || !strings.Contains(wrong[0], c.wrong) {
+					t.Errorf("%q, want %q", text, c.wrong)
+				}
+			}
+			if c.wrong != "" && len(wrong) == 0 {
+				t.Errorf("nothing is wrong, want %q", c.wrong)
 			}
 		})
 	}
 }
 
-// later is the same marks after a change and a change back.
-func later(marks []Mark) []Mark {
-	for _, m := range marks {
-		m.Servers[1].Since = "five past noon"
-	}
-	return marks
-}
-
-func TestWhoAnsweredIsJudgedWhereEverybodyIsInPlace(t *testing.T) {
-	answeredBy2 := func() []Turn {
+func TestTheServerThatAnsweredIsJudgedWhereItIsCertain(t *testing.T) {
+	answered := func(read int) []Turn {
 		turns := taken(1, "123123123")
-		turns[4].Reply, turns[6].Reply, turns[7].Reply = "", "CLIENT 1 DATAGRAM 1 server2", "healthy" // of 2, 1 and 2
+		turns[4].Reply = ""
+		turns[6].Reply = strings.Replace(turns[6].Reply, "server1", "server2", 1)
+		turns[7].Reply = "healthy"
+		for i := range turns {
+			turns[i].Mark = read
+		}
 		return turns
 	}
-	r := Record{Turns: answeredBy2(), Marks: marks("UUU", 0, 0, 4, 8, 9, 9)}
-	if _, named, wrong := r.Judge(); named != 8 || len(wrong) != 2 || !strings.Contains(wrong[0], "turn 7 is server1's, and was answered ") {
-		t.Errorf("%d judged, %q; want 8, and turns 7 and 8 to be wrong", named, wrong)
+	steady := marks("UUU", 0, 0, 4, 8, 9, 9, 9)
+	late, moved := marks("UUU", 0, 0, 4, 8, 9, 9, 9), append(marks("UUU", 0, 0, 4, 8, 9), elsewhere(marks("UUU", 9, 9))...)
+	for i := range late {
+		late[i].Clients = 100
 	}
-	r.Marks[3].Placed = false
-	if _, named, wrong := r.Judge(); named != 0 || wrong != nil {
-		t.Errorf("%d judged, %q; want none near a move", named, wrong)
+	unplaced := marks("UUU", 0, 0, 4, 8, 9, 9, 9)
+	unplaced[3].Placed = false
+	for _, c := range []struct {
+		name   string
+		record Record
+		named  int
+		wrong  int
+	}{
+		{"nothing changes, and turn 7 is answered by another", Record{Turns: answered(4), Marks: steady}, 7, 1},
+		{"a server is not where the balancer takes it to be", Record{Turns: answered(4), Marks: unplaced}, 0, 0},
+		{"a server has moved before the replies are read", Record{Turns: answered(5), Marks: moved}, 0, 0},
+		{"replies to clients from before", Record{Turns: answered(4), Marks: late}, 0, 0},
+		{"the last look is the one that read them", Record{Turns: answered(6), Marks: steady}, 0, 0},
+	} {
+		if _, named, wrong := c.record.Judge(); named != c.named || len(wrong) != c.wrong {
+			t.Errorf("%s: %d judged, %q; want %d judged and %d wrong", c.name, named, wrong, c.named, c.wrong)
+		}
 	}
 }

@@ -78,15 +78,15 @@ const (
 // nothing it needs is taken: long enough to be noticed, short enough for most
 // to overlap.
 const (
-	shortest, longest = 600 * time.Millisecond, 1400 * time.Millisecond
-	soonest, latest   = 200 * time.Millisecond, 700 * time.Millisecond
+	shortest, longest = 500 * time.Millisecond, 800 * time.Millisecond
+	soonest, latest   = 100 * time.Millisecond, 300 * time.Millisecond
 )
 
 // rest is how long what a fault needed is left alone afterwards: a balancer is
 // to have a life before it loses it again.
 func (f Fault) rest() time.Duration {
 	if slices.Contains(restarts, f.Kind) {
-		return time.Second
+		return longest
 	}
 	return soonest
 }

@@ -66,6 +66,13 @@ func writeDigits(to []byte, n uint64) {
 	}
 }
 
+// Client is the client of the datagram that a payload begins with; 0 means that
+// it is none of ours.
+func Client(payload []byte) int {
+	client, _ := parse(payload)
+	return client
+}
+
 // parse reads which datagram a payload begins with; the number is 0 if it is
 // none of ours.
 func parse(payload []byte) (client int, number uint64) {

@@ -37,7 +37,9 @@ type launcher struct {
 // to start stacks from it. It skips the test as Need does.
 func New(t *testing.T) scenario.Boot {
 	t.Helper()
-	l := newLauncher(t, Need(t))
+	docker := Need(t)
+	base := GoImage(t, docker)
+	l := newLauncher(t, docker, root(t), map[string]*string{"GO_IMAGE": &base})
 	var err error
 	if l.idle, err = l.start(t, service{program: "pingserver"}); err != nil {
 		t.Fatal(err)
@@ -45,20 +47,21 @@ func New(t *testing.T) scenario.Boot {
 	return l
 }
 
-func newLauncher(t *testing.T, docker *client.Client) launcher {
+// newLauncher builds an image from the Dockerfile in a directory. It is removed
+// when the test ends.
+func newLauncher(t *testing.T, docker *client.Client, dir string, args map[string]*string) launcher {
 	t.Helper()
 	provider, err := testcontainers.NewDockerProvider()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer provider.Close()
-	base := GoImage(t, docker)
 	var output bytes.Buffer
 	image, err := provider.BuildImage(t.Context(), &testcontainers.ContainerRequest{FromDockerfile: testcontainers.FromDockerfile{
-		Context:        root(t),
+		Context:        dir,
 		Repo:           "udplab-test",
 		Tag:            strings.ToLower(rand.Text()), // of this run alone
-		BuildArgs:      map[string]*string{"GO_IMAGE": &base},
+		BuildArgs:      args,
 		BuildLogWriter: &output,
 	}})
 	if err != nil {

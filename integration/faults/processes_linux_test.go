@@ -1,29 +1,29 @@
-//go:build linux
-
 package faults_test
 
 import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"udplab/integration/faults"
 	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 	"udplab/services/kit/nettest"
 )
 
 // programsVariable tells a test in namespaces of its own where the programs are.
 const programsVariable = "UDPLAB_FAULTS_PROGRAMS"
 
+// enough is what a play may take beyond its faults. Only a failure takes it.
+const enough = 5 * time.Minute
+
 func TestProcesses(t *testing.T) {
+	skipIfShort(t)
 	t.Parallel()
-	programs := os.Getenv(programsVariable)
+	programs := lab.Programs(os.Getenv(programsVariable))
 	if programs == "" {
-		built, err := lab.Build(t.Context(), t.TempDir(), raceFlags...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		programs = string(built)
+		programs = labtest.Programs(t)
 	}
 	// The seed says which data path has which, and how many workers there are.
 	epoll, portable, workers := faults.Skip, faults.Hold, 1+seed()/2%2
@@ -40,10 +40,10 @@ func TestProcesses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			apart := nettest.Options{Timeout: *length + enough, Env: []string{programsVariable + "=" + programs}}
+			c.env["BALANCER_WHEN_DOWN"] = string(c.whenDown)
+			apart := nettest.Options{Timeout: *length + enough, Env: []string{programsVariable + "=" + string(programs), fmt.Sprintf("%s=%d", seedVariable, seed())}}
 			apart.Run(t, func(t *testing.T) {
-				lab := faults.NewProcesses(t, lab.Programs(programs), c.env)
-				faults.Play(t, lab, seed(), *length, c.whenDown)
+				faults.Play(t, faults.NewProcesses(t, programs, c.env), seed(), *length, c.whenDown)
 			})
 		})
 	}
