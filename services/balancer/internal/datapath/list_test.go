@@ -50,7 +50,7 @@ func testListChanges(t *testing.T, open opener) {
 					sent.Add(1)
 				}
 				for range 8 {
-					if _, ok := c.hear(patience); ok {
+					if _, ok := c.hearFor(patience); ok {
 						answered.Add(1)
 					}
 				}
@@ -80,13 +80,8 @@ func testListChanges(t *testing.T, open opener) {
 		t.Errorf("%d were sent, %d answered", sent.Load(), answered.Load())
 	}
 	r.replied(answered.Load())
-	s := r.snapshot()
-	turns := s.Removed.Turns
-	for _, b := range s.Backends {
-		turns += b.Turns
-	}
-	if s.Forwarded != sent.Load() || turns != sent.Load() || s.Removed.Turns == 0 {
-		t.Errorf("%d were sent, %d forwarded; the servers had %d turns, %d of them ones that are gone", sent.Load(), s.Forwarded, turns, s.Removed.Turns)
+	if s := r.snapshot(); s.Forwarded != sent.Load() || s.Removed.Turns == 0 {
+		t.Errorf("%d were sent, %d forwarded; servers that are gone had %d turns", sent.Load(), s.Forwarded, s.Removed.Turns)
 	}
 	events, _ := r.ledger.Events(0)
 	listed := 0

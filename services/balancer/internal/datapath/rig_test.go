@@ -1,6 +1,7 @@
 package datapath
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,14 +47,14 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// server is a backend in the test. By default it answers each datagram with
-// its payload, a space and its name.
+// server is a server in the test. By default it answers each datagram with its
+// payload, a space and its name.
 type server struct {
 	name   string
 	conn   *net.UDPConn
 	addr   netip.AddrPort
 	asked  atomic.Int64
-	from   atomic.Pointer[netip.AddrPort] // who asked last
+	from   atomic.Pointer[netip.AddrPort] // where the last datagram came from
 	answer func(s *server, payload []byte, from netip.AddrPort)
 	done   chan struct{}
 }
@@ -113,7 +114,13 @@ func (s *server) echo(payload []byte, from netip.AddrPort) {
 	s.conn.WriteToUDPAddrPort(payload, from)
 }
 
-func (s *server) silent([]byte, netip.AddrPort) {}
+// held is a datagram that a server has not answered yet.
+type held struct {
+	server  *server
+	session netip.AddrPort // where it came from
+}
+
+func (h held) answer(payload string) { h.server.named([]byte(payload), h.session) }
 
 // members is the servers of a test: addresses and states that the test may
 // change, and states that follow the evidence at once.
@@ -123,7 +130,7 @@ type members struct {
 
 	mu       sync.Mutex // guards the rest
 	backends []membership.Backend
-	former   map[netip.AddrPort]*membership.Backend // of servers that have moved or are gone
+	former   map[netip.AddrPort]*membership.Backend
 	snapshot *membership.Snapshot
 	list     uint64
 	tried    int
@@ -131,15 +138,13 @@ type members struct {
 
 // newMembers returns servers at these addresses, called server1 and so on. Turns
 // wait for an answer for longer than any test.
-func newMembers(whenDown balancing.WhenDown, addrs ...netip.AddrPort) *members {
-	m := &members{
-		scheduler: balancing.New(whenDown), ledger: ledger.New(time.Minute, time.Now()),
-		former: map[netip.AddrPort]*membership.Backend{}, list: 1,
-	}
-	for i, addr := range addrs {
-		m.backends = append(m.backends, membership.Backend{ID: membership.ID(i + 1), Name: fmt.Sprintf("server%d", i+1), Addr: addr})
-	}
-	m.change(func() {})
+func newMembers(addrs ...netip.AddrPort) *members {
+	m := &members{list: 1, scheduler: balancing.New(balancing.Skip), ledger: ledger.New(time.Hour, time.Now()), former: map[netip.AddrPort]*membership.Backend{}}
+	m.change(func() {
+		for i, addr := range addrs {
+			m.backends = append(m.backends, membership.Backend{ID: membership.ID(i + 1), Name: fmt.Sprintf("server%d", i+1), Addr: addr})
+		}
+	})
 	return m
 }
 
@@ -152,26 +157,44 @@ func (m *members) change(change func()) {
 	m.scheduler.Apply(m.snapshot, func(turn uint64) { m.ledger.Apply(time.Now(), m.snapshot, turn) })
 }
 
-func (m *members) set(i int, state membership.State) {
+// set sets the state of the server at a place, counted from 0.
+func (m *members) set(place int, state membership.State) {
 	m.change(func() {
-		if m.backends[i].State = state; state == membership.Trial {
-			m.backends[i].Trials++
+		if m.backends[place].State = state; state == membership.Trial {
+			m.backends[place].Trials++
 		}
 	})
 }
 
-func (m *members) move(i int, to netip.AddrPort) {
+// move gives the server at a place another address.
+func (m *members) move(place int, to netip.AddrPort) {
 	m.change(func() {
-		was := m.backends[i]
-		m.former[was.Addr] = &was
-		m.backends[i].Addr = to
+		former := m.backends[place]
+		m.former[former.Addr] = &former
+		m.backends[place].Addr = to
 	})
 }
 
-func (m *members) isDown(i int) bool {
+func (m *members) isDown(place int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.backends[i].State != membership.Up
+	return m.backends[place].State != membership.Up
+}
+
+// allUp wants no server to be down.
+func (r *rig) allUp() {
+	r.t.Helper()
+	for i, b := range r.backends {
+		if r.isDown(i) {
+			r.t.Errorf("%s was blamed", b.Name)
+		}
+	}
+}
+
+func (m *members) trials() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.tried
 }
 
 func (m *members) Owner(addr netip.AddrPort) (*membership.Backend, bool) {
@@ -183,35 +206,25 @@ func (m *members) Owner(addr netip.AddrPort) (*membership.Backend, bool) {
 	return m.former[addr], false
 }
 
-func (m *members) Failed(e membership.Evidence) {
-	if i := m.index(e.Backend, e.Addr); i >= 0 && !m.isDown(i) {
-		m.set(i, membership.Down)
-	}
+func (m *members) Failed(e membership.Evidence) { m.found(e.Backend, e.Addr, membership.Down) }
+
+func (m *members) Answered(id membership.ID, addr netip.AddrPort) { m.found(id, addr, membership.Up) }
+
+// found sets the state of a server if it is still at the address.
+func (m *members) found(id membership.ID, addr netip.AddrPort, state membership.State) {
+	m.change(func() {
+		for i := range m.backends {
+			if b := &m.backends[i]; b.ID == id && b.Addr == addr {
+				b.State = state
+			}
+		}
+	})
 }
 
-func (m *members) Answered(id membership.ID, addr netip.AddrPort) {
-	if i := m.index(id, addr); i >= 0 && m.isDown(i) {
-		m.set(i, membership.Up)
-	}
-}
-
-func (m *members) Tried(id membership.ID) {
+func (m *members) Tried(membership.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tried++
-}
-
-// index is where the server of an ID stands in the list, if it is at addr; else -1.
-func (m *members) index(id membership.ID, addr netip.AddrPort) int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.IndexFunc(m.backends, func(b membership.Backend) bool { return b.ID == id && b.Addr == addr })
-}
-
-func (m *members) at(i int) netip.AddrPort {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.backends[i].Addr
 }
 
 // rig is a running data path with three servers.
@@ -220,21 +233,22 @@ type rig struct {
 	t       *testing.T
 	path    DataPath
 	servers []*server
-	cancel  func()       // tells the data path to stop
-	stop    func() error // cancels and waits until Run has returned
+	held    chan held
+	cancel  func() // tells the data path to stop
+	stop    func() // cancels and waits until Run has returned
 }
 
 // setup is what a test may want otherwise.
 type setup struct {
-	listen   string // default 127.0.0.1:0
-	servers  string // their address; default 127.0.0.1:0
-	whenDown balancing.WhenDown
+	listen   string        // default 127.0.0.1:0
+	servers  string        // their address; default 127.0.0.1:0
 	idle     time.Duration // default a minute
 	sessions int           // default 10,000
 	rate     int           // of each client; default no limit
 	drain    time.Duration // default 50 ms
 	stopped  bool          // before it runs
-	prepare  func(servers []*server)
+	answer   func(s *server, payload []byte, from netip.AddrPort)
+	hold     string // datagrams with this payload are not answered, but come to rig.held
 	// beforeRun is called when the data path is open and does not run yet.
 	beforeRun func(*rig)
 }
@@ -244,23 +258,30 @@ type opener func(context.Context, Config) (DataPath, error)
 
 func (open opener) start(t *testing.T, s setup) *rig {
 	t.Helper()
-	r := &rig{t: t}
+	r := &rig{t: t, held: make(chan held, 1)}
 	var addrs []netip.AddrPort
 	for i := range 3 {
-		server := startServer(t, fmt.Sprintf("server%d", i+1), or(s.servers, "127.0.0.1:0"))
-		r.servers = append(r.servers, server)
-		addrs = append(addrs, server.addr)
+		started := startServer(t, fmt.Sprintf("server%d", i+1), cmp.Or(s.servers, "127.0.0.1:0"))
+		if s.answer != nil {
+			started.answer = s.answer
+		}
+		if s.hold != "" {
+			started.answer = func(server *server, payload []byte, from netip.AddrPort) {
+				if string(payload) == s.hold {
+					r.held <- held{server, from}
+				} else {
+					server.named(payload, from)
+				}
+			}
+		}
+		r.servers = append(r.servers, started.serve())
+		addrs = append(addrs, started.addr)
 	}
-	r.members = newMembers(s.whenDown, addrs...)
-	if s.prepare != nil {
-		s.prepare(r.servers)
-	}
-	for _, server := range r.servers {
-		server.serve()
-	}
-	path, err := open(t.Context(), Config{
-		Listen: or(s.listen, "127.0.0.1:0"), SessionIdle: or(s.idle, time.Minute), MaxSessions: or(s.sessions, 10_000),
-		ClientRate: s.rate, Drain: or(s.drain, 50*time.Millisecond), Scheduler: r.scheduler, Ledger: r.ledger, Members: r.members,
+	r.members = newMembers(addrs...)
+	var err error
+	r.path, err = open(t.Context(), Config{
+		Listen: cmp.Or(s.listen, "127.0.0.1:0"), SessionIdle: cmp.Or(s.idle, time.Minute), MaxSessions: cmp.Or(s.sessions, 10_000),
+		ClientRate: s.rate, Drain: cmp.Or(s.drain, 50*time.Millisecond), Scheduler: r.scheduler, Ledger: r.ledger, Members: r.members,
 	})
 	if err != nil && strings.Contains(s.listen, "::") {
 		t.Skipf("no data path on %s here: %v", s.listen, err)
@@ -268,7 +289,6 @@ func (open opener) start(t *testing.T, s setup) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.path = path
 	if s.beforeRun != nil {
 		s.beforeRun(r)
 	}
@@ -277,46 +297,35 @@ func (open opener) start(t *testing.T, s setup) *rig {
 		cancel()
 	}
 	ran := make(chan error, 1)
-	go func() { ran <- path.Run(ctx) }()
+	go func() { ran <- r.path.Run(ctx) }()
 	r.cancel = cancel
-	r.stop = sync.OnceValue(func() error {
+	r.stop = sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-ran:
-			return err
+			if err != nil {
+				t.Error(err)
+			}
 		case <-time.After(patience):
-			return fmt.Errorf("the data path still runs %v after its stop", patience)
+			t.Errorf("the data path still runs %v after its stop", patience)
 		}
+		r.checkBooks()
 	})
-	t.Cleanup(func() {
-		if err := r.stop(); err != nil {
-			t.Error(err)
-		}
-		r.balances()
-	})
+	t.Cleanup(r.stop)
 	return r
 }
 
-// or is the value, or what to take if there is none.
-func or[T comparable](value, otherwise T) T {
-	var none T
-	if value == none {
-		return otherwise
-	}
-	return value
-}
-
-// balances checks the promises that hold at every moment.
-func (r *rig) balances() {
+// checkBooks checks the promises that hold at every moment.
+func (r *rig) checkBooks() {
 	r.t.Helper()
-	s := r.ledger.Snapshot(time.Now())
+	s := r.snapshot()
 	if s.OrderViolations != 0 {
 		r.t.Errorf("%d order violations", s.OrderViolations)
 	}
 	if s.Received != s.Forwarded+s.DroppedTotal() {
 		r.t.Errorf("received %d, forwarded %d, dropped %d", s.Received, s.Forwarded, s.DroppedTotal())
 	}
-	// The backends' own counts and the scheduler's are kept apart from these.
+	// The servers' own counts and the scheduler's are kept apart from these.
 	turns, forwarded := s.Removed.Turns, s.Removed.Forwarded
 	for _, b := range s.Backends {
 		turns += b.Turns
@@ -329,7 +338,16 @@ func (r *rig) balances() {
 	}
 }
 
+// snapshot is the books as they are now.
 func (r *rig) snapshot() ledger.Snapshot { return r.ledger.Snapshot(time.Now()) }
+
+// asked is how many datagrams have come to the servers.
+func (r *rig) asked() (sum int) {
+	for _, s := range r.servers {
+		sum += int(s.asked.Load())
+	}
+	return sum
+}
 
 // replied waits until exactly so many replies are counted: the client may hear
 // one just before the ledger does.
@@ -341,62 +359,72 @@ func (r *rig) replied(n uint64) {
 	}
 }
 
-// client is somebody who sends to the data path.
+// client sends to the data path.
 type client struct {
 	t    *testing.T
 	conn *net.UDPConn
 }
 
-func (r *rig) client() *client { return r.clientAt(r.path.Addr().Addr().String()) }
+func (r *rig) client() *client {
+	r.t.Helper()
+	return r.clientAt(r.t, r.path.Addr().Addr().String())
+}
 
 // clientAt writes to the data path at an address of its own choice, and hears only
 // what comes from there.
-func (r *rig) clientAt(host string) *client {
-	r.t.Helper()
+func (r *rig) clientAt(t *testing.T, host string) *client {
+	t.Helper()
 	target := netip.AddrPortFrom(netip.MustParseAddr(host), r.path.Addr().Port())
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(target))
 	if err != nil {
-		r.t.Skipf("no way to %v here: %v", target, err)
+		t.Skipf("no way to %v here: %v", target, err)
 	}
 	conn.SetReadBuffer(4 << 20)
-	r.t.Cleanup(func() { conn.Close() })
-	return &client{r.t, conn}
+	t.Cleanup(func() { conn.Close() })
+	return &client{t, conn}
 }
 
-func (c *client) send(payload []byte) {
+func (c *client) send(payload string) {
 	c.t.Helper()
-	if _, err := c.conn.Write(payload); err != nil {
+	if _, err := c.conn.Write([]byte(payload)); err != nil {
 		c.t.Fatal(err)
 	}
 }
 
-// hear returns the next datagram; "" and false if none comes within wait.
-func (c *client) hear(wait time.Duration) (string, bool) {
-	c.t.Helper()
+// hearFor returns the next datagram; ok is false if none comes within wait.
+func (c *client) hearFor(wait time.Duration) (datagram string, ok bool) {
 	c.conn.SetReadDeadline(time.Now().Add(wait))
 	buf := make([]byte, udp.MaxDatagram)
 	n, err := c.conn.Read(buf)
 	return string(buf[:n]), err == nil
 }
 
-// ask sends a datagram and waits for the answer.
-func (c *client) ask(payload string) string {
+// hear returns the next datagram, which must come.
+func (c *client) hear() string {
 	c.t.Helper()
-	c.send([]byte(payload))
-	answer, ok := c.hear(patience)
+	datagram, ok := c.hearFor(patience)
 	if !ok {
-		c.t.Fatalf("no answer to %.20q", payload)
+		c.t.Fatal("no answer")
 	}
-	return answer
+	return datagram
 }
 
-// who asks n times and returns the last characters of the answers: the
-// servers' numbers.
-func (c *client) who(n int) (order string) {
+// ask sends a datagram and returns the answer.
+func (c *client) ask(payload string) string {
 	c.t.Helper()
-	for range n {
+	c.send(payload)
+	return c.hear()
+}
+
+// who asks again and again and wants answers from the servers of these numbers.
+func (c *client) who(order string) {
+	c.t.Helper()
+	got := ""
+	for range order {
 		answer := c.ask("ping")
-		order += answer[len(answer)-1:]
+		got += answer[len(answer)-1:]
 	}
-	return order
+	if got != order {
+		c.t.Errorf("answered by %s, want %s", got, order)
+	}
 }

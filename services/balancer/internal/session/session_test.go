@@ -286,6 +286,28 @@ func TestIdleSessionsAreClosed(t *testing.T) {
 	}
 }
 
+func TestWhatRenewsASession(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		happen func(r *rig, s *Session[int])
+		renews bool
+	}{
+		{"a datagram", func(r *rig, _ *Session[int]) { r.receive(after(30), 1) }, true},
+		{"a datagram over the rate", func(r *rig, _ *Session[int]) { r.receive(after(29.5), 1); r.receive(after(30), 1) }, true},
+		{"a reply", func(r *rig, s *Session[int]) { r.Accept(after(30), s, backendAt(1), nil) }, true},
+		{"a stranger's datagram", func(r *rig, s *Session[int]) { r.Accept(after(30), s, netip.MustParseAddrPort("192.0.2.77:1"), nil) }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(NewCapacity(9), 1, balancing.Skip)
+			r.receive(now, 1)
+			tt.happen(r, r.Session(0))
+			if wait, _ := r.UntilExpiry(after(60)); (wait == 30*time.Second) != tt.renews {
+				t.Errorf("it expires in %v", wait)
+			}
+		})
+	}
+}
+
 func TestTheSessionThatGivesWayToANewClient(t *testing.T) {
 	type use struct {
 		client int
