@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
+	"slices"
 	"syscall"
 	"time"
 
@@ -54,13 +54,15 @@ func CannotReach(target string, err error) error {
 	return program.CannotStart(fmt.Errorf("target %s: %w", target, err))
 }
 
-// resolve finds the target's address.
+// resolve finds the target's address, of IPv4 if there is one: the assignment's
+// programs listen on IPv4 only, and UDP has no handshake that would tell a wrong choice
+// from a lost datagram.
 func resolve(ctx context.Context, target string) (netip.AddrPort, error) {
-	host, portText, err := net.SplitHostPort(target)
+	host, port, err := net.SplitHostPort(target)
 	if err != nil {
 		return netip.AddrPort{}, CannotReach(target, err)
 	}
-	port, err := strconv.ParseUint(portText, 10, 16)
+	number, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
 	if err != nil {
 		return netip.AddrPort{}, CannotReach(target, err)
 	}
@@ -68,19 +70,8 @@ func resolve(ctx context.Context, target string) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, CannotReach(target, err)
 	}
-	return netip.AddrPortFrom(preferIPv4(addrs), uint16(port)), nil
-}
-
-// preferIPv4 chooses among the addresses of one name. The assignment's programs
-// listen on IPv4 only, and UDP has no handshake that would tell a wrong choice
-// from a lost datagram.
-func preferIPv4(addrs []netip.Addr) netip.Addr {
-	for _, addr := range addrs {
-		if addr.Unmap().Is4() {
-			return addr.Unmap()
-		}
-	}
-	return addrs[0]
+	i := max(0, slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Unmap().Is4() }))
+	return netip.AddrPortFrom(addrs[i].Unmap(), uint16(number)), nil
 }
 
 // Undelivered says why a datagram was not delivered, if that is what the error
