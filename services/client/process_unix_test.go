@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -201,6 +202,11 @@ func TestSIGQUITAndSIGINTInATerminal(t *testing.T) {
 }
 
 func TestASecondCtrlCEndsItAtOnce(t *testing.T) {
+	// A script's background jobs ignore SIGINT, and their children would inherit that;
+	// of a signal that is caught they inherit the default.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, os.Interrupt)
+	defer signal.Stop(caught)
 	// Nobody reads what the client says, so it can neither print its summary nor end by
 	// itself.
 	for _, args := range [][]string{{"-c", "0", "--json"}, {"menu"}} {
