@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
+	"udplab/services/balancer/internal/membership"
 )
 
 // observer looks at snapshots that a test makes.
@@ -19,7 +20,7 @@ type observer struct {
 
 func newObserver() *observer {
 	return &observer{now: time.Date(2026, 1, 2, 10, 4, 5, 0, time.UTC), observation: observation{snapshot: ledger.Snapshot{
-		Backends: []ledger.Backend{{Name: "server1"}, {Name: "server2"}},
+		Backends: []ledger.Backend{{Backend: membership.Backend{Name: "server1"}}, {Backend: membership.Backend{Name: "server2"}}},
 	}}}
 }
 

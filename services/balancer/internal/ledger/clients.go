@@ -22,7 +22,6 @@ type Run struct {
 // that a flood of new addresses does not fill the memory.
 type recentClients struct {
 	young, old map[netip.AddrPort]struct{}
-	count      uint64 // of new ones so far
 }
 
 // observe says whether a client is new, and remembers it.
@@ -37,6 +36,5 @@ func (c *recentClients) observe(client netip.AddrPort) bool {
 	if _, ok := c.old[client]; ok {
 		return false
 	}
-	c.count++
 	return true
 }

@@ -126,25 +126,19 @@ type Ledger struct {
 	answerTimeout time.Duration
 	started       time.Time
 
-	mu           sync.Mutex // guards the rest
-	ring         [Size]slot
-	resumed      uint64 // the last turn of an earlier run; 0: none
-	last         uint64 // the highest number that was recorded
-	settled      uint64 // turns up to it have been looked at for silence
-	received     uint64
-	refused      uint64 // replies
-	dispositions [Dispositions]uint64
-	order        balancing.Order
-	violation    uint64
-	missing      map[uint64]time.Duration // turns that the ring went past before they were recorded, and when
-	sessions     sessions
-	clients      recentClients
-	newest       Run       // of all clients
-	servers      []*server // in turn order
-	byID         map[membership.ID]*server
-	removed      server // the sum of those that are not in the list any more
-	events       []Event
-	eventNumber  uint64
+	mu          sync.Mutex // guards the rest
+	ring        [Size]slot
+	resumed     uint64 // the last turn of an earlier run; 0: none
+	last        uint64 // the highest number that was recorded
+	settled     uint64 // turns up to it have been looked at for silence
+	order       balancing.Order
+	missing     map[uint64]time.Duration // turns that the ring went past before they were recorded, and when
+	clients     recentClients
+	totals      Snapshot   // but for what Snapshot fills in
+	servers     []*Backend // in turn order
+	byID        map[membership.ID]*Backend
+	events      []Event
+	eventNumber uint64
 }
 
 // slot is a turn in the ring.
@@ -171,7 +165,7 @@ type slot struct {
 // before Apply. A forwarded turn counts as silent when no reply has come for
 // answerTimeout.
 func New(answerTimeout time.Duration, started time.Time) *Ledger {
-	return &Ledger{answerTimeout: answerTimeout, started: started}
+	return &Ledger{answerTimeout: answerTimeout, started: started, totals: Snapshot{Started: started}}
 }
 
 // Resume says that turns up to the given number were another ledger's. It is to
@@ -187,13 +181,22 @@ func (l *Ledger) Received(now time.Time, batch []Request) {
 	at := now.Sub(l.started)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.received += uint64(len(batch))
 	for i := range batch {
 		r := &batch[i]
-		l.dispositions[r.Disposition]++
+		l.count(r.Disposition, 1)
 		if r.Disposition.TakesTurn() {
 			l.write(at, r)
 		}
+	}
+}
+
+// count counts n datagrams of one disposition.
+func (l *Ledger) count(d Disposition, n uint64) {
+	l.totals.Received += n
+	if d == Forwarded {
+		l.totals.Forwarded += n
+	} else {
+		l.totals.Dropped[d] += n
 	}
 }
 
@@ -202,11 +205,11 @@ func (l *Ledger) Received(now time.Time, batch []Request) {
 func (l *Ledger) write(at time.Duration, r *Request) {
 	turn, backend := r.Turn.Number, r.Turn.Backend.ID
 	b := l.server(backend)
-	b.turns++
+	b.Turns++
 	before := uint64(0)
 	if r.Disposition == Forwarded {
-		b.forwarded++
-		b.bytesTo += uint64(r.Bytes)
+		b.Forwarded++
+		b.BytesTo += uint64(r.Bytes)
 		o := r.Outstanding.at(backend, len(l.servers))
 		before = o.newest
 		o.newest, o.fresh = turn, true
@@ -214,14 +217,15 @@ func (l *Ledger) write(at time.Duration, r *Request) {
 	s := &l.ring[turn%Size]
 	first := l.isNew(r)
 	if first {
-		l.newest = Run{Client: r.Client, At: l.started.Add(at), Turn: turn, Server: r.Turn.Backend.Name}
+		l.totals.Clients++
+		l.totals.Newest = Run{Client: r.Client, At: l.started.Add(at), Turn: turn, Server: r.Turn.Backend.Name}
 		if turn > 1 {
-			l.newest.After = l.before(&r.Turn)
+			l.totals.Newest.After = l.before(&r.Turn)
 		}
 	}
 	if !l.isNext(at, s, turn) {
 		if r.Disposition == Forwarded {
-			b.unresolved++
+			b.Unresolved++
 		}
 		return
 	}
@@ -230,10 +234,10 @@ func (l *Ledger) write(at time.Duration, r *Request) {
 		bytes: int32(r.Bytes), disposition: r.Disposition, first: first}
 	l.last = max(l.last, turn)
 	if before := &l.ring[(turn-1)%Size]; before.number == turn-1 && turn > 1 && !l.order.Follows(before.step, s.step) {
-		l.violation++
+		l.totals.OrderViolations++
 	}
 	if after := &l.ring[(turn+1)%Size]; after.number == turn+1 && !l.order.Follows(s.step, after.step) {
-		l.violation++
+		l.totals.OrderViolations++
 	}
 }
 
@@ -282,7 +286,7 @@ func (l *Ledger) isNext(at time.Duration, s *slot, turn uint64) bool {
 	_, late := l.missing[turn]
 	switch {
 	case turn <= l.resumed:
-		l.violation++
+		l.totals.OrderViolations++
 		return false
 	case there == turn-Size:
 		return true
@@ -290,10 +294,10 @@ func (l *Ledger) isNext(at time.Duration, s *slot, turn uint64) bool {
 		delete(l.missing, turn)
 		return false
 	case int64(there-turn) >= 0: // it has been recorded already
-		l.violation++
+		l.totals.OrderViolations++
 		return false
 	case turn-there > mostMissing: // no worker is ever so late
-		l.violation++
+		l.totals.OrderViolations++
 		return true
 	}
 	if l.missing == nil {
@@ -309,11 +313,11 @@ func (l *Ledger) isNext(at time.Duration, s *slot, turn uint64) bool {
 func (l *Ledger) violations(at time.Duration) uint64 {
 	for turn, since := range l.missing {
 		if at-since > missingAfter {
-			l.violation++
+			l.totals.OrderViolations++
 			delete(l.missing, turn)
 		}
 	}
-	return l.violation
+	return l.totals.OrderViolations
 }
 
 // Replied appends the replies of one batch.
@@ -325,19 +329,19 @@ func (l *Ledger) Replied(now time.Time, batch []Reply) {
 		r := &batch[i]
 		b := l.server(r.Backend)
 		if r.Lost {
-			b.repliesLost++
+			b.Lost++
 		} else {
-			b.replies++
-			b.bytesFrom += uint64(r.Bytes)
+			b.Replies++
+			b.BytesFrom += uint64(r.Bytes)
 		}
-		b.lastSeen, b.seen = at, true
+		b.LastSeen = now
 		l.answer(at, b, r)
 	}
 }
 
 // answer marks the turn that a reply answers, if the ring still has it. Also one
 // that the client never gets says how long the server took.
-func (l *Ledger) answer(at time.Duration, b *server, r *Reply) {
+func (l *Ledger) answer(at time.Duration, b *Backend, r *Reply) {
 	o := r.Outstanding.at(r.Backend, len(l.servers))
 	if o.newest == 0 {
 		return // a second answer to the same datagram, or one that nobody asked for
@@ -355,20 +359,20 @@ func (l *Ledger) answer(at time.Duration, b *server, r *Reply) {
 	o.newest, o.fresh = s.before, false
 
 	if s.silent {
-		b.silent--
+		b.Silent--
 	}
 	switch {
 	case s.lost:
-		b.undelivered++
+		b.Undelivered++
 	case s.rtt >= l.answerTimeout:
-		b.late++
+		b.Late++
 		fallthrough
 	default:
-		b.answered++
+		b.Answered++
 	}
 	if fresh {
-		b.rttLast = s.rtt
-		b.rtt.add(s.rtt)
+		b.RTTLast = s.rtt
+		b.RTT.add(s.rtt)
 	}
 }
 
@@ -392,9 +396,9 @@ func (l *Ledger) forget(at time.Duration, s *slot) {
 	}
 	b := l.server(s.backend.ID)
 	if at-s.at >= l.answerTimeout {
-		b.silent++
+		b.Silent++
 	} else {
-		b.unresolved++
+		b.Unresolved++
 	}
 }
 
@@ -408,7 +412,7 @@ func (l *Ledger) settle(at time.Duration) {
 		}
 		if s.disposition == Forwarded && !s.replied {
 			s.silent = true
-			l.server(s.backend.ID).silent++
+			l.server(s.backend.ID).Silent++
 		}
 	}
 }
@@ -426,8 +430,7 @@ func (l *Ledger) oldest() uint64 {
 func (l *Ledger) Dropped(d Disposition, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.received += uint64(n)
-	l.dispositions[d] += uint64(n)
+	l.count(d, uint64(n))
 }
 
 // ReplyRefused counts a reply that went out and that the client's machine sent
@@ -435,26 +438,18 @@ func (l *Ledger) Dropped(d Disposition, n int) {
 func (l *Ledger) ReplyRefused() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.refused++
+	l.totals.RepliesRefused++
 }
 
 // Waiting is how many forwarded turns have neither been answered nor waited
 // longer than the answer timeout.
-func (l *Ledger) Waiting(now time.Time) (n int) {
-	since := now.Sub(l.started) - l.answerTimeout
+func (l *Ledger) Waiting(now time.Time) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for turn := l.last; turn >= l.oldest(); turn-- {
-		s := &l.ring[turn%Size]
-		if s.number != turn {
-			continue
-		}
-		if s.at <= since {
-			break
-		}
-		if s.disposition == Forwarded && !s.replied {
-			n++
-		}
+	l.settle(now.Sub(l.started))
+	n := l.totals.Removed.Waiting()
+	for _, b := range l.servers {
+		n += b.Waiting()
 	}
 	return n
 }

@@ -134,8 +134,8 @@ func TestATurnThatIsMissingHoldsUpTheCountOfSilenceForARingOnly(t *testing.T) {
 	b.forward(ms(0), span(2, Size+5)...)
 	s := b.Snapshot(ms(1000))
 	for _, server := range s.Backends {
-		if server.Waiting != 0 {
-			t.Errorf("%d turns of %s wait, %d are silent", server.Waiting, server.Name, server.Silent)
+		if server.Waiting() != 0 {
+			t.Errorf("%d turns of %s wait, %d are silent", server.Waiting(), server.Name, server.Silent)
 		}
 	}
 	if got := b.Waiting(ms(1000)); got != 0 {

@@ -129,7 +129,7 @@ type Snapshot struct {
 	Forwarded       uint64
 	Replied         uint64               // replies that went out to clients
 	RepliesRefused  uint64               // of those, by ICMP, where the system says so
-	Dropped         [Dispositions]uint64 // by disposition; that of Forwarded is 0
+	Dropped         [Dispositions]uint64 // by Disposition; that of Forwarded is 0
 	Turns           uint64               // taken since the first start, over restarts
 	OrderViolations uint64               // turns out of place; never anything but 0
 	Sessions        uint64               // open now
@@ -150,77 +150,17 @@ func (s Snapshot) DroppedTotal() (sum uint64) {
 	return sum
 }
 
-// Backend is what is known of one server.
-type Backend struct {
-	ID          membership.ID
-	Name        string
-	Configured  string         // "host:port", as configured
-	Addr        netip.AddrPort // where it is, or was last; not valid if it was nowhere yet
-	State       membership.State
-	Since       time.Time // when it went up or down
-	Reason      string    // why it is down
-	Turns       uint64    // it had, forwarded or not
-	Forwarded   uint64
-	Replies     uint64 // that went out to clients
-	Lost        uint64 // replies that the kernel would not take for the client
-	Answered    uint64 // turns that a reply came to, which went out to the client
-	Late        uint64 // of those, after the answer timeout
-	Undelivered uint64 // turns that a reply came to, which the kernel would not take
-	Silent      uint64 // turns that no reply has come to within the answer timeout
-	Waiting     uint64 // turns that may still be answered in time
-	Unresolved  uint64 // turns that the ring forgot before their outcome was known
-	BytesTo     uint64 // of payload, client to server
-	BytesFrom   uint64 // of payload, server to client
-	WentUp      uint64
-	WentDown    [membership.Causes]uint64 // by membership.Cause
-	Moved       uint64                    // to another address
-	RTTLast     time.Duration             // of the last first reply; 0: none yet
-	RTT         Latencies                 // of all first replies: see "Which reply answers which turn"
-	LastSeen    time.Time                 // when its last reply came; zero: never
-}
-
-// Up says whether it has its turns.
-func (b *Backend) Up() bool { return b.State == membership.Up }
-
-// WentDownTotal is the sum over all causes.
-func (b *Backend) WentDownTotal() (sum uint64) {
-	for _, n := range b.WentDown {
-		sum += n
-	}
-	return sum
-}
-
 // Snapshot copies the counters.
 func (l *Ledger) Snapshot(now time.Time) Snapshot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.settle(now.Sub(l.started))
-	s := Snapshot{
-		At: now, Started: l.started, Received: l.received, Forwarded: l.dispositions[Forwarded], RepliesRefused: l.refused,
-		Dropped: l.dispositions, Turns: l.last, OrderViolations: l.violations(now.Sub(l.started)),
-		Sessions: l.sessions.open, SessionsOpened: l.sessions.opened, SessionsClosed: l.sessions.closed,
-		Clients: l.clients.count, Newest: l.newest, Removed: l.copy(&l.removed),
-	}
-	s.Dropped[Forwarded] = 0
+	s := l.totals
+	s.At, s.Turns, s.OrderViolations = now, l.last, l.violations(now.Sub(l.started))
 	s.Replied = s.Removed.Replies
 	for _, b := range l.servers {
-		s.Replied += b.replies
-		s.Backends = append(s.Backends, l.copy(b))
+		s.Replied += b.Replies
+		s.Backends = append(s.Backends, *b)
 	}
 	return s
-}
-
-// copy is a server's record as readers see it.
-func (l *Ledger) copy(b *server) Backend {
-	out := Backend{
-		ID: b.ID, Name: b.Name, Configured: b.Configured, Addr: b.lastAddr, State: b.State, Since: b.Since, Reason: b.Reason,
-		Turns: b.turns, Forwarded: b.forwarded, Replies: b.replies, Lost: b.repliesLost, Answered: b.answered,
-		Late: b.late, Silent: b.silent, Undelivered: b.undelivered, Unresolved: b.unresolved, Waiting: b.waiting(),
-		BytesTo: b.bytesTo, BytesFrom: b.bytesFrom, WentUp: b.wentUp, WentDown: b.wentDown, Moved: b.moved,
-		RTTLast: b.rttLast, RTT: b.rtt,
-	}
-	if b.seen {
-		out.LastSeen = l.started.Add(b.lastSeen)
-	}
-	return out
 }

@@ -2,71 +2,87 @@ package ledger
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"udplab/services/balancer/internal/membership"
 )
 
-// What the ledger knows beside turns: the state of the servers, the number of
-// sessions, and what happened.
-
-// server is what is counted for one of them.
-type server struct {
-	membership.Backend                // as in the newest snapshot
-	lastAddr           netip.AddrPort // where it is, or was last
-
-	turns, forwarded, replies, repliesLost, answered uint64
-	bytesTo, bytesFrom                               uint64
-	silent, late, undelivered, unresolved            uint64
-	rttLast                                          time.Duration
-	rtt                                              Latencies
-	lastSeen                                         time.Duration
-	seen                                             bool
-	wentUp                                           uint64
-	wentDown                                         [membership.Causes]uint64
-	moved                                            uint64
+// Counters is what is counted for one server.
+type Counters struct {
+	Turns       uint64 // it had, forwarded or not
+	Forwarded   uint64
+	Replies     uint64 // that went out to clients
+	Lost        uint64 // replies that the kernel would not take for the client
+	Answered    uint64 // turns that a reply came to, which went out to the client
+	Late        uint64 // of those, after the answer timeout
+	Undelivered uint64 // turns that a reply came to, which the kernel would not take
+	Silent      uint64 // turns that no reply has come to within the answer timeout
+	Unresolved  uint64 // turns that the ring forgot before their outcome was known
+	BytesTo     uint64 // of payload, client to server
+	BytesFrom   uint64 // of payload, server to client
+	WentUp      uint64
+	WentDown    [membership.Causes]uint64 // by membership.Cause
+	Moved       uint64                    // to another address
+	RTT         Latencies                 // of all first replies: see "Which reply answers which turn"
 }
 
-// waiting is how many turns may still be answered in time.
-func (b *server) waiting() uint64 {
-	return b.forwarded - b.answered - b.undelivered - b.silent - b.unresolved
-}
-
-// add adds another's counts to those of this one.
-func (b *server) add(o *server) {
-	b.turns += o.turns
-	b.forwarded += o.forwarded
-	b.replies += o.replies
-	b.repliesLost += o.repliesLost
-	b.answered += o.answered
-	b.bytesTo += o.bytesTo
-	b.bytesFrom += o.bytesFrom
-	b.silent += o.silent
-	b.late += o.late
-	b.undelivered += o.undelivered
-	b.unresolved += o.unresolved
-	b.wentUp += o.wentUp
-	b.moved += o.moved
-	for i, n := range o.wentDown {
-		b.wentDown[i] += n
+// add adds another's counts to these.
+func (c *Counters) add(o *Counters) {
+	c.Turns += o.Turns
+	c.Forwarded += o.Forwarded
+	c.Replies += o.Replies
+	c.Lost += o.Lost
+	c.Answered += o.Answered
+	c.Late += o.Late
+	c.Undelivered += o.Undelivered
+	c.Silent += o.Silent
+	c.Unresolved += o.Unresolved
+	c.BytesTo += o.BytesTo
+	c.BytesFrom += o.BytesFrom
+	c.WentUp += o.WentUp
+	for i, n := range o.WentDown {
+		c.WentDown[i] += n
 	}
-	b.rtt.merge(&o.rtt)
+	c.Moved += o.Moved
+	c.RTT.merge(&o.RTT)
+}
+
+// WentDownTotal is the sum over all causes.
+func (c *Counters) WentDownTotal() (sum uint64) {
+	for _, n := range c.WentDown {
+		sum += n
+	}
+	return sum
+}
+
+// Waiting is how many turns may still be answered in time.
+func (c *Counters) Waiting() uint64 {
+	return c.Forwarded - c.Answered - c.Undelivered - c.Silent - c.Unresolved
+}
+
+// Backend is what is known of one server.
+type Backend struct {
+	membership.Backend // Addr is where it is or was last; not valid if it was nowhere yet
+	Counters
+	RTTLast  time.Duration // of the last first reply; 0: none yet
+	LastSeen time.Time     // when its last reply came; zero: never
 }
 
 // server is the record of an ID: that of all removed ones together if it is not
 // in the list any more.
-func (l *Ledger) server(id membership.ID) *server {
+func (l *Ledger) server(id membership.ID) *Backend {
 	if b, ok := l.byID[id]; ok {
 		return b
 	}
-	return &l.removed
+	return &l.totals.Removed
 }
 
 // Addr is where a server is, or was last; not valid if it was nowhere yet.
 func (l *Ledger) Addr(id membership.ID) netip.AddrPort {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.server(id).lastAddr
+	return l.server(id).Addr
 }
 
 // EventKind is what sort of thing happened.
@@ -103,42 +119,40 @@ func (l *Ledger) Apply(now time.Time, s *membership.Snapshot, turn uint64) {
 	l.order.Forget(l.oldest())
 	l.order.Apply(s, turn)
 	before, byID := l.servers, l.byID
-	l.servers, l.byID = nil, map[membership.ID]*server{}
-	happened := func(kind EventKind, b *server, reason string) {
-		l.happened(Event{At: now, Turn: turn, Kind: kind, Backend: b.Name, Reason: reason, Addr: b.lastAddr})
+	l.servers, l.byID = nil, map[membership.ID]*Backend{}
+	happened := func(kind EventKind, b *Backend, reason string) {
+		l.happened(Event{At: now, Turn: turn, Kind: kind, Backend: b.Name, Reason: reason, Addr: b.Addr})
 	}
 	for _, backend := range s.Backends {
 		b := byID[backend.ID]
 		isNew := b == nil
 		if isNew {
-			b = &server{Backend: backend}
+			b = &Backend{Backend: backend}
 		}
-		wasUp, isUp := b.State == membership.Up, backend.State == membership.Up
-		moved := backend.Addr.IsValid() && b.lastAddr.IsValid() && backend.Addr != b.lastAddr
-		b.Backend = backend
-		if backend.Addr.IsValid() {
-			b.lastAddr = backend.Addr
+		was := b.Backend
+		if b.Backend = backend; !backend.Addr.IsValid() {
+			b.Addr = was.Addr
 		}
 		l.servers, l.byID[backend.ID] = append(l.servers, b), b
 		if isNew && byID != nil {
 			happened(Added, b, "")
 		}
-		if moved {
-			b.moved++
+		if was.Addr.IsValid() && b.Addr != was.Addr {
+			b.Moved++
 			happened(Moved, b, "")
 		}
 		switch {
-		case wasUp && !isUp:
-			b.wentDown[backend.Cause]++
+		case was.Up() && !b.Up():
+			b.WentDown[backend.Cause]++
 			happened(WentDown, b, backend.Reason)
-		case !wasUp && isUp:
-			b.wentUp++
+		case !was.Up() && b.Up():
+			b.WentUp++
 			happened(WentUp, b, "")
 		}
 	}
 	for _, b := range before {
 		if l.byID[b.ID] == nil {
-			l.removed.add(b)
+			l.totals.Removed.add(&b.Counters)
 			happened(Removed, b, "")
 		}
 	}
@@ -148,16 +162,9 @@ func (l *Ledger) happened(e Event) {
 	l.eventNumber++
 	e.Number = l.eventNumber
 	if len(l.events) == eventsKept {
-		copy(l.events, l.events[1:])
-		l.events = l.events[:eventsKept-1]
+		l.events = slices.Delete(l.events, 0, 1)
 	}
 	l.events = append(l.events, e)
-}
-
-// sessions is what is counted for all sessions together.
-type sessions struct {
-	open, opened uint64
-	closed       [closeReasons]uint64
 }
 
 // CloseReason is why a session was closed.
@@ -179,14 +186,14 @@ func (r CloseReason) String() string { return closeReasonNames[r] }
 func (l *Ledger) SessionOpened() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sessions.open++
-	l.sessions.opened++
+	l.totals.Sessions++
+	l.totals.SessionsOpened++
 }
 
 // SessionClosed counts the end of a session.
 func (l *Ledger) SessionClosed(why CloseReason) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sessions.open--
-	l.sessions.closed[why]++
+	l.totals.Sessions--
+	l.totals.SessionsClosed[why]++
 }

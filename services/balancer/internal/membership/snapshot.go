@@ -56,6 +56,9 @@ type Backend struct {
 	Reason     string    // the same for people; empty while it is up
 }
 
+// Up says whether it has its turns.
+func (b *Backend) Up() bool { return b.State == Up }
+
 // Snapshot is the list of backends at one moment, in turn order. It never
 // changes: every change makes a new one.
 type Snapshot struct {

@@ -105,7 +105,7 @@ func NewStatus(facts Facts, scheduler *balancing.Scheduler, s ledger.Snapshot) S
 			Name: b.Name, Configured: b.Configured, Up: b.Up(), Since: b.Since, Reason: b.Reason,
 			Trial: b.State == membership.Trial,
 			Turns: b.Turns, Forwarded: b.Forwarded, Answered: b.Answered, Replies: b.Replies, Lost: b.Lost,
-			Late: b.Late, Silent: b.Silent, Waiting: b.Waiting,
+			Late: b.Late, Silent: b.Silent, Waiting: b.Waiting(),
 			BytesTo: b.BytesTo, BytesFrom: b.BytesFrom,
 			RTTLast: roundTrip(b.RTTLast), RTTMean: roundTrip(b.RTT.Mean()),
 			RTTP50: roundTrip(b.RTT.Quantile(0.50)), RTTP95: roundTrip(b.RTT.Quantile(0.95)),
