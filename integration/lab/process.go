@@ -3,10 +3,10 @@ package lab
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os/exec"
+	"regexp"
 )
 
 // Process is one of the programs, which listens and runs until it is told to
@@ -24,13 +24,9 @@ type Process struct {
 	killed         bool // by us, so that its exit code means nothing
 }
 
-// listening is the line by which our programs say where they listen, as far as
-// it is of interest here.
-type listening struct {
-	Event string `json:"event"`
-	Addr  string `json:"addr"`
-	HTTP  string `json:"http"` // the balancer's page
-}
+// listening is how our programs say where they listen, in whichever format they
+// log; the balancer has a page too.
+var listening = regexp.MustCompile(`listens on ([^\s",]+)(?:, page (http://[^\s",]+))?`)
 
 // Launch starts a program that errors are to call by this name, and waits until
 // it says where it listens. It outlives ctx. If it ends before it listens, or
@@ -50,15 +46,15 @@ func launch(ctx context.Context, name string, cmd *exec.Cmd) (*Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	heard := make(chan listening, 1)
+	heard := make(chan [][]byte, 1)
 	go func() {
 		defer close(p.done)
 		p.hear(stdout, heard)
 		_ = cmd.Wait() // the exit code is in cmd.ProcessState
 	}()
 	select {
-	case l := <-heard:
-		p.Addr, p.URL = l.Addr, l.HTTP
+	case found := <-heard:
+		p.Addr, p.URL = string(found[1]), string(found[2])
 		return p, nil
 	case <-p.done:
 	case <-ctx.Done():
@@ -69,7 +65,7 @@ func launch(ctx context.Context, name string, cmd *exec.Cmd) (*Process, error) {
 
 // hear keeps what the program says, and passes on where it listens. From then
 // on it does not look at lines any more: there may be many.
-func (p *Process) hear(stdout io.Reader, heard chan<- listening) {
+func (p *Process) hear(stdout io.Reader, heard chan<- [][]byte) {
 	lines := bufio.NewReaderSize(stdout, 64<<10)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -77,9 +73,8 @@ func (p *Process) hear(stdout io.Reader, heard chan<- listening) {
 		if err != nil {
 			return
 		}
-		var l listening
-		if json.Unmarshal(line, &l) == nil && l.Event == "listening" {
-			heard <- l
+		if found := listening.FindSubmatch(line); found != nil {
+			heard <- found
 			break
 		}
 	}
