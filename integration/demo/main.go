@@ -41,21 +41,23 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr *os.File) (err err
 	}
 	defer os.RemoveAll(dir)
 	fmt.Fprintln(stdout, "building the three programs …")
-	lab, err := open(ctx, dir)
-	if ctx.Err() != nil {
+	stack, err := open(ctx, dir)
+	switch {
+	case err == nil:
+		defer func() { err = errors.Join(err, stack.Close()) }()
+	case ctx.Err() != nil:
 		return nil // told to end before it began
-	}
-	if err != nil {
+	default:
 		return program.CannotStart(err)
 	}
-	defer func() { err = errors.Join(err, lab.Close()) }()
 
-	for i, addr := range lab.Servers() {
-		fmt.Fprintf(stdout, "server%d listens on %s%s\n", i+1, addr, instead(addr, usualServers[i]))
+	for i, addr := range stack.Servers() {
+		fmt.Fprintf(stdout, "server%d listens on %s\n", i+1, unusual(addr, usualServers[i]))
 	}
-	fmt.Fprintf(stdout, "balancer listens on %s%s\n", lab.Addr().String(), instead(lab.Addr().String(), usualBalancer))
-	fmt.Fprintf(stdout, "page at %s%s\n\n", lab.URL(), instead(strings.TrimPrefix(lab.URL(), "http://"), usualPage))
-	return ask(ctx, stdin, stdout, func() error { return ping(ctx, lab, stdout, stderr) })
+	fmt.Fprintf(stdout, "balancer listens on %s\n", unusual(stack.Addr().String(), usualBalancer))
+	page := unusual(strings.TrimPrefix(stack.URL(), "http://"), usualPage)
+	fmt.Fprintf(stdout, "page at http://%s\n\n", page)
+	return ask(ctx, stdin, stdout, func() error { return ping(ctx, stack, stdout, stderr) })
 }
 
 // Where the assignment has everything.
@@ -67,23 +69,24 @@ const (
 )
 
 // open builds the programs into dir and starts the lab.
-func open(ctx context.Context, dir string) (*lab.Stack, error) {
+func open(ctx context.Context, dir string) (stack *lab.Stack, err error) {
 	programs, err := lab.Build(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	var servers []string
-	for _, usual := range usualServers {
-		servers = append(servers, free("udp", usual))
-	}
-	return lab.Start(ctx, lab.Config{
-		Programs: programs,
-		Servers:  servers,
-		Balancer: lab.Env{
+	for range 2 { // a port may be taken after free has looked
+		cfg := lab.Config{Programs: programs, Balancer: lab.Env{
 			"BALANCER_LISTEN": free("udp", usualBalancer),
 			"BALANCER_HTTP":   free("tcp", usualPage),
-		},
-	})
+		}}
+		for _, usual := range usualServers {
+			cfg.Servers = append(cfg.Servers, free("udp", usual))
+		}
+		if stack, err = lab.Start(ctx, cfg); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return stack, err
 }
 
 // free is the usual address if nobody has it, else any free port.
@@ -102,12 +105,12 @@ func free(network, usual string) string {
 	return usual
 }
 
-// instead says that an address is not the usual one.
-func instead(addr, usual string) string {
+// unusual is an address, with a remark if it is not the usual one.
+func unusual(addr, usual string) string {
 	if addr == usual {
-		return ""
+		return addr
 	}
-	return " (" + usual + " is taken)"
+	return addr + " (" + usual + " is taken)"
 }
 
 // ask makes a run, and one more for every line of input, until the input ends,
@@ -145,8 +148,8 @@ func ask(ctx context.Context, stdin io.Reader, stdout io.Writer, run func() erro
 }
 
 // ping runs a client to its end. That it got no answers it says itself.
-func ping(ctx context.Context, lab *lab.Stack, stdout, stderr *os.File) error {
-	client := lab.ClientCommand(ctx, "ping")
+func ping(ctx context.Context, stack *lab.Stack, stdout, stderr *os.File) error {
+	client := stack.ClientCommand(ctx, "ping")
 	client.Stdout, client.Stderr = stdout, stderr
 	var code *exec.ExitError
 	if err := client.Run(); err != nil && !errors.As(err, &code) && ctx.Err() == nil {

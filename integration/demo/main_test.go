@@ -15,13 +15,32 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 )
 
-// patience is how long the demonstration may take, its build included.
-const patience = 3 * time.Minute
+// binary is the demonstration, which the first test builds.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "udplab-demo-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "demo.exe")
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+var build = sync.OnceValue(func() error {
+	if output, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, output)
+	}
+	return nil
+})
 
 // demo is one that runs, in a temporary directory of its own.
 type demo struct {
@@ -33,17 +52,19 @@ type demo struct {
 	ended chan struct{}
 }
 
-// start builds the demonstration and starts it.
+// start starts the demonstration.
 func start(t *testing.T, args ...string) *demo {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	program := filepath.Join(t.TempDir(), "demo.exe")
-	if said, err := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, said)
+	if testing.Short() {
+		t.Skip("building the programs takes more than a short test has")
 	}
+	if err := build(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*lab.Patience) // its own build included
+	t.Cleanup(cancel)
 	d := &demo{t: t, dir: t.TempDir(), ended: make(chan struct{})}
-	d.cmd = exec.CommandContext(ctx, program, args...)
+	d.cmd = exec.CommandContext(ctx, binary, args...)
 	d.cmd.Env = append(os.Environ(), "TMPDIR="+d.dir, "TMP="+d.dir, "TEMP="+d.dir)
 	d.out.wrote = make(chan struct{}, 1)
 	d.cmd.Stdout, d.cmd.Stderr = &d.out, &d.out
@@ -208,14 +229,13 @@ func TestNothingSurvivesItsViolentDeath(t *testing.T) {
 	d.cmd.Process.Kill()
 	<-d.ended
 	// They die at once, but not in the same instant.
-	look := time.NewTicker(20 * time.Millisecond)
-	defer look.Stop()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-look.C {
-		if left, err := lab.Programs(d.dir).Running(); err == nil && len(left) == 0 {
-			return
+	labtest.Eventually(t, "its processes are gone", func(context.Context) error {
+		left, err := lab.Programs(d.dir).Running()
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("still running: %q", left)
 		}
-	}
-	d.expectNoProcesses()
+		return err
+	})
 }
 
 func TestUsualPortsThatAreTakenAreReplaced(t *testing.T) {
