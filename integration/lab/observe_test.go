@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -117,7 +118,7 @@ func TestAFreePortIsGivenOnce(t *testing.T) {
 			}
 		}
 	}
-	if !Reserve("a name of this test") || Reserve("a name of this test") {
+	if name := rand.Text(); !Reserve(name) || Reserve(name) {
 		t.Error("want a name reserved once")
 	}
 }
