@@ -30,6 +30,25 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// Problem is one thing that is wrong with the configuration.
+type Problem struct {
+	Name  string // the variable, flag or argument as the user gave it
+	Value string // its value
+	Want  string // what would be right
+}
+
+func (p Problem) Error() string {
+	return fmt.Sprintf("%s=%q: want %s", p.Name, p.Value, p.Want)
+}
+
+// Problems is everything that is wrong with the configuration, one a line.
+type Problems []error
+
+func (p Problems) Error() string { return errors.Join(p...).Error() }
+
+// Unwrap gives errors.Is and errors.As the single problems.
+func (p Problems) Unwrap() []error { return p }
+
 // ErrHelp is what Load returns when -h or --help was asked for.
 var ErrHelp = errors.New("help")
 
@@ -66,10 +85,10 @@ func Load(cfg any, from Source) (warnings []string, err error) {
 	warnings = fields.readEnvironment(from.Environ, from.Prefix)
 	arguments, problems, err := fields.readFlags(from.Args, from.Refused)
 	switch {
-	case errors.Is(err, ErrHelp):
-		return nil, err
+	case errors.Is(err, pflag.ErrHelp):
+		return nil, ErrHelp
 	case err != nil:
-		problems = append(problems, err)
+		problems = append(problems, flagProblem(err))
 	case from.Arguments != nil:
 		values, err := from.Arguments(arguments)
 		if err != nil {
@@ -83,7 +102,11 @@ func Load(cfg any, from Source) (warnings []string, err error) {
 	case len(arguments) > 0:
 		problems = append(problems, Problem{"argument", arguments[0], "no argument"})
 	}
-	problems = append(problems, fields.parse(cfg)...)
+	for _, f := range fields {
+		if err := f.parse(cfg); err != nil {
+			problems = append(problems, err)
+		}
+	}
 	if c, ok := cfg.(Checker); ok && len(problems) == 0 {
 		c.Check(func(variable, want string) {
 			problems = append(problems, fields.find(variable).problem(want))
@@ -102,7 +125,7 @@ func (fields fields) readEnvironment(environ []string, prefix string) (warnings 
 		if f := fields.find(name); f != nil {
 			f.set(name, value)
 		} else if prefix != "" && strings.HasPrefix(name, prefix) {
-			warnings = append(warnings, fmt.Sprintf("%s is set, but there is no such variable (-h lists them)", name))
+			warnings = append(warnings, name+" is set, but there is no such variable (-h lists them)")
 		}
 	}
 	slices.Sort(warnings)
@@ -116,85 +139,61 @@ func (fields fields) readFlags(args []string, refused map[string]string) (argume
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.Usage = func() {}
 	for _, f := range fields {
-		if long, short := f.flag(); long != "" {
-			flags.StringP(long, short, "", "")
-			if f.Type.Kind() == reflect.Bool {
-				flags.Lookup(long).NoOptDefVal = "true"
+		long, short := f.flag()
+		take := func(value string) error {
+			if want := refused[long]; want != "" && value != "" {
+				problems = append(problems, Problem{"--" + long, value, want})
+			} else {
+				f.set("--"+long, value)
 			}
+			return nil
+		}
+		switch {
+		case long == "":
+		case f.Type.Kind() == reflect.Bool:
+			flags.BoolFuncP(long, short, "", take)
+		default:
+			flags.FuncP(long, short, "", take)
 		}
 	}
-	if err := flags.Parse(args); err != nil {
-		return nil, nil, flagProblem(err)
-	}
-	for _, f := range fields {
-		long, _ := f.flag()
-		if long == "" || !flags.Changed(long) {
-			continue
-		}
-		value := flags.Lookup(long).Value.String()
-		if want := refused[long]; want != "" && value != "" {
-			problems = append(problems, Problem{"--" + long, value, want})
-		} else {
-			f.set("--"+long, value)
-		}
-	}
-	return flags.Args(), problems, nil
+	err = flags.Parse(args)
+	return flags.Args(), problems, err
 }
 
 // flagProblem says in our words what pflag did not like.
 func flagProblem(err error) error {
 	var unknown *pflag.NotExistError
 	var missing *pflag.ValueRequiredError
-	const listed = "one of those that -h lists"
-	switch {
-	case errors.Is(err, pflag.ErrHelp):
-		return ErrHelp
-	case errors.As(err, &missing):
+	if errors.As(err, &missing) {
 		return Problem{"--" + missing.GetFlag().Name, "", "a value"}
-	case !errors.As(err, &unknown):
-		return Problem{"flag", err.Error(), listed}
-	case unknown.GetSpecifiedShortnames() != "":
-		return Problem{"flag", "-" + unknown.GetSpecifiedName(), listed}
 	}
-	return Problem{"flag", "--" + unknown.GetSpecifiedName(), listed}
+	text := err.Error()
+	if errors.As(err, &unknown) {
+		text = "--" + unknown.GetSpecifiedName()
+		if unknown.GetSpecifiedShortnames() != "" {
+			text = text[1:]
+		}
+	}
+	return Problem{"flag", text, "one of those that -h lists"}
 }
 
-// parse writes the fields' values into the struct.
-func (fields fields) parse(cfg any) (problems Problems) {
-	environment := map[string]string{}
-	for _, f := range fields {
-		environment[f.variable] = f.value
-	}
+// parse writes the field's value into the struct that cfg points to.
+func (f *field) parse(cfg any) error {
 	err := env.ParseWithOptions(cfg, env.Options{
-		Environment:         environment,
-		DefaultValueTagName: "-", // defaults are in the environment already
+		Environment:         map[string]string{f.variable: f.value}, // all other fields stay as they are
+		DefaultValueTagName: "-",                                    // a default is the value already
 		FuncMap: map[reflect.Type]env.ParserFunc{
 			reflect.TypeFor[time.Duration](): func(s string) (any, error) { return ParseDuration(s) },
 			reflect.TypeFor[float64]():       parseFinite,
 		},
 	})
-	broken := map[string]bool{} // by name of the struct's field, as env calls it
-	var all env.AggregateError
-	if errors.As(err, &all) {
-		for _, err := range all.Errors {
-			var parse env.ParseError
-			if !errors.As(err, &parse) {
-				problems = append(problems, err)
-				continue
-			}
-			broken[parse.Name] = true
-			f := fields[slices.IndexFunc(fields, func(f *field) bool { return f.Name == parse.Name })]
-			p := f.problem(f.want())
-			if precise := (Problem{}); errors.As(parse.Err, &precise) {
-				p.Value, p.Want = cmp.Or(precise.Value, p.Value), precise.Want
-			}
-			problems = append(problems, p)
-		}
+	var parse env.ParseError
+	var precise Problem
+	switch {
+	case errors.As(err, &parse) && errors.As(parse.Err, &precise):
+		return Problem{f.givenBy, cmp.Or(precise.Value, f.value), precise.Want}
+	case err != nil || !f.allowed():
+		return f.problem(f.want())
 	}
-	for _, f := range fields {
-		if !broken[f.Name] && !f.allowed() {
-			problems = append(problems, f.problem(f.want()))
-		}
-	}
-	return problems
+	return nil
 }

@@ -21,6 +21,7 @@ type sample struct {
 	Pause   time.Duration `env:"X_PAUSE" envDefault:"0s" range:"..1h" help:"rest"`
 	Servers []string      `env:"X_SERVERS" envDefault:"a,b" empty:"refused" help:"peers"`
 	JSON    bool          `env:"--json" flag:"json" help:"for programs"`
+	Size    int           `env:"X_SIZE" envDefault:"0" flag:"size,s" help:"padding"`
 	Shared
 }
 
@@ -49,6 +50,12 @@ func port(args []string) (map[string]string, error) {
 	return map[string]string{"X_LISTEN": ":" + args[0]}, nil
 }
 
+// load reads a sample that does not go with --size.
+func load(args, environ []string) (s sample, err error) {
+	_, err = Load(&s, Source{Prefix: "X_", Args: args, Environ: environ, Arguments: port, Refused: map[string]string{"size": "--wait"}})
+	return s, err
+}
+
 func TestEachSourceOverridesTheOneBefore(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -73,14 +80,12 @@ func TestEachSourceOverridesTheOneBefore(t *testing.T) {
 		}},
 		{"empty means off where the tag says so", []string{"X_PAGE="}, nil, func(s sample) bool { return s.Page == "" }},
 		{"empty means not set elsewhere", []string{"X_WORKERS="}, nil, func(s sample) bool { return s.Workers == 1 }},
+		{"the variable of a refused flag", []string{"X_SIZE=2"}, nil, func(s sample) bool { return s.Size == 2 }},
+		{"a refused flag without a value", []string{"X_SIZE=2"}, []string{"--size="}, func(s sample) bool { return s.Size == 0 }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var s sample
-			if _, err := Load(&s, Source{Prefix: "X_", Args: tt.args, Environ: tt.environ, Arguments: port}); err != nil {
-				t.Fatal(err)
-			}
-			if !tt.check(s) {
-				t.Errorf("got %+v", s)
+			if s, err := load(tt.args, tt.environ); err != nil || !tt.check(s) {
+				t.Errorf("got %+v, error %v", s, err)
 			}
 		})
 	}
@@ -111,6 +116,8 @@ func TestEveryProblemIsOneLineThatNamesThingValueAndCure(t *testing.T) {
 		{"an unknown flag", nil, []string{"--fast"}, []string{`flag="--fast": want one of those that -h lists`}},
 		{"an unknown short flag", nil, []string{"-f"}, []string{`flag="-f": want one of those that -h lists`}},
 		{"a flag without its value", nil, []string{"--wait"}, []string{`--wait="": want a value`}},
+		{"a refused flag", nil, []string{"--size", "2"}, []string{`--size="2": want --wait`}},
+		{"a refused flag by its short name, with a value that is no good", nil, []string{"-sbig"}, []string{`--size="big": want --wait`}},
 		{"a port out of range", nil, []string{"70000"}, []string{`port="70000": want a port from 1 to 65535`}},
 		{"a rule of the whole", []string{"X_WORKERS=13"}, nil, []string{`X_WORKERS="13": want any number but 13`}},
 		{"all at once", []string{"X_WORKERS=65", "X_LOSS=x"}, []string{"0"}, []string{
@@ -118,8 +125,7 @@ func TestEveryProblemIsOneLineThatNamesThingValueAndCure(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var s sample
-			_, err := Load(&s, Source{Prefix: "X_", Args: tt.args, Environ: tt.environ, Arguments: port})
+			s, err := load(tt.args, tt.environ)
 			if err == nil {
 				t.Fatalf("accepted: %+v", s)
 			}
@@ -127,34 +133,6 @@ func TestEveryProblemIsOneLineThatNamesThingValueAndCure(t *testing.T) {
 			slices.Sort(got)
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
-			}
-		})
-	}
-}
-
-func TestAFlagThatDoesNotGoWithTheRestIsRefused(t *testing.T) {
-	for _, tt := range []struct {
-		name    string
-		environ []string
-		args    []string
-		want    string
-	}{
-		{"by its long name", nil, []string{"--wait", "2s"}, `--wait="2s": want --patience`},
-		{"by its short name", nil, []string{"-W2s"}, `--wait="2s": want --patience`},
-		{"also if its value is no good", nil, []string{"-W", "soon"}, `--wait="soon": want --patience`},
-		{"but not its variable", []string{"X_WAIT=2s"}, nil, ""},
-		{"nor a flag without a value", []string{"X_WAIT=2s"}, []string{"--wait="}, ""},
-		{"nor another flag", nil, []string{"--json"}, ""},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var s sample
-			_, err := Load(&s, Source{Args: tt.args, Environ: tt.environ, Refused: map[string]string{"wait": "--patience"}})
-			got := ""
-			if err != nil {
-				got = err.Error()
-			}
-			if got != tt.want {
-				t.Errorf("said %q, want %q", got, tt.want)
 			}
 		})
 	}
@@ -186,6 +164,7 @@ usage: sample [PORT]
 Flags:
   -W, --wait  1s   patience
       --json  off  for programs
+  -s, --size  0    padding
 
 Variables:
   X_LISTEN    :8888                            where clients send to
@@ -195,6 +174,7 @@ Variables:
   X_WAIT      1s                               patience
   X_PAUSE     0s                               rest
   X_SERVERS   a,b                              peers (empty: refused)
+  X_SIZE      0                                padding
   LOG_LEVEL   info                             debug, info, warn or error
   LOG_FORMAT  pretty on a terminal, else text  pretty, text or json
 `
@@ -208,6 +188,17 @@ func TestANumberIsFiniteAndADurationFits(t *testing.T) {
 	for text, want := range map[string]time.Duration{"0.2": 200 * time.Millisecond, "1m30s": 90 * time.Second, "9000000000": 9e18, "9223372036.854775808": -1, "-1ns": -1, "-0.1": -1, "": -1} {
 		if d, err := ParseDuration(text); (err == nil) != (want >= 0) || err == nil && d != want {
 			t.Errorf("duration %q: %v, error %v", text, d, err)
+		}
+	}
+}
+
+func TestLoopback(t *testing.T) {
+	for address, want := range map[string]string{
+		":8080": "localhost:8080", "0.0.0.0:1": "localhost:1", "[::]:2": "localhost:2",
+		"10.0.0.1:3": "10.0.0.1:3", "[::1]:4": "[::1]:4", "name:5": "name:5",
+	} {
+		if got := Loopback(address); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
 		}
 	}
 }
@@ -253,8 +244,7 @@ func FuzzLoad(f *testing.F) {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, args, wait string) {
-		var s sample
-		_, err := Load(&s, Source{Prefix: "X_", Args: strings.Fields(args), Environ: []string{"X_WAIT=" + wait}, Arguments: port})
+		s, err := load(strings.Fields(args), []string{"X_WAIT=" + wait})
 		if errors.Is(err, ErrHelp) {
 			return
 		}
@@ -270,15 +260,4 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestLoopback(t *testing.T) {
-	for address, want := range map[string]string{
-		":8080": "localhost:8080", "0.0.0.0:1": "localhost:1", "[::]:2": "localhost:2",
-		"10.0.0.1:3": "10.0.0.1:3", "[::1]:4": "[::1]:4", "name:5": "name:5",
-	} {
-		if got := Loopback(address); got != want {
-			t.Errorf("%s: %s, want %s", address, got, want)
-		}
-	}
 }

@@ -59,15 +59,11 @@ func (f *field) flag() (long, short string) {
 // allowed says whether a value that has the right type may be empty, if it is,
 // and lies within its range.
 func (f *field) allowed() bool {
-	if f.value == "" && f.Tag.Get("empty") == "refused" {
-		return false
+	if f.value == "" {
+		return f.Tag.Get("empty") != "refused"
 	}
 	low, high, limited := strings.Cut(f.Tag.Get("range"), "..")
-	if !limited {
-		return true
-	}
-	value := number(f.value, math.NaN())
-	return value >= number(low, math.Inf(-1)) && value <= number(high, math.Inf(1))
+	return !limited || number(f.value, 0) >= number(low, math.Inf(-1)) && number(f.value, 0) <= number(high, math.Inf(1))
 }
 
 // number is the size of a number, or of a duration in seconds.
@@ -75,14 +71,15 @@ func number(text string, missing float64) float64 {
 	if text == "" {
 		return missing
 	}
-	if n, err := strconv.ParseFloat(text, 64); err == nil {
-		return n
-	}
-	d, err := ParseDuration(text)
+	n, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		panic(fmt.Sprintf("%q is neither a number nor a duration", text))
+		d, err := ParseDuration(text)
+		if err != nil {
+			panic("neither a number nor a duration: " + text)
+		}
+		n = d.Seconds()
 	}
-	return d.Seconds()
+	return n
 }
 
 // want says what a right value would be.

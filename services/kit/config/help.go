@@ -28,21 +28,17 @@ func Help(w io.Writer, usage string, cfg any) {
 			variables = append(variables, f.variable+row)
 		}
 	}
-	fmt.Fprintln(w, strings.TrimSpace(usage))
-	printTable(w, "Flags", flags)
-	printTable(w, "Variables", variables)
-}
-
-func printTable(w io.Writer, title string, rows []string) {
-	if len(rows) == 0 {
-		return
-	}
-	fmt.Fprintf(w, "\n%s:\n", title)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		fmt.Fprintf(table, "  %s\n", row)
+	defer table.Flush()
+	fmt.Fprintln(table, strings.TrimSpace(usage))
+	for _, part := range []struct {
+		title string
+		rows  []string
+	}{{"Flags", flags}, {"Variables", variables}} {
+		if len(part.rows) > 0 {
+			fmt.Fprintf(table, "\n%s:\n  %s\n", part.title, strings.Join(part.rows, "\n  "))
+		}
 	}
-	table.Flush()
 }
 
 // shownDefault is the default as a person reads it.
