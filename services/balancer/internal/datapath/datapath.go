@@ -120,7 +120,7 @@ const receiveBuffer = 4 << 20
 const mostUnread = receiveBuffer / 512
 
 // newCore returns the core of a worker that shares these with others.
-func newCore[U any](cfg Config, self *session.SelfAddrs, capacity *session.Capacity, batch int, closeUpstream func(*session.Session[U])) *session.Core[U] {
+func newCore[U any](cfg Config, self *session.SelfAddrs, capacity session.Capacity, batch int, closeUpstream func(*session.Session[U])) *session.Core[U] {
 	return session.New(session.Config[U]{
 		Idle: cfg.SessionIdle, Rate: cfg.ClientRate, Capacity: capacity, SelfAddrs: self,
 		Scheduler: cfg.Scheduler, Members: cfg.Members, Ledger: cfg.Ledger, Close: closeUpstream,

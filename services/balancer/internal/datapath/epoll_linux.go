@@ -194,7 +194,7 @@ type sockets struct {
 // listenerToken is the token of the listener; sessions' are below.
 const listenerToken = 1 << 62
 
-func newWorker(e *epoll, addr netip.AddrPort, share bool, capacity *session.Capacity) (w *worker, err error) {
+func newWorker(e *epoll, addr netip.AddrPort, share bool, capacity session.Capacity) (w *worker, err error) {
 	w = &worker{
 		epoll: e, in: mmsg.NewInbox(batchSize, mmsg.MaxDatagram), out: mmsg.NewOutbox(batchSize),
 		replies: make([]ledger.Reply, 0, batchSize), bySlot: make([]*session.Session[sockets], 1),

@@ -39,7 +39,7 @@ type Members interface {
 type Config[U any] struct {
 	Idle      time.Duration // a session without a datagram for so long is closed
 	Rate      int           // datagrams a second from each client; 0: as many as it likes
-	Capacity  *Capacity
+	Capacity  Capacity
 	SelfAddrs *SelfAddrs
 	Scheduler *balancing.Scheduler
 	Members   Members
@@ -48,11 +48,27 @@ type Config[U any] struct {
 	Close func(*Session[U])
 }
 
+// Capacity is the room for sessions: a place in the channel for each that is open.
+type Capacity chan struct{}
+
+// NewCapacity returns room for n sessions. Several cores may share it.
+func NewCapacity(n int) Capacity { return make(Capacity, n) }
+
+// take takes one session's room if there is some.
+func (c Capacity) take() bool {
+	select {
+	case c <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 // Core is the sessions of one worker and the decisions about its datagrams. It
 // belongs to one goroutine, but for what its methods say.
 type Core[U any] struct {
 	Config[U]
-	table *table[U]
+	table[U]
 
 	// The batch at hand.
 	now      time.Time
@@ -69,7 +85,7 @@ type Core[U any] struct {
 // New returns a core for batches of at most batch datagrams, 65,535 or fewer.
 func New[U any](cfg Config[U], batch int) *Core[U] {
 	return &Core[U]{
-		Config: cfg, table: newTable[U](cfg.Capacity),
+		Config: cfg, table: table[U]{byClient: map[netip.AddrPort]*Session[U]{}},
 		requests: make([]ledger.Request, 0, batch), sessions: make([]*Session[U], 0, batch),
 		admitted: make([]int, 0, batch), turns: make([]balancing.Turn, batch), forward: make([]int, 0, batch), keys: make([]uint64, 0, batch),
 	}
@@ -107,10 +123,13 @@ func (c *Core[U]) admit(client netip.AddrPort) (*Session[U], ledger.Disposition)
 	if _, current := c.Members.Owner(client); current || c.SelfAddrs.Contains(c.now, client) {
 		return nil, ledger.Loop
 	}
-	s := c.table.byClient[client]
+	s := c.byClient[client]
 	if s != nil {
-		c.table.heard(s, c.now)
-	} else if s = c.open(client); s == nil {
+		c.heard(s, c.now)
+	} else if c.Capacity.take() || c.Evict(c.now) && c.Capacity.take() { // in the place of an idle one if need be
+		s = c.add(client, c.now)
+		c.Ledger.SessionOpened()
+	} else {
 		c.full = true
 		return nil, ledger.SessionLimit
 	}
@@ -118,18 +137,6 @@ func (c *Core[U]) admit(client netip.AddrPort) (*Session[U], ledger.Disposition)
 		return nil, ledger.ClientRate
 	}
 	return s, ledger.Forwarded
-}
-
-// open opens a session for a new client, in the place of an idle one if need be.
-func (c *Core[U]) open(client netip.AddrPort) *Session[U] {
-	s := c.table.add(client, c.now)
-	if s == nil && c.Evict(c.now) {
-		s = c.table.add(client, c.now)
-	}
-	if s != nil {
-		c.Ledger.SessionOpened()
-	}
-	return s
 }
 
 // Full says whether a client of the batch has found no room for a session. Another
@@ -207,8 +214,8 @@ func (c *Core[U]) Accept(now time.Time, s *Session[U], from netip.AddrPort, payl
 		c.Ledger.Dropped(ledger.Stranger, 1)
 		return ledger.Reply{}, false
 	}
-	c.table.renew(s, now)
-	if b.State != membership.Up {
+	c.renew(s, now)
+	if !b.Up() {
 		c.Members.Answered(b.ID, from)
 	}
 	return ledger.Reply{Backend: b.ID, Bytes: len(payload), Head: payload, Outstanding: &s.outstanding}, true
@@ -216,7 +223,7 @@ func (c *Core[U]) Accept(now time.Time, s *Session[U], from netip.AddrPort, payl
 
 // Expire closes the sessions that have been idle for long enough.
 func (c *Core[U]) Expire(now time.Time) {
-	for s := c.table.longestIdle(); s != nil && now.Sub(s.used) >= c.Idle; s = c.table.longestIdle() {
+	for s := c.longestIdle(); s != nil && now.Sub(s.used) >= c.Idle; s = c.longestIdle() {
 		c.close(s, ledger.Idle)
 	}
 }
@@ -224,7 +231,7 @@ func (c *Core[U]) Expire(now time.Time) {
 // UntilExpiry is how long no session will be idle for long enough; ok is false if
 // there is none.
 func (c *Core[U]) UntilExpiry(now time.Time) (wait time.Duration, ok bool) {
-	s := c.table.longestIdle()
+	s := c.longestIdle()
 	if s == nil {
 		return 0, false
 	}
@@ -233,7 +240,7 @@ func (c *Core[U]) UntilExpiry(now time.Time) (wait time.Duration, ok bool) {
 
 // Evict closes the session that gives way to a new client, if one does.
 func (c *Core[U]) Evict(now time.Time) bool {
-	s, wait := c.table.evictable(now)
+	s, wait := c.evictable(now)
 	if s == nil || wait > 0 {
 		return false
 	}
@@ -244,13 +251,13 @@ func (c *Core[U]) Evict(now time.Time) bool {
 // UntilEviction is how long no session will give way to a new client; ok is false
 // if there is none.
 func (c *Core[U]) UntilEviction(now time.Time) (wait time.Duration, ok bool) {
-	s, wait := c.table.evictable(now)
+	s, wait := c.evictable(now)
 	return wait, s != nil
 }
 
 // CloseAll closes every session, at the stop.
 func (c *Core[U]) CloseAll() {
-	for s := c.table.longestIdle(); s != nil; s = c.table.longestIdle() {
+	for s := c.longestIdle(); s != nil; s = c.longestIdle() {
 		c.close(s, ledger.Stopped)
 	}
 }
@@ -258,5 +265,6 @@ func (c *Core[U]) CloseAll() {
 func (c *Core[U]) close(s *Session[U], why ledger.CloseReason) {
 	c.Close(s)
 	c.Ledger.SessionClosed(why)
-	c.table.remove(s)
+	c.remove(s)
+	<-c.Capacity // the last thing: another core may take the place at once
 }

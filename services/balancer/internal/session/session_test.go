@@ -49,7 +49,7 @@ func (r *rig) Owner(addr netip.AddrPort) (*membership.Backend, bool) {
 func (r *rig) Answered(id membership.ID, _ netip.AddrPort) { r.answered = append(r.answered, id) }
 func (r *rig) Tried(id membership.ID)                      { r.tried = append(r.tried, id) }
 
-func newRig(capacity *Capacity, rate int, whenDown balancing.WhenDown, states ...membership.State) *rig {
+func newRig(capacity Capacity, rate int, whenDown balancing.WhenDown, states ...membership.State) *rig {
 	r := &rig{scheduler: balancing.New(whenDown), ledger: ledger.New(time.Second, now)}
 	var backends []membership.Backend
 	for i := range 3 {
@@ -435,7 +435,7 @@ func FuzzCore(f *testing.F) {
 		for _, step := range steps { // two bits of time, three of client, three of what happens
 			at = at.Add([]time.Duration{0, 300 * time.Millisecond, 1100 * time.Millisecond, 9 * time.Second}[step>>6])
 			addr := client(int(step >> 3 & 7))
-			s := r.table.byClient[addr]
+			s := r.byClient[addr]
 			r.closed = nil
 			switch step & 7 {
 			case 0, 1, 2, 3:
@@ -481,12 +481,12 @@ func FuzzCore(f *testing.F) {
 				r.CloseAll()
 				clear(m)
 			}
-			if len(r.table.byClient) != len(m) || int(capacity.free.Load()) != room-len(m) {
-				t.Fatalf("%d sessions and room for %d, want %d sessions", len(r.table.byClient), capacity.free.Load(), len(m))
+			if len(r.byClient) != len(m) || len(capacity) != len(m) {
+				t.Fatalf("%d sessions in %d places, want %d", len(r.byClient), len(capacity), len(m))
 			}
-			oldest := r.table.longestIdle()
+			oldest := r.longestIdle()
 			for addr, known := range m {
-				if s := r.table.byClient[addr]; s == nil || !s.used.Equal(known.used) || oldest.used.After(known.used) {
+				if s := r.byClient[addr]; s == nil || !s.used.Equal(known.used) || oldest.used.After(known.used) {
 					t.Fatalf("%v was used at %v; its session is %+v, and the longest idle %+v", addr, known.used, s, oldest)
 				}
 			}

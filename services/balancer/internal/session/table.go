@@ -3,7 +3,6 @@ package session
 import (
 	"container/list"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
@@ -20,32 +19,6 @@ const (
 	minIdleInFlood = 10 * time.Second
 )
 
-// Capacity counts the sessions that may still be opened. Several tables may share
-// one.
-type Capacity struct{ free atomic.Int64 }
-
-// NewCapacity returns room for n sessions.
-func NewCapacity(n int) *Capacity {
-	c := new(Capacity)
-	c.free.Store(int64(n))
-	return c
-}
-
-// take takes one session's room if there is some.
-func (c *Capacity) take() bool {
-	for {
-		n := c.free.Load()
-		if n <= 0 {
-			return false
-		}
-		if c.free.CompareAndSwap(n, n-1) {
-			return true
-		}
-	}
-}
-
-func (c *Capacity) give() { c.free.Add(1) }
-
 // Session is one client, and what its datagrams leave from.
 type Session[U any] struct {
 	Client    netip.AddrPort
@@ -57,33 +30,24 @@ type Session[U any] struct {
 	rank        int // among the sessions that have something to forward of the batch at hand; 0: none
 	opened      time.Time
 	used        time.Time
-	idle        *idleList // nil once it has been closed
+	idle        *list.List // of the table's two; nil once it has been closed
 	element     *list.Element
 }
 
-// table holds the sessions by client, and newcomers and regulars each in the
-// order in which they were last used. Neither idle expiry nor eviction looks at
-// more sessions than it closes.
+// table holds the sessions by client, and newcomers and regulars each from the
+// longest idle to the last used. Neither idle expiry nor eviction looks at more
+// sessions than it closes.
 type table[U any] struct {
-	capacity  *Capacity
-	byClient  map[netip.AddrPort]*Session[U]
-	newcomers idleList
-	regulars  idleList
+	byClient            map[netip.AddrPort]*Session[U]
+	newcomers, regulars list.List
 }
 
-// idleList is sessions from the longest idle to the last used.
-type idleList struct{ list.List }
-
-func newTable[U any](capacity *Capacity) *table[U] {
-	return &table[U]{capacity: capacity, byClient: map[netip.AddrPort]*Session[U]{}}
-}
-
-// longestIdleOf returns the session at the front of a list, or nil.
-func longestIdleOf[U any](l *idleList) *Session[U] {
-	if front := l.Front(); front != nil {
-		return front.Value.(*Session[U])
-	}
-	return nil
+// add opens a session for a client that has none.
+func (t *table[U]) add(client netip.AddrPort, now time.Time) *Session[U] {
+	s := &Session[U]{Client: client, opened: now, used: now, idle: &t.newcomers}
+	s.element = s.idle.PushBack(s)
+	t.byClient[client] = s
+	return s
 }
 
 // heard marks a session whose client has sent again.
@@ -103,29 +67,24 @@ func (t *table[U]) renew(s *Session[U], now time.Time) {
 	}
 }
 
-// add opens a session for a client that has none, or returns nil if there is no
-// room.
-func (t *table[U]) add(client netip.AddrPort, now time.Time) *Session[U] {
-	if !t.capacity.take() {
-		return nil
-	}
-	s := &Session[U]{Client: client, opened: now, used: now, idle: &t.newcomers}
-	s.element = t.newcomers.PushBack(s)
-	t.byClient[client] = s
-	return s
-}
-
 // remove takes a session out of the table.
 func (t *table[U]) remove(s *Session[U]) {
 	delete(t.byClient, s.Client)
 	s.idle.Remove(s.element)
 	s.idle, s.element = nil, nil
-	t.capacity.give() // the last thing: another table may take it at once
+}
+
+// front returns the longest idle session of a list, or nil.
+func (t *table[U]) front(l *list.List) *Session[U] {
+	if e := l.Front(); e != nil {
+		return e.Value.(*Session[U])
+	}
+	return nil
 }
 
 // longestIdle returns the session that was used before all others, or nil.
 func (t *table[U]) longestIdle() *Session[U] {
-	a, b := longestIdleOf[U](&t.newcomers), longestIdleOf[U](&t.regulars)
+	a, b := t.front(&t.newcomers), t.front(&t.regulars)
 	if a == nil || b != nil && b.used.Before(a.used) {
 		return b
 	}
@@ -138,15 +97,16 @@ func (t *table[U]) evictable(now time.Time) (next *Session[U], wait time.Duratio
 	until := func(s *Session[U], minIdle time.Duration) time.Duration {
 		return max(minIdle+1-now.Sub(s.used), 0) // idle for longer, not for as long
 	}
+	next = t.longestIdle()
+	if next == nil {
+		return nil, 0
+	}
 	if t.newcomers.Len() <= t.regulars.Len() {
-		if next = t.longestIdle(); next == nil {
-			return nil, 0
-		}
 		return next, until(next, minIdle)
 	}
-	next = longestIdleOf[U](&t.newcomers)
+	next = t.front(&t.newcomers)
 	wait = until(next, minIdle)
-	if regular := longestIdleOf[U](&t.regulars); regular != nil && until(regular, minIdleInFlood) < wait {
+	if regular := t.front(&t.regulars); regular != nil && until(regular, minIdleInFlood) < wait {
 		next, wait = regular, until(regular, minIdleInFlood)
 	}
 	return next, wait
