@@ -324,14 +324,11 @@ func TestAPictureForTheReadme(t *testing.T) {
 	if _, err := lab.StopServer(t.Context(), "server3"); err != nil {
 		t.Fatal(err)
 	}
-	last := lab.ClientCommand(t.Context(), "-c", "10", "-i", "350ms", "-q")
+	last := lab.ClientCommand(t.Context(), "-c", "1000", "-i", "350ms", "-q")
 	if err := last.Start(); err != nil {
 		t.Fatal(err)
 	}
-	b.expect("the tape", tape+".length", "27")
-	b.wait("the dots", `document.querySelectorAll("#ways .dot").length`, func(got string) bool { n, _ := strconv.Atoi(got); return n >= 3 }, "three")
+	defer func() { _, _ = last.Process.Kill(), last.Wait() }()
+	b.expect("enough to be seen", tape+`.length >= 27 && document.querySelectorAll("#ways .dot").length >= 3`, "true")
 	b.shoot("page")
-	if err := last.Wait(); err != nil {
-		t.Error(err)
-	}
 }
