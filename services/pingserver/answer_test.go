@@ -21,10 +21,8 @@ func TestAnswer(t *testing.T) {
 		{"nothing leaves the name", "", " server2", false},
 		{"letters beyond ASCII stay", "grüße ß ǆ", "GRüßE ß ǆ server2", false},
 		{"bytes that are no text stay", "\x00a\xff\xc3z\n", "\x00A\xff\xc3Z\n server2", false},
-		{"neighbours of the letters stay", "`az{@AZ[", "`AZ{@AZ[ server2", false},
 		{"the longest that fits", strings.Repeat("x", room), strings.Repeat("X", room) + " server2", false},
 		{"one byte more loses its end", strings.Repeat("x", room) + "y", strings.Repeat("X", room) + " server2", true},
-		{"the longest datagram keeps the name", strings.Repeat("x", udp.MaxPayload), strings.Repeat("X", room) + " server2", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			answer, cut := appendAnswer(nil, []byte(tt.request), name)

@@ -47,16 +47,13 @@ func (c *settings) arguments(args []string) (map[string]string, error) {
 		c.selfCheck = true
 		args = args[1:]
 	}
-	switch len(args) {
-	case 0:
+	switch {
+	case len(args) == 0:
 		return nil, nil
-	case 1:
-		if err := config.Port(args[0]); err != nil {
-			return nil, err
-		}
-		return map[string]string{"PINGSERVER_LISTEN": ":" + args[0]}, nil
+	case len(args) > 1:
+		return nil, config.Problem{Name: "argument", Value: args[1], Want: "nothing behind the port"}
 	}
-	return nil, config.Problem{Name: "argument", Value: args[1], Want: "nothing behind the port"}
+	return map[string]string{"PINGSERVER_LISTEN": ":" + args[0]}, config.Port(args[0])
 }
 
 // The ports that name their server: 2526 is server1, 2527 server2, and so on
@@ -84,16 +81,13 @@ func defaultName(listen string, hostname func() (string, error)) (serverName, er
 }
 
 // serverName is one visible word, since clients read it as the last word of an
-// answer and show it.
+// answer and show it. It is no longer than a host's name in DNS.
 type serverName string
-
-// maxName is the longest name in bytes, that of a host in DNS.
-const maxName = 253
 
 // UnmarshalText refuses what is not one visible word.
 func (n *serverName) UnmarshalText(text []byte) error {
 	hidden := func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }
-	if len(text) == 0 || len(text) > maxName || !utf8.Valid(text) || strings.ContainsFunc(string(text), hidden) {
+	if len(text) == 0 || len(text) > 253 || !utf8.Valid(text) || strings.ContainsFunc(string(text), hidden) {
 		return config.Problem{Value: string(text), Want: "one word without spaces or control characters, at most 253 bytes"}
 	}
 	*n = serverName(text)

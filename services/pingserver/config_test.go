@@ -27,10 +27,7 @@ func TestConfiguration(t *testing.T) {
 		{"the argument is the port", []string{"2528"}, nil, func(c settings) bool {
 			return c.Listen == ":2528" && c.Name == "server3" && !c.selfCheck
 		}},
-		{"the variable names the port too", nil, []string{"PINGSERVER_LISTEN=127.0.0.1:2527"}, func(c settings) bool {
-			return c.Listen == "127.0.0.1:2527" && c.Name == "server2"
-		}},
-		{"a free port has the host's name", nil, []string{"PINGSERVER_LISTEN=:0"}, func(c settings) bool { return c.Name == "lab-pc" }},
+
 		{"a name of its own", []string{"2526"}, []string{"PINGSERVER_NAME=größe"}, func(c settings) bool { return c.Name == "größe" }},
 		{"an empty name is none", []string{"2527"}, []string{"PINGSERVER_NAME="}, func(c settings) bool { return c.Name == "server2" }},
 		{"the impairment", nil, []string{"PINGSERVER_LOSS=0.36", "PINGSERVER_SEED=0", "PINGSERVER_DELAY=0.2", "PINGSERVER_JITTER=1h"}, func(c settings) bool {
@@ -60,12 +57,9 @@ func TestWhatCannotBeConfigured(t *testing.T) {
 		want     string
 	}{
 		{"a name of two words", nil, []string{"PINGSERVER_NAME=server 1"}, hostname, `PINGSERVER_NAME="server 1": want one word without spaces or control characters, at most 253 bytes`},
-		{"a name with a line end", nil, []string{"PINGSERVER_NAME=server1\n"}, hostname, `PINGSERVER_NAME="server1\n": want one word without spaces or control characters, at most 253 bytes`},
 		{"a name that moves the cursor", nil, []string{"PINGSERVER_NAME=\x1b[2J"}, hostname, `PINGSERVER_NAME="\x1b[2J": want one word without spaces or control characters, at most 253 bytes`},
-		{"a name that is no text", nil, []string{"PINGSERVER_NAME=\xff"}, hostname, `PINGSERVER_NAME="\xff": want one word without spaces or control characters, at most 253 bytes`},
 		{"more loss than all", nil, []string{"PINGSERVER_LOSS=1.1"}, hostname, `PINGSERVER_LOSS="1.1": want a number from 0 to 1`},
 		{"a delay below none", nil, []string{"PINGSERVER_DELAY=-1s"}, hostname, `PINGSERVER_DELAY="-1s": want a duration such as 200ms, 1.5s or 0.2 (seconds) up to 1h`},
-		{"a jitter of days", nil, []string{"PINGSERVER_JITTER=61m"}, hostname, `PINGSERVER_JITTER="61m": want a duration such as 200ms, 1.5s or 0.2 (seconds) up to 1h`},
 		{"a seed in words", nil, []string{"PINGSERVER_SEED=luck"}, hostname, `PINGSERVER_SEED="luck": want a whole number from 0 to 18446744073709551615`},
 		{"a port out of range", []string{"70000"}, nil, hostname, `port="70000": want a port from 1 to 65535`},
 		{"an argument too many", []string{"2526", "2527"}, nil, hostname, `argument="2527": want nothing behind the port`},

@@ -12,16 +12,10 @@ const maxDelayed = 256 << 20
 // delayedAnswers holds answers back, each with a timer of its own. Its methods
 // may be called by several goroutines.
 type delayedAnswers struct {
-	mu      sync.Mutex
-	closed  bool
-	bytes   int
-	answers map[*delayedAnswer]struct{}
-	sending sync.WaitGroup
-}
-
-type delayedAnswer struct {
-	size  int         // in bytes
-	timer *time.Timer // guarded by mu
+	mu           sync.Mutex
+	closed       bool
+	count, bytes int // of what is held back
+	sending      sync.WaitGroup
 }
 
 // add calls send when the delay has passed, unless close came before. It
@@ -33,14 +27,10 @@ func (d *delayedAnswers) add(delay time.Duration, size int, send func()) bool {
 	if d.closed || d.bytes+size > maxDelayed {
 		return false
 	}
-	if d.answers == nil {
-		d.answers = map[*delayedAnswer]struct{}{}
-	}
-	a := &delayedAnswer{size: size}
-	d.answers[a] = struct{}{}
+	d.count++
 	d.bytes += size
-	a.timer = time.AfterFunc(delay, func() {
-		if d.remove(a) {
+	time.AfterFunc(delay, func() {
+		if d.release(size) {
 			defer d.sending.Done()
 			send()
 		}
@@ -48,16 +38,16 @@ func (d *delayedAnswers) add(delay time.Duration, size int, send func()) bool {
 	return true
 }
 
-// remove says whether the answer whose timer fired may be sent. If so, close
+// release says whether the answer whose timer fired may be sent. If so, close
 // waits for it.
-func (d *delayedAnswers) remove(a *delayedAnswer) bool {
+func (d *delayedAnswers) release(size int) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return false
 	}
-	d.bytes -= a.size
-	delete(d.answers, a)
+	d.count--
+	d.bytes -= size
 	d.sending.Add(1)
 	return true
 }
@@ -67,11 +57,7 @@ func (d *delayedAnswers) remove(a *delayedAnswer) bool {
 func (d *delayedAnswers) close() (dropped int) {
 	d.mu.Lock()
 	d.closed = true
-	for a := range d.answers {
-		a.timer.Stop()
-	}
-	dropped = len(d.answers)
 	d.mu.Unlock()
 	d.sending.Wait()
-	return dropped
+	return d.count
 }

@@ -20,17 +20,12 @@ import (
 const healthcheckTimeout = time.Second
 
 // healthcheck returns nil if the server that listens on address on this machine
-// answers its probe in time.
-func healthcheck(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
-	defer cancel()
-	return probeServer(ctx, address)
-}
-
-// probeServer sends the probe to each address that the host's name has, IPv4
+// answers its probe in time. It asks each address that the host's name has, IPv4
 // first, until one answers: a UDP socket, unlike one of TCP, does not find the
 // right one by itself.
-func probeServer(ctx context.Context, address string) error {
+func healthcheck(ctx context.Context, address string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
+	defer cancel()
 	host, port, err := net.SplitHostPort(config.Loopback(address))
 	if err != nil {
 		return fmt.Errorf("healthcheck of %s: %w", address, err)
@@ -39,16 +34,16 @@ func probeServer(ctx context.Context, address string) error {
 	if err != nil {
 		return fmt.Errorf("healthcheck of %s: %w", address, err)
 	}
-	for i := range ips {
-		ips[i] = ips[i].Unmap()
-	}
-	slices.SortFunc(ips, netip.Addr.Compare)
+	slices.SortFunc(ips, func(a, b netip.Addr) int { return a.Unmap().Compare(b.Unmap()) })
 	var problems []error
-	for _, ip := range slices.Compact(ips) {
-		target := net.JoinHostPort(ip.String(), port)
+	for _, ip := range ips {
+		target := net.JoinHostPort(ip.Unmap().String(), port)
 		err := ask(ctx, target)
 		if err == nil {
 			return nil
+		}
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
 		}
 		problems = append(problems, fmt.Errorf("healthcheck of %s: %w", target, err))
 	}
@@ -69,9 +64,6 @@ func ask(ctx context.Context, target string) error {
 	}
 	buf := make([]byte, udp.MaxPayload)
 	n, err := conn.Read(buf)
-	if ctx.Err() != nil {
-		return fmt.Errorf("no answer within %v", healthcheckTimeout)
-	}
 	if err != nil {
 		return err
 	}

@@ -2,13 +2,11 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,11 +54,6 @@ func exchange(t *testing.T, conn *net.UDPConn, request []byte) []byte {
 }
 
 func TestAnyDatagramIsAnswered(t *testing.T) {
-	all := make([]byte, 256)
-	for i := range all {
-		all[i] = byte(i)
-	}
-	upper := slices.Concat(all[:'a'], all['A':'Z'+1], all['z'+1:])
 	room := udp.MaxPayload - len(" server1")
 	for _, family := range []struct{ listen, ask string }{
 		{"", "127.0.0.1"}, {"", "::1"}, {"0.0.0.0", "127.0.0.1"}, {"127.0.0.1", "127.0.0.1"}, {"::1", "::1"},
@@ -74,7 +67,6 @@ func TestAnyDatagramIsAnswered(t *testing.T) {
 				request, want []byte
 			}{
 				{"a ping", []byte("PING 1 10:04:05.120"), []byte("PING 1 10:04:05.120 server1")},
-				{"every byte there is", all, append(bytes.Clone(upper), " server1"...)},
 				{"none", nil, []byte(" server1")},
 				{"the probe", []byte(probe), []byte("HEALTHCHECK server1")},
 				{"almost the probe", []byte(probe + "\n"), []byte("HEALTHCHECK\n server1")},
@@ -88,15 +80,15 @@ func TestAnyDatagramIsAnswered(t *testing.T) {
 				t.Error(err)
 			}
 			requests := log.lines(t, "request")
-			if len(requests) != 5 { // the probe is not one
+			if len(requests) != 4 { // the probe is not one
 				t.Fatalf("%d requests in the log", len(requests))
 			}
 			for i, line := range requests {
-				if line["outcome"] != "answered" || line["cut"] != (i == 4) || line["client"] != conn.LocalAddr().String() {
+				if line["outcome"] != "answered" || line["cut"] != (i == 3) || line["client"] != conn.LocalAddr().String() {
 					t.Errorf("request %d: %v", i, line)
 				}
 			}
-			if msg := requests[4]["msg"].(string); !strings.HasSuffix(msg, `y"… from `+conn.LocalAddr().String()+": answered, cut to 65507 bytes") {
+			if msg := requests[3]["msg"].(string); !strings.HasSuffix(msg, `y"… from `+conn.LocalAddr().String()+": answered, cut to 65507 bytes") {
 				t.Errorf("the biggest: %s", msg)
 			}
 			if _, err := socket.Conn().Write(nil); !errors.Is(err, net.ErrClosed) {
@@ -107,18 +99,16 @@ func TestAnyDatagramIsAnswered(t *testing.T) {
 }
 
 func TestAHealthcheckAsksTheServerOnThisMachine(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
 	for _, host := range []string{"", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost"} {
 		t.Run("on ["+host+"]", func(t *testing.T) {
 			socket := listen(t, host)
 			_, _, stop := start(t, socket, "PINGSERVER_LOSS=1", "PINGSERVER_DELAY=1h")
 			address := net.JoinHostPort(host, fmt.Sprint(socket.Addr().Port()))
-			if err := probeServer(ctx, address); err != nil {
+			if err := healthcheck(t.Context(), address, patience); err != nil {
 				t.Errorf("it runs: %v", err)
 			}
 			stop()
-			if err := probeServer(ctx, address); err == nil {
+			if err := healthcheck(t.Context(), address, patience); err == nil {
 				t.Error("it is gone, and the healthcheck passes")
 			}
 		})
@@ -134,25 +124,19 @@ func TestWhatAHealthcheckRefuses(t *testing.T) {
 		n, peer, _ := echo.Read(buf)
 		echo.Write(buf[:n], peer)
 	}()
-	for name, tt := range map[string]struct {
-		check         func(context.Context, string) error
-		address, want string
+	for _, tt := range []struct {
+		address string
+		timeout time.Duration
+		want    string
 	}{
-		"a socket that is silent":      {healthcheck, silent.Addr().String(), "no answer within 1s"},
-		"something else":               {probeServer, echo.Addr().String(), `the answer "healthcheck" is not a ping server's`},
-		"a name that no host can have": {probeServer, "a..b:2526", "healthcheck of a..b:2526: "},
-		"no address":                   {probeServer, "2526", "healthcheck of 2526: "},
+		{silent.Addr().String(), time.Millisecond, "no answer within 1ms"},
+		{echo.Addr().String(), patience, `the answer "healthcheck" is not a ping server's`},
+		{"a..b:2526", patience, "healthcheck of a..b:2526: "}, // a name that no host can have
+		{"2526", patience, "healthcheck of 2526: "},
 	} {
-		t.Run(name, func(t *testing.T) {
-			began := time.Now()
-			err := tt.check(t.Context(), tt.address)
-			if err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("error %v, want %s", err, tt.want)
-			}
-			if strings.HasPrefix(tt.want, "no answer") && time.Since(began) < healthcheckTimeout {
-				t.Errorf("after %v", time.Since(began))
-			}
-		})
+		if err := healthcheck(t.Context(), tt.address, tt.timeout); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("error %v, want %s", err, tt.want)
+		}
 	}
 }
 

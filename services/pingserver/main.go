@@ -33,7 +33,7 @@ func run(ctx context.Context) error {
 	case err != nil:
 		return err
 	case cfg.selfCheck:
-		return healthcheck(ctx, string(cfg.Listen))
+		return healthcheck(ctx, string(cfg.Listen), healthcheckTimeout)
 	}
 
 	out := logging.NewBufferedWriter(os.Stdout)

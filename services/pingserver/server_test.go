@@ -28,73 +28,53 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fake is a socket whose requests come from the test.
 type fake struct {
-	requests chan any // []byte or error
-	closed   chan struct{}
-	once     sync.Once
+	requests chan any // string or error
+	closed   context.Context
+	close    func()
 
-	mu   sync.Mutex
-	sent []sent
-	err  error // of every Write
+	mu      sync.Mutex // of Write
+	answers []string
+	times   []time.Time
+	err     error // of every Write
 }
 
-type sent struct {
-	answer string
-	at     time.Time
+func newFake() *fake {
+	f := &fake{requests: make(chan any)}
+	f.closed, f.close = context.WithCancel(context.Background())
+	return f
 }
-
-var somebody = udp.Peer{Addr: netip.MustParseAddrPort("127.0.0.1:4000")}
-
-func newFake() *fake { return &fake{requests: make(chan any), closed: make(chan struct{})} }
 
 func (f *fake) Addr() netip.AddrPort { return netip.MustParseAddrPort("[::]:2526") }
-
-func (f *fake) Close() error { f.once.Do(func() { close(f.closed) }); return nil }
+func (f *fake) Close() error         { f.close(); return nil }
 
 func (f *fake) Read(buf []byte) (int, udp.Peer, error) {
 	select {
-	case <-f.closed:
+	case <-f.closed.Done():
 		return 0, udp.Peer{}, net.ErrClosed
 	case request := <-f.requests:
 		if err, broken := request.(error); broken {
 			return 0, udp.Peer{}, err
 		}
-		return copy(buf, request.([]byte)), somebody, nil
+		return copy(buf, request.(string)), udp.Peer{Addr: netip.MustParseAddrPort("127.0.0.1:4000")}, nil
 	}
 }
 
 func (f *fake) Write(payload []byte, to udp.Peer) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err != nil {
-		return f.err
+	if f.err == nil {
+		f.answers, f.times = append(f.answers, string(payload)), append(f.times, time.Now())
 	}
-	f.sent = append(f.sent, sent{string(payload), time.Now()})
-	return nil
+	return f.err
 }
 
-func (f *fake) answers() []sent {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Clone(f.sent)
-}
+// journal is a log in JSON that tests read back once the server has stopped.
+type journal struct{ bytes.Buffer }
 
-// journal is a log that tests read back, one JSON object a line.
-type journal struct {
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.out.Write(p)
-}
-
+// lines returns the log's lines about an event.
 func (j *journal) lines(t *testing.T, event string) (lines []map[string]any) {
 	t.Helper()
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for text := range bytes.Lines(j.out.Bytes()) {
+	for text := range bytes.Lines(j.Bytes()) {
 		var line map[string]any
 		if err := json.Unmarshal(text, &line); err != nil {
 			t.Fatalf("%s: %v", text, err)
@@ -104,15 +84,6 @@ func (j *journal) lines(t *testing.T, event string) (lines []map[string]any) {
 		}
 	}
 	return lines
-}
-
-// messages are what people read of the event, in order.
-func (j *journal) messages(t *testing.T, event string) (messages []string) {
-	t.Helper()
-	for _, line := range j.lines(t, event) {
-		messages = append(messages, line["msg"].(string))
-	}
-	return messages
 }
 
 // start runs a server on the socket until stop is called or the test ends. It
@@ -133,28 +104,31 @@ func start(t *testing.T, socket socket, environ ...string) (s *server, log *jour
 	return s, log, stop
 }
 
-func TestEachAnswerHasItsOwnTimer(t *testing.T) {
+func TestEachAnswerHasItsOwnTimerAndTheLogSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		socket := newFake()
-		_, log, stop := start(t, socket, "PINGSERVER_DELAY=1s", "PINGSERVER_JITTER=1s", "PINGSERVER_SEED=7")
+		_, log, stop := start(t, socket, "PINGSERVER_LOSS=0.04", "PINGSERVER_DELAY=1s", "PINGSERVER_JITTER=1s", "PINGSERVER_SEED=7")
 		begin := time.Now()
 		for i := range 3 {
-			socket.requests <- fmt.Appendf(nil, "ping %d", i)
+			socket.requests <- fmt.Sprintf("\x1b[31mping %d", i)
 		}
 		time.Sleep(2 * time.Second)
-		var got []string
-		for _, s := range socket.answers() {
-			got = append(got, fmt.Sprintf("%s after %v", s.answer, s.at.Sub(begin).Truncate(time.Millisecond)))
-		}
-		want := []string{"PING 0 server1 after 1.236s", "PING 2 server1 after 1.837s", "PING 1 server1 after 1.867s"}
-		if !slices.Equal(got, want) {
-			t.Errorf("answers %q, want %q", got, want)
-		}
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
-		if got := log.messages(t, "request"); len(got) != 3 || !strings.HasPrefix(got[0], `server1 got "ping 0" from 127.0.0.1:4000: answering in 1236`) {
-			t.Errorf("log: %q", got)
+		for i, want := range []string{"0 server1 after 1.236s", "2 server1 after 1.837s", "1 server1 after 1.867s"} {
+			if got := fmt.Sprint(socket.answers[i], " after ", socket.times[i].Sub(begin).Truncate(time.Millisecond)); got != "\x1b[31MPING "+want {
+				t.Errorf("answer %q, want %q", got, want)
+			}
+		}
+		if lines := log.lines(t, "listening"); len(lines) != 1 || lines[0]["addr"] != "[::]:2526" || lines[0]["name"] != "server1" ||
+			lines[0]["msg"] != "server1 listens on [::]:2526, loses 4% of its answers, holds them back for 1000 ms and up to 1000 ms more (seed 7)" {
+			t.Errorf("listening: %v", lines)
+		}
+		if lines := log.lines(t, "request"); len(lines) != 3 || lines[0]["client"] != "127.0.0.1:4000" || lines[0]["bytes"] != 11. ||
+			lines[0]["outcome"] != "delayed" || int(lines[0]["delay_ms"].(float64)) != 1236 ||
+			!strings.HasPrefix(lines[0]["msg"].(string), `server1 got "\x1b[31mping 0" from 127.0.0.1:4000: answering in 1236`) {
+			t.Errorf("request: %v", lines)
 		}
 	})
 }
@@ -164,26 +138,21 @@ func TestStopDropsWhatIsHeldBackAtOnce(t *testing.T) {
 		socket := newFake()
 		s, log, stop := start(t, socket, "PINGSERVER_DELAY=1h")
 		for range 5 {
-			socket.requests <- []byte("ping")
+			socket.requests <- "ping"
 		}
 		synctest.Wait()
 		begin := time.Now()
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-		if took := time.Since(begin); took != 0 {
-			t.Errorf("the stop took %v", took)
+		if err := stop(); err != nil || time.Since(begin) != 0 {
+			t.Errorf("the stop took %v, error %v", time.Since(begin), err)
 		}
 		time.Sleep(2 * time.Hour)
-		if sent := socket.answers(); len(sent) > 0 {
-			t.Errorf("sent after the stop: %v", sent)
-		}
-		if got := s.counts[dropped].Load(); got != 5 {
-			t.Errorf("%d dropped, want 5", got)
+		synctest.Wait()
+		if got := s.counts[dropped].Load(); got != 5 || len(socket.answers) > 0 {
+			t.Errorf("%d dropped, want 5; sent after the stop: %q", got, socket.answers)
 		}
 		want := "server1 stops: 5 requests, 0 answered, 0 lost on purpose, 0 failed, 5 dropped"
-		if got := log.messages(t, "stopped"); len(got) != 1 || got[0] != want {
-			t.Errorf("log: %q", got)
+		if lines := log.lines(t, "stopped"); len(lines) != 1 || lines[0]["msg"] != want {
+			t.Errorf("log: %v", lines)
 		}
 	})
 }
@@ -197,18 +166,16 @@ func TestAFloodOfDelayedAnswersIsBounded(t *testing.T) {
 		for d.add(time.Second, maxDelayed/4, send) {
 			held++
 		}
-		if held != 4 {
-			t.Errorf("%d quarters are held back", held)
-		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if sends.Load() != 4 {
-			t.Errorf("%d sent", sends.Load())
+		if held != 4 || sends.Load() != 4 {
+			t.Errorf("%d quarters were held back, %d sent", held, sends.Load())
 		}
 		if !d.add(time.Second, maxDelayed, send) || d.close() != 1 || d.add(0, 0, send) {
 			t.Error("room was not given back, or something is held after close")
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if sends.Load() != 4 {
 			t.Errorf("%d sent, some after close", sends.Load())
 		}
@@ -219,29 +186,26 @@ func TestNoErrorOfTheSocketStopsTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		socket := newFake()
 		s, log, stop := start(t, socket)
-		refused := &net.OpError{Op: "read", Net: "udp", Err: syscall.ECONNREFUSED}
 		for range 3 {
-			socket.requests <- refused
+			socket.requests <- &net.OpError{Op: "read", Net: "udp", Err: syscall.ECONNREFUSED}
 		}
-		socket.requests <- []byte("still there?")
+		socket.requests <- "still there?"
 		synctest.Wait()
-		if sent := socket.answers(); len(sent) != 1 || sent[0].answer != "STILL THERE? server1" {
-			t.Errorf("after three errors: %v", sent)
-		}
-		socket.mu.Lock()
 		socket.err = errors.New("no route to host")
-		socket.mu.Unlock()
-		socket.requests <- []byte("and now?")
+		socket.requests <- "and now?"
 		synctest.Wait()
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
-		if got := len(log.messages(t, "read_failed")); got != 3 {
+		if !slices.Equal(socket.answers, []string{"STILL THERE? server1"}) {
+			t.Errorf("after three errors: %q", socket.answers)
+		}
+		if got := len(log.lines(t, "read_failed")); got != 3 {
 			t.Errorf("%d read errors in the log, want 3", got)
 		}
 		want := `server1 got "and now?" from 127.0.0.1:4000: could not answer: no route to host`
-		if got := log.messages(t, "request"); len(got) != 2 || got[1] != want {
-			t.Errorf("log: %q", got)
+		if lines := log.lines(t, "request"); len(lines) != 2 || lines[1]["msg"] != want {
+			t.Errorf("log: %v", lines)
 		}
 		if s.counts[failed].Load() != 1 || s.counts[answered].Load() != 1 {
 			t.Errorf("%d failed, %d answered", s.counts[failed].Load(), s.counts[answered].Load())
@@ -252,12 +216,10 @@ func TestNoErrorOfTheSocketStopsTheServer(t *testing.T) {
 func TestASocketThatIsLostEndsTheServerWithAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		socket := newFake()
-		cfg, _, _ := load(nil, nil, hostname)
-		ended := make(chan error, 1)
-		go func() { ended <- newServer(cfg, socket, slog.New(slog.DiscardHandler)).run(t.Context()) }()
-		synctest.Wait()
+		_, _, stop := start(t, socket)
 		socket.Close()
-		if err := <-ended; !errors.Is(err, net.ErrClosed) || program.ExitCode(err) != 1 {
+		synctest.Wait()
+		if err := stop(); !errors.Is(err, net.ErrClosed) || program.ExitCode(err) != 1 {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -269,8 +231,8 @@ func TestEveryRequestIsCountedOnceWhateverHappens(t *testing.T) {
 		s, log, stop := start(t, socket, "PINGSERVER_LOSS=0.3", "PINGSERVER_JITTER=20ms", "PINGSERVER_SEED=3")
 		chance, wantLost := newChance(3), uint64(0)
 		for range 500 {
-			socket.requests <- []byte("ping")
-			socket.requests <- []byte(probe) // never lost, delayed, counted or logged
+			socket.requests <- "ping"
+			socket.requests <- probe // never lost, delayed, counted or logged
 			time.Sleep(time.Millisecond)
 			if isLost, _ := chance.next(impairment{loss: 0.3}); isLost {
 				wantLost++
@@ -284,17 +246,9 @@ func TestEveryRequestIsCountedOnceWhateverHappens(t *testing.T) {
 		if s.received.Load() != 500 || sum != 500 || s.counts[lost].Load() != wantLost || s.counts[dropped].Load() == 0 {
 			t.Errorf("%d received, outcomes %v, want %d lost", s.received.Load(), &s.counts, wantLost)
 		}
-		if got := len(log.messages(t, "request")); got != 500 {
-			t.Errorf("%d lines for 500 requests", got)
-		}
-		probes := 0
-		for _, s := range socket.answers() {
-			if s.answer == "HEALTHCHECK server1" {
-				probes++
-			}
-		}
-		if probes != 500 {
-			t.Errorf("%d probes answered of 500", probes)
+		probes := len(slices.DeleteFunc(socket.answers, func(answer string) bool { return answer != "HEALTHCHECK server1" }))
+		if lines := len(log.lines(t, "request")); lines != 500 || probes != 500 {
+			t.Errorf("%d lines for 500 requests, %d probes answered of 500", lines, probes)
 		}
 	})
 }
@@ -305,34 +259,11 @@ func TestAnImpairmentMayChangeWhileTheServerRuns(t *testing.T) {
 		s, _, _ := start(t, socket)
 		for _, i := range []impairment{{}, {loss: 1}, {delay: time.Hour}, {}} {
 			s.impairment.Store(&i)
-			socket.requests <- []byte("ping")
+			socket.requests <- "ping"
 			synctest.Wait()
 		}
-		if got := len(socket.answers()); got != 2 || s.counts[lost].Load() != 1 {
-			t.Errorf("%d answers, %d lost", got, s.counts[lost].Load())
-		}
-	})
-}
-
-func TestTheLogTellsProgramsWhatItTellsPeople(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		socket := newFake()
-		_, log, stop := start(t, socket, "PINGSERVER_LOSS=0.36", "PINGSERVER_DELAY=10ms", "PINGSERVER_JITTER=5ms", "PINGSERVER_SEED=7")
-		socket.requests <- []byte("\x1b[31mping")
-		synctest.Wait()
-		stop()
-		listening := log.lines(t, "listening")
-		if len(listening) != 1 || listening[0]["addr"] != "[::]:2526" || listening[0]["name"] != "server1" ||
-			listening[0]["msg"] != "server1 listens on [::]:2526, loses 36% of its answers, holds them back for 10 ms and up to 5 ms more (seed 7)" {
-			t.Errorf("listening: %v", listening)
-		}
-		request := log.lines(t, "request")
-		if len(request) != 1 || request[0]["client"] != "127.0.0.1:4000" || request[0]["bytes"] != 9. ||
-			!strings.HasPrefix(request[0]["msg"].(string), `server1 got "\x1b[31mping" from 127.0.0.1:4000: `) {
-			t.Fatalf("request: %v", request)
-		}
-		if ms := request[0]["delay_ms"]; request[0]["outcome"] != "delayed" || ms == nil || ms.(float64) < 10 || ms.(float64) > 15 {
-			t.Errorf("request: %v", request)
+		if len(socket.answers) != 2 || s.counts[lost].Load() != 1 {
+			t.Errorf("%d answers, %d lost", len(socket.answers), s.counts[lost].Load())
 		}
 	})
 }

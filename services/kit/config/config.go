@@ -93,6 +93,7 @@ func Load(cfg any, from Source) (warnings []string, err error) {
 		values, err := from.Arguments(arguments)
 		if err != nil {
 			problems = append(problems, err)
+			break
 		}
 		for variable, value := range values {
 			if f := fields.find(variable); f != nil {
