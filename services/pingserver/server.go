@@ -94,7 +94,7 @@ func (s *server) serve(ctx context.Context) error {
 			s.readFailed(ctx, err)
 		case string(buf[:n]) == probe:
 			answer, _ := appendAnswer(s.answer[:0], buf[:n], s.name)
-			s.socket.Write(answer, peer) // the sender of a probe sees whether it arrives
+			_ = s.socket.Write(answer, peer) // the sender of a probe sees whether it arrives
 		default:
 			s.received.Add(1)
 			r := s.respond(buf[:n], peer)

@@ -150,7 +150,7 @@ func (p *Poller) Event(i int) (e Event, ok bool) {
 	token := binary.NativeEndian.Uint64(userData(raw))
 	if token == wakeToken {
 		var count [8]byte
-		unix.Read(p.wake, count[:])
+		_, _ = unix.Read(p.wake, count[:])
 		return Event{}, false
 	}
 	return Event{Token: token, Errors: raw.Events&unix.EPOLLERR != 0}, true
@@ -160,5 +160,5 @@ func (p *Poller) Event(i int) (e Event, ok bool) {
 func (p *Poller) Wake() {
 	var one [8]byte
 	binary.NativeEndian.PutUint64(one[:], 1)
-	unix.Write(p.wake, one[:]) // fails only if Wait is going to return anyway
+	_, _ = unix.Write(p.wake, one[:]) // fails only if Wait is going to return anyway
 }

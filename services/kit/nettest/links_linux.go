@@ -21,7 +21,7 @@ func Veth(t *testing.T, one, other string) (a, b netip.Addr) {
 	must(t, "veth pair", netlink.LinkAdd(&netlink.Veth{LinkAttrs: attributes, PeerName: other}))
 	// Packets that wait for a neighbour would keep a namespace alive for minutes,
 	// and so many places taken in the machine's one table of neighbours.
-	t.Cleanup(func() { netlink.LinkDel(find(t, one)) })
+	t.Cleanup(func() { _ = netlink.LinkDel(find(t, one)) })
 	for _, name := range []string{one, other} {
 		link := find(t, name)
 		// The kernel's own address would be usable only after a second or two,

@@ -52,7 +52,7 @@ func (d disk) replace(path string, content []byte) error {
 		return err
 	}
 	if err := d.rename(beside, path); err != nil {
-		d.remove(beside)
+		_ = d.remove(beside)
 		return err
 	}
 	// Not every system lets a directory be synced, and path is whole without. But
@@ -73,7 +73,7 @@ func (d disk) writeBeside(path string, content []byte) (string, error) {
 	}
 	_, err = f.Write(content)
 	if err = cmp.Or(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		d.remove(f.Name())
+		_ = d.remove(f.Name())
 		return "", err
 	}
 	return f.Name(), nil
