@@ -50,7 +50,7 @@ func (n *names) timesAsked(host string) int {
 	return n.asked[host]
 }
 
-func (n *names) lookup(ctx context.Context, host string) (list []netip.Addr, err error) {
+func (n *names) lookup(ctx context.Context, _, host string) (list []netip.Addr, err error) {
 	n.mu.Lock()
 	addrs := n.table[host]
 	n.asked[host]++

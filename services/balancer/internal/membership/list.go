@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -58,38 +59,34 @@ func parse(entry string, place int) (Server, error) {
 		name, address = fmt.Sprintf("server%d", place+1), entry
 	}
 	host, port, err := net.SplitHostPort(address)
+	ip, noIP := netip.ParseAddr(host)
+	var want string
 	switch {
 	case entry == "":
-		return Server{}, config.Problem{Want: wantList}
+		want = wantList
 	case name == "" || !utf8.ValidString(name) || strings.ContainsFunc(name, awkward):
-		return Server{}, config.Problem{Value: entry, Want: "a server's name without spaces or control characters before the ="}
+		want = "a server's name without spaces or control characters before the ="
 	case err != nil || host == "" || config.Port(port) != nil:
-		return Server{}, config.Problem{Value: entry, Want: "name=host:port with a port from 1 to 65535"}
+		want = "name=host:port with a port from 1 to 65535"
+	case noIP == nil && isNobody(ip):
+		want = "the address of one server"
+	case strings.ContainsFunc(host, awkward) || noIP != nil && !canResolve(host):
+		want = "an address, or a name of letters, digits, hyphens and dots, as the host"
+	default:
+		return Server{Name: name, Host: host, Port: port}, nil
 	}
-	switch ip, err := netip.ParseAddr(host); {
-	case err == nil && isNobody(ip):
-		return Server{}, config.Problem{Value: entry, Want: "the address of one server"}
-	case strings.ContainsFunc(host, awkward) || err != nil && !canResolve(host):
-		return Server{}, config.Problem{Value: entry, Want: "an address, or a name of letters, digits, hyphens and dots, as the host"}
-	}
-	return Server{Name: name, Host: host, Port: port}, nil
+	return Server{}, config.Problem{Value: entry, Want: want}
 }
 
-// canResolve says whether a name could ever be in DNS: labels of 1 to 63 bytes,
-// 253 in all (RFC 1035 section 2.3.4), letters, digits and hyphens, and the
-// underscore that container names have. Digits and dots alone are an address
-// that was mistyped.
+// labels are those of a name in DNS, 1 to 63 bytes each (RFC 1035 section 2.3.4),
+// with the underscore that container names have.
+var labels = regexp.MustCompile(`^\w([\w-]{0,61}\w)?(\.\w([\w-]{0,61}\w)?)*$`)
+
+// canResolve says whether a name of 253 bytes at the most could ever be in DNS.
+// Digits and dots alone are an address that was mistyped.
 func canResolve(name string) bool {
 	name = strings.TrimSuffix(name, ".")
-	for label := range strings.SplitSeq(name, ".") {
-		if len(label) == 0 || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-	}
-	other := func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
-	}
-	return len(name) <= 253 && !strings.ContainsFunc(name, other) && strings.Trim(name, "0123456789.") != ""
+	return len(name) <= 253 && labels.MatchString(name) && strings.Trim(name, "0123456789.") != ""
 }
 
 // awkward are characters that no name can have if it is to be shown in a log

@@ -16,6 +16,7 @@ package membership
 import (
 	"context"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -45,8 +46,8 @@ type Config struct {
 	// IsSelf says whether an address is the balancer's own, so that datagrams
 	// sent there would go round in circles; nil: none is.
 	IsSelf func(addr netip.AddrPort) bool
-	// Lookup resolves a host's name; nil: the system's resolver.
-	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Lookup resolves a host's name on network "ip"; nil: the system's resolver.
+	Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
 // Members is all servers. Its methods may be called by several goroutines; those
@@ -67,7 +68,7 @@ type member struct {
 	server Server
 	claim  netip.AddrPort // where its name leads, though that may be another's; not valid: nowhere
 	found  bool           // it has had an address
-	trial  *time.Timer    // makes it due for a trial; nil while it is up
+	trial  *time.Timer    // makes it due for a trial
 	former []formerAddress
 
 	// These tell the goroutines that watch it not to wait for their next time.
@@ -84,7 +85,7 @@ type formerAddress struct {
 // New returns these servers, all up and none with an address before Resolve.
 func New(cfg Config) *Members {
 	if cfg.Lookup == nil {
-		cfg.Lookup = systemLookup
+		cfg.Lookup = net.DefaultResolver.LookupNetIP
 	}
 	if cfg.IsSelf == nil {
 		cfg.IsSelf = func(netip.AddrPort) bool { return false }
@@ -93,12 +94,16 @@ func New(cfg Config) *Members {
 		cfg.Probe.ask = cfg.Probe.send
 	}
 	m := &Members{Config: cfg}
+	m.current.Store(&Snapshot{})
 	now := time.Now()
 	for i, server := range cfg.Servers {
-		m.members = append(m.members, &member{
+		b := &member{
 			Backend: Backend{ID: ID(i + 1), Name: server.Name, Configured: server.Address(), Since: now},
 			server:  server, resolve: make(chan struct{}, 1), probe: make(chan struct{}, 1),
-		})
+		}
+		b.trial = time.AfterFunc(time.Hour, func() { m.try(b) })
+		b.trial.Stop()
+		m.members = append(m.members, b)
 	}
 	m.publish(now)
 	return m
@@ -119,7 +124,7 @@ func (m *Members) Run(ctx context.Context) {
 	defer m.mu.Unlock()
 	m.closed = true
 	for _, b := range m.members {
-		b.stopTrial()
+		b.trial.Stop()
 	}
 }
 
@@ -143,29 +148,26 @@ type Evidence struct {
 func (m *Members) Failed(e Evidence) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b := m.at(e.Backend, e.Addr)
-	if b == nil {
+	b := m.find(e.Backend)
+	if b == nil || b.Addr != e.Addr {
 		return
 	}
-	wasUp := b.State == Up
+	wasUp := b.Up()
 	m.down(time.Now(), b, e.Cause, e.Reason)
-	if !wasUp {
-		return
-	}
-	if m.Probe.Payload == "" {
+	if wasUp {
 		m.tryIn(b, trialAfter)
+		wake(b.resolve)
 	}
-	wake(b.resolve)
 }
 
 // Answered is evidence that a server lives: a reply came from addr.
 func (m *Members) Answered(id ID, addr netip.AddrPort) {
-	if b := m.current.Load().Backend(id); b == nil || b.State == Up {
+	if b := m.current.Load().Backend(id); b == nil || b.Up() {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if b := m.at(id, addr); b != nil && b.State != Up {
+	if b := m.find(id); b != nil && b.Addr == addr && !b.Up() {
 		m.up(time.Now(), b)
 	}
 }
@@ -175,24 +177,19 @@ func (m *Members) Answered(id ID, addr netip.AddrPort) {
 func (m *Members) Tried(id ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if b := m.byID(id); b != nil && !m.closed && b.State == Trial {
+	if b := m.find(id); b != nil && b.State == Trial {
 		b.State = Down
 		m.publish(time.Now())
 		m.tryIn(b, trialAfter)
 	}
 }
 
-// at is the member of an ID that is at addr now; nil if there is none.
-func (m *Members) at(id ID, addr netip.AddrPort) *member {
-	if b := m.byID(id); b != nil && !m.closed && b.Addr == addr {
-		return b
-	}
-	return nil
-}
-
-func (m *Members) byID(id ID) *member {
-	if i := slices.IndexFunc(m.members, func(b *member) bool { return b.ID == id }); i >= 0 {
-		return m.members[i]
+// find is the member of an ID; nil if there is none, or nobody watches any more.
+func (m *Members) find(id ID) *member {
+	for _, b := range m.members {
+		if b.ID == id && !m.closed {
+			return b
+		}
 	}
 	return nil
 }
@@ -213,16 +210,14 @@ func (m *Members) move(now time.Time, b *member, addr netip.AddrPort) {
 		m.up(now, b)
 	default:
 		m.down(now, b, AddressConflict, "it has not answered from its new address yet")
-		if m.Probe.Payload == "" {
-			m.tryIn(b, 0)
-		}
+		m.tryIn(b, 0)
 	}
 }
 
 // evict leaves a server without an address, which is why it is down.
 func (m *Members) evict(now time.Time, b *member, cause Cause, reason string) {
 	m.leave(now, b, netip.AddrPort{})
-	b.stopTrial()
+	b.trial.Stop()
 	if b.State == Trial {
 		b.State = Down
 	}
@@ -249,11 +244,8 @@ func (m *Members) leave(now time.Time, b *member, to netip.AddrPort) {
 
 // forget drops the addresses that a server left too long ago.
 func (m *Members) forget(now time.Time, b *member) {
-	n := len(b.former)
 	b.former = slices.DeleteFunc(b.former, func(f formerAddress) bool { return now.Sub(f.left) >= formerFor })
-	if len(b.former) != n {
-		m.publish(now)
-	}
+	m.publish(now)
 }
 
 // down marks a server as down, or says anew why it is.
@@ -267,55 +259,50 @@ func (m *Members) down(now time.Time, b *member, cause Cause, reason string) {
 
 // up marks a server that was down as up.
 func (m *Members) up(now time.Time, b *member) {
-	b.stopTrial()
+	b.trial.Stop()
 	b.State, b.Since, b.Reason = Up, now, ""
 	m.publish(now)
 }
 
-// tryIn makes a server that is down due for one turn, in a while.
+// tryIn makes a server that is down due for one turn, in a while, unless health
+// checks find out how it is.
 func (m *Members) tryIn(b *member, wait time.Duration) {
-	b.stopTrial()
-	b.trial = time.AfterFunc(wait, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if !m.closed && b.State == Down && b.Addr.IsValid() {
-			b.State = Trial
-			b.Trials++
-			m.publish(time.Now())
-		}
-	})
+	if m.Probe.Payload == "" {
+		b.trial.Reset(wait)
+	}
 }
 
-func (b *member) stopTrial() {
-	if b.trial != nil {
-		b.trial.Stop()
-		b.trial = nil
+// try makes a server that is still down due for one turn.
+func (m *Members) try(b *member) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed && b.State == Down && b.Addr.IsValid() {
+		b.State = Trial
+		b.Trials++
+		m.publish(time.Now())
 	}
 }
 
 // publish makes the members' present state the current snapshot, unless it is
 // that already.
 func (m *Members) publish(now time.Time) {
-	s := &Snapshot{Generation: 1, List: 1, Backends: make([]Backend, len(m.members)), owners: map[netip.AddrPort]owner{}}
+	backends := make([]Backend, len(m.members))
 	for i, b := range m.members {
-		s.Backends[i] = b.Backend
+		backends[i] = b.Backend
+	}
+	before := m.current.Load()
+	s := NewSnapshot(before.Generation+1, before.List, backends...)
+	for i, b := range m.members {
 		for _, f := range b.former {
-			s.owners[f.addr] = owner{&s.Backends[i], false}
+			s.owners[f.addr] = &backends[i]
 		}
 	}
-	for i, b := range m.members { // the last word: where somebody is now
-		if b.Addr.IsValid() {
-			s.owners[b.Addr] = owner{&s.Backends[i], true}
-		}
+	sameID := func(a, b *Backend) bool { return a.ID == b.ID }
+	if slices.Equal(before.Backends, backends) && maps.EqualFunc(before.owners, s.owners, sameID) {
+		return
 	}
-	if before := m.current.Load(); before != nil {
-		if slices.Equal(before.Backends, s.Backends) && maps.EqualFunc(before.owners, s.owners, owner.equal) {
-			return
-		}
-		s.Generation, s.List = before.Generation+1, before.List
-		if !slices.EqualFunc(before.Backends, s.Backends, func(a, b Backend) bool { return a.ID == b.ID }) {
-			s.List++
-		}
+	if !slices.EqualFunc(before.Backends, backends, func(a, b Backend) bool { return a.ID == b.ID }) {
+		s.List++
 	}
 	m.current.Store(s)
 	if m.Apply != nil {

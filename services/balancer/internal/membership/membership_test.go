@@ -140,7 +140,7 @@ func TestEvidenceAfterTheEndChangesNothing(t *testing.T) {
 		l.answer(1)
 		l.refuse(2, "connection refused")
 		l.Tried(3)
-		l.learn(l.members[2], netip.AddrPort{}, &net.DNSError{IsNotFound: true})
+		l.learn(l.members[2], netip.AddrPort{}, &net.DNSError{Err: "no such host", IsNotFound: true})
 		time.Sleep(time.Hour)
 		l.expect(t, "after", "-+?")
 	})

@@ -1,7 +1,6 @@
 package membership
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,19 +52,18 @@ func (m *Members) Resolve(ctx context.Context) error {
 // conflicts says which servers cannot be where they are.
 func (m *Members) conflicts(addrs []netip.AddrPort) (problems config.Problems) {
 	for i, b := range m.members {
-		problem := config.Problem{Name: "BALANCER_BACKENDS", Value: b.server.String()}
-		j := slices.Index(addrs[:i], addrs[i])
-		switch {
+		want := ""
+		switch j := slices.Index(addrs, addrs[i]); {
 		case !addrs[i].IsValid():
 			continue
-		case j >= 0:
-			problem.Want = fmt.Sprintf("an address of its own; %s is at %v too", m.members[j].server, addrs[i])
+		case j < i:
+			want = fmt.Sprintf("an address of its own; %s is at %v too", m.members[j].server, addrs[i])
 		case m.IsSelf(addrs[i]):
-			problem.Want = fmt.Sprintf("another address than %v, the balancer's own (BALANCER_LISTEN)", addrs[i])
+			want = fmt.Sprintf("another address than %v, the balancer's own (BALANCER_LISTEN)", addrs[i])
 		default:
 			continue
 		}
-		problems = append(problems, problem)
+		problems = append(problems, config.Problem{Name: "BALANCER_BACKENDS", Value: b.server.String(), Want: want})
 	}
 	return problems
 }
@@ -157,7 +155,7 @@ func (m *Members) lookUp(ctx context.Context, b *member) (netip.AddrPort, error)
 	if addr, err := netip.ParseAddr(b.server.Host); err == nil {
 		return at(numberedZone(addr)), nil
 	}
-	addrs, err := m.Lookup(ctx, b.server.Host)
+	addrs, err := m.Lookup(ctx, "ip", b.server.Host)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
@@ -175,11 +173,6 @@ func (m *Members) lookUp(ctx context.Context, b *member) (netip.AddrPort, error)
 		return at(addrs[i]), nil
 	}
 	return at(addrs[0]), nil
-}
-
-// systemLookup asks the system's resolver for IPv4 and IPv6 addresses.
-func systemLookup(ctx context.Context, host string) ([]netip.Addr, error) {
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
 // numberedZone writes the zone of an IPv6 address as the kernel does, by the
@@ -200,15 +193,14 @@ func isNobody(addr netip.Addr) bool {
 // notFound says whether the resolver knows that there is no such name, as opposed
 // to not knowing anything.
 func notFound(err error) bool {
-	var dns *net.DNSError
-	return errors.As(err, &dns) && dns.IsNotFound
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return ok && dns.IsNotFound
 }
 
 // reason is why a look-up failed, in a few words.
 func reason(err error) string {
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
-		return cmp.Or(dns.Err, "no such host")
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return dns.Err
 	}
 	return err.Error()
 }

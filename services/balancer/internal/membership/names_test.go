@@ -158,11 +158,11 @@ func TestOfSeveralAddressesTheOneItHadThenTheFirstOfIPv4(t *testing.T) {
 }
 
 func TestWhatTheSystemsResolverSaysOfANameThatThereIsNot(t *testing.T) {
-	_, err := systemLookup(t.Context(), "no..such") // answered without a network
+	_, err := net.DefaultResolver.LookupNetIP(t.Context(), "ip", "no..such") // answered without a network
 	if !notFound(err) || reason(err) != "no such host" {
 		t.Errorf("%v: not found %v, reason %q", err, notFound(err), reason(err))
 	}
-	addrs, err := systemLookup(t.Context(), "localhost")
+	addrs, err := net.DefaultResolver.LookupNetIP(t.Context(), "ip", "localhost")
 	if err != nil || len(addrs) == 0 {
 		t.Errorf("localhost: %v, %v", addrs, err)
 	}

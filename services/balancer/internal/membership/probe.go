@@ -32,8 +32,7 @@ const returnHurry = 4
 // at once where it has come to another address, and soon again while it seems to
 // return.
 func (m *Members) probeAll(ctx context.Context, b *member) {
-	pause := m.Probe.Interval
-	tick := time.NewTicker(pause)
+	tick := time.NewTicker(m.Probe.Interval)
 	defer tick.Stop()
 	var seen streak
 	for {
@@ -46,12 +45,11 @@ func (m *Members) probeAll(ctx context.Context, b *member) {
 			default:
 			}
 		case <-b.probe:
-			pause = m.Probe.Interval
-			tick.Reset(pause)
 		}
+		tick.Reset(m.Probe.Interval)
 		now := m.Snapshot().Backend(b.ID)
-		if now.Addr != seen.addr || (now.State == Up) != seen.up { // what was counted is of another place, or has been overruled
-			seen = streak{addr: now.Addr, up: now.State == Up}
+		if now.Addr != seen.addr || now.Up() != seen.up { // what was counted is of another place, or has been overruled
+			seen = streak{addr: now.Addr, up: now.Up()}
 		}
 		if !now.Addr.IsValid() {
 			continue
@@ -61,13 +59,8 @@ func (m *Members) probeAll(ctx context.Context, b *member) {
 			return
 		}
 		m.judge(b.ID, &seen, err)
-		next := m.Probe.Interval
-		if seen.answers > 0 && m.Snapshot().Backend(b.ID).State != Up {
-			next /= returnHurry
-		}
-		if next != pause {
-			pause = next
-			tick.Reset(pause)
+		if seen.answers > 0 && !m.Snapshot().Backend(b.ID).Up() {
+			tick.Reset(m.Probe.Interval / returnHurry)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -66,23 +67,26 @@ type Snapshot struct {
 	List       uint64 // counted from 1; changes only with the IDs or their order
 	Backends   []Backend
 
-	owners map[netip.AddrPort]owner
+	owners map[netip.AddrPort]*Backend
 }
 
-// owner is whose address one is.
-type owner struct {
-	backend *Backend // in the list or, for a while, removed from it
-	current bool
+// NewSnapshot makes a snapshot of these backends at their addresses.
+func NewSnapshot(generation, list uint64, backends ...Backend) *Snapshot {
+	s := &Snapshot{Generation: generation, List: list, Backends: backends, owners: map[netip.AddrPort]*Backend{}}
+	for i := range backends {
+		if b := &backends[i]; b.Addr.IsValid() {
+			s.owners[b.Addr] = b
+		}
+	}
+	return s
 }
-
-func (o owner) equal(p owner) bool { return o.current == p.current && o.backend.ID == p.backend.ID }
 
 // Owner returns the backend whose address this is, or nil. It is current unless
 // the backend has left that address, within the last minute: its last replies
 // may still arrive from there.
 func (s *Snapshot) Owner(addr netip.AddrPort) (b *Backend, current bool) {
-	o := s.owners[addr]
-	return o.backend, o.current
+	b = s.owners[addr]
+	return b, b != nil && b.Addr == addr
 }
 
 // Backend returns the backend of an ID, or nil if it is not in the list.
@@ -95,22 +99,5 @@ func (s *Snapshot) Backend(id ID) *Backend {
 
 // Place is where a backend stands in the list, counted from 0; -1 if it does not.
 func (s *Snapshot) Place(id ID) int {
-	for i := range s.Backends {
-		if s.Backends[i].ID == id {
-			return i
-		}
-	}
-	return -1
-}
-
-// NewSnapshot makes a snapshot of these backends at their addresses, for those
-// that have no Members: tests and tools.
-func NewSnapshot(generation, list uint64, backends ...Backend) *Snapshot {
-	s := &Snapshot{Generation: generation, List: list, Backends: backends, owners: map[netip.AddrPort]owner{}}
-	for i, b := range backends {
-		if b.Addr.IsValid() {
-			s.owners[b.Addr] = owner{&s.Backends[i], true}
-		}
-	}
-	return s
+	return slices.IndexFunc(s.Backends, func(b Backend) bool { return b.ID == id })
 }
