@@ -121,13 +121,19 @@ func serveLedger(w http.ResponseWriter, r *http.Request, l *ledger.Ledger) {
 		after = 0
 		_ = lines.Encode(map[string]bool{"restarted": true})
 	}
-	for t := range turns(l, time.Now(), after, last) {
-		turn := view.WithReply(t)
-		if turn.Turn > after+1 {
-			_ = lines.Encode(map[string]uint64{"missed": turn.Turn - after - 1})
+	now := time.Now()
+	gap := func(missed uint64) {
+		if missed > 0 {
+			_ = lines.Encode(map[string]uint64{"missed": missed})
+			after += missed
 		}
-		after = turn.Turn
-		_ = lines.Encode(turn)
+	}
+	_, missed := l.Since(now, after, 0) // also if no turn has come since an earlier run's
+	gap(missed)
+	for t := range turns(l, now, after, last) {
+		gap(t.Number - after - 1)
+		_ = lines.Encode(view.WithReply(t))
+		after = t.Number
 	}
 }
 
