@@ -3,10 +3,8 @@ package membership
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -19,12 +17,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// names is a resolver that the test can change at any time.
-type names struct {
-	mu    sync.Mutex
-	table map[string]string // host to addresses, or to one of the words below
-	asked map[string]int    // how often
-}
+// names is a resolver that the test can change at any time: hosts to addresses, or
+// to one of the words below.
+type names struct{ sync.Map }
 
 // What a resolver can say instead of addresses.
 const (
@@ -35,36 +30,27 @@ const (
 
 // labNames resolves one, two and three.
 func labNames() *names {
-	return &names{table: map[string]string{"one": "192.0.2.1", "two": "192.0.2.2", "three": "192.0.2.3"}, asked: map[string]int{}}
+	n := new(names)
+	n.set("one", "192.0.2.1")
+	n.set("two", "192.0.2.2")
+	n.set("three", "192.0.2.3")
+	return n
 }
 
-func (n *names) set(host, addrs string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.table[host] = addrs
-}
-
-func (n *names) timesAsked(host string) int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.asked[host]
-}
+func (n *names) set(host, addrs string) { n.Store(host, addrs) }
 
 func (n *names) lookup(ctx context.Context, _, host string) (list []netip.Addr, err error) {
-	n.mu.Lock()
-	addrs := n.table[host]
-	n.asked[host]++
-	n.mu.Unlock()
-	switch addrs {
-	case nxdomain:
+	addrs, known := n.Load(host)
+	switch {
+	case !known || addrs == nxdomain:
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-	case servfail:
+	case addrs == servfail:
 		return nil, &net.DNSError{Err: "server misbehaving", Name: host, IsTemporary: true}
-	case silence:
+	case addrs == silence:
 		<-ctx.Done()
 		return nil, &net.DNSError{Err: "i/o timeout", Name: host, IsTimeout: true, IsTemporary: true}
 	}
-	for a := range strings.SplitSeq(addrs, " ") {
+	for a := range strings.SplitSeq(addrs.(string), " ") {
 		list = append(list, netip.MustParseAddr(a))
 	}
 	return list, nil
@@ -78,35 +64,28 @@ type lab struct {
 	*Members
 	names *names
 
-	mu        sync.Mutex
-	resolved  bool
-	snapshots []*Snapshot
-	copies    []Snapshot // of the same, taken when they were published
-	changes   []string   // from one to the next, since the last expect
+	mu       sync.Mutex
+	resolved bool
+	newest   *Snapshot
+	copied   []Backend // its, when it was published
+	changes  []string  // from one snapshot to the next, since the last expect
 }
 
-// newLab is a lab of these servers that has not been resolved. At the end of the
-// test it is closed, and no snapshot may have changed.
+// newLab is a lab of these servers that has not been resolved. It is closed at the
+// end of the test.
 func newLab(t *testing.T, servers string, n *names, probe Probe) *lab {
 	t.Helper()
 	var list List
 	if err := list.UnmarshalText([]byte(servers)); err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{names: n}
+	l := &lab{names: n, newest: new(Snapshot)}
 	l.Members = New(Config{
 		Servers: list, ResolveInterval: 2 * time.Second, Probe: probe, Lookup: n.lookup,
 		IsSelf: func(addr netip.AddrPort) bool { return addr == self },
 		Apply:  func(now time.Time, s *Snapshot) { l.apply(t, now, s) },
 	})
-	t.Cleanup(func() {
-		l.close()
-		for i, s := range l.snapshots {
-			if !reflect.DeepEqual(*s, l.copies[i]) {
-				t.Errorf("snapshot %d was %+v and is %+v", i+1, l.copies[i], *s)
-			}
-		}
-	})
+	t.Cleanup(l.close)
 	return l
 }
 
@@ -150,73 +129,68 @@ func (l *lab) lookUpAll(t *testing.T) {
 	}
 }
 
-// apply checks that a snapshot is what may come after the one before, and keeps
-// it.
+// apply checks that a snapshot is what may come after the one before, which must
+// not have changed, and keeps what is new.
 func (l *lab) apply(t *testing.T, now time.Time, s *Snapshot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := len(l.snapshots)
-	l.snapshots = append(l.snapshots, s)
-	c := *s
-	c.Backends, c.owners = slices.Clone(s.Backends), maps.Clone(s.owners)
-	l.copies = append(l.copies, c)
+	before := l.newest
+	if !slices.Equal(before.Backends, l.copied) || s.Generation != before.Generation+1 {
+		t.Errorf("generation %d follows %d, which was %+v and is %+v", s.Generation, before.Generation, l.copied, before.Backends)
+	}
+	l.newest, l.copied = s, slices.Clone(s.Backends)
 	at := map[netip.AddrPort]bool{self: true}
+	var changes []string
 	for i, b := range s.Backends {
 		owner, current := s.Owner(b.Addr)
 		if b.Addr.IsValid() && (at[b.Addr] || owner != &s.Backends[i] || !current) || !b.Addr.IsValid() && owner != nil {
-			t.Errorf("snapshot %d: %s is at %v, whose owner is %v, current %v", n+1, b.Name, b.Addr, owner, current)
+			t.Errorf("%s is at %v, whose owner is %v, current %v", b.Name, b.Addr, owner, current)
 		}
 		at[b.Addr] = true
-		if !b.Addr.IsValid() && b.State != Down && l.resolved || (b.State == Up) != (b.Reason == "") {
-			t.Errorf("snapshot %d: %+v", n+1, b)
+		if !b.Addr.IsValid() && b.State != Down && l.resolved || b.Up() != (b.Reason == "") {
+			t.Errorf("got %+v", b)
 		}
-	}
-	if s.Generation != uint64(n+1) {
-		t.Errorf("snapshot %d has generation %d", n+1, s.Generation)
-	}
-	if n == 0 {
-		return
-	}
-	before := &l.copies[n-1]
-	var changes []string
-	for _, b := range s.Backends {
-		a := before.Backend(b.ID)
-		if a == nil {
-			continue
-		}
-		change, since, trials := "", a.Since, a.Trials
-		if b.Addr != a.Addr {
-			change += ", at " + b.Addr.String()
-			if !b.Addr.IsValid() {
-				change = ", nowhere"
+		if a := before.Backend(b.ID); a != nil {
+			if change := l.change(t, now, *a, b); change != "" {
+				changes = append(changes, change)
 			}
 		}
-		if b.State != a.State || b.Reason != a.Reason {
-			change += ", " + b.State.String()
-		}
-		if b.Reason != a.Reason && b.Reason != "" {
-			change += ": " + b.Reason
-		}
-		if (b.State == Up) != (a.State == Up) {
-			since = now
-		}
-		if b.State == Trial && a.State != Trial {
-			trials++
-		}
-		if b.Since != since || b.Trials != trials {
-			t.Errorf("snapshot %d: %+v\nafter %+v", n+1, b, a)
-		}
-		if change != "" {
-			changes = append(changes, b.Name+change[1:])
-		}
 	}
-	if len(changes) == 0 {
-		if maps.Equal(s.owners, before.owners) && s.List == before.List {
-			t.Errorf("snapshot %d has nothing new: %+v", n+1, s)
-		}
-		return // what is new is that a former address is forgotten
+	if len(changes) > 0 {
+		l.changes = append(l.changes, strings.Join(changes, "; "))
+	} else if len(s.owners) == len(before.owners) && s.List == before.List { // else a former address is forgotten
+		t.Errorf("nothing is new: %+v", s)
 	}
-	l.changes = append(l.changes, strings.Join(changes, "; "))
+}
+
+// change says what is new about a server.
+func (l *lab) change(t *testing.T, now time.Time, a, b Backend) (change string) {
+	since, trials := a.Since, a.Trials
+	switch {
+	case b.Addr != a.Addr && !b.Addr.IsValid():
+		change = ", nowhere"
+	case b.Addr != a.Addr:
+		change = ", at " + b.Addr.String()
+	}
+	if b.State != a.State || b.Reason != a.Reason {
+		change += ", " + b.State.String()
+	}
+	if b.Reason != a.Reason && b.Reason != "" {
+		change += ": " + b.Reason
+	}
+	if b.Up() != a.Up() {
+		since = now
+	}
+	if b.State == Trial && a.State != Trial {
+		trials++
+	}
+	if b.Since != since || b.Trials != trials {
+		t.Errorf("%+v\nafter %+v", b, a)
+	}
+	if change != "" {
+		change = b.Name + change[1:]
+	}
+	return change
 }
 
 // expect compares the states, a letter for each server (+ up, - down, ? trial),

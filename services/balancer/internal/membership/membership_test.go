@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -38,8 +39,9 @@ func TestTheLifeOfAServer(t *testing.T) {
 			{"refuse 2", trialAfter, "+?+", []string{"server2 down: connection refused", "server2 trial"}},
 			{"answer 2", time.Hour, "+++", back},
 		}},
-		{"its address changes", []step{
-			{"two=192.0.2.22", interval, "+++", []string{"server2 at 192.0.2.22:2"}},
+		{"its address changes, and is looked up every two seconds", []step{
+			{"two=192.0.2.22", interval - 1, "+++", nil},
+			{"", 1, "+++", []string{"server2 at 192.0.2.22:2"}},
 			{"", time.Hour, "+++", nil},
 		}},
 		{"it is refused where it is no more, and looked up at once", []step{
@@ -109,7 +111,7 @@ func TestAnAddressThatTwoServersClaimIsTheLaterOnes(t *testing.T) {
 	})
 }
 
-func TestEvidenceFromElsewhereDoesNotCount(t *testing.T) {
+func TestEvidenceFromElsewhereOrAfterTheEndDoesNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := threeUp(t, Probe{})
 		old := l.now(2).Addr
@@ -123,26 +125,19 @@ func TestEvidenceFromElsewhereDoesNotCount(t *testing.T) {
 		l.Answered(4, old)
 		l.Tried(4)
 		l.expect(t, "a late reply from the old address", "+-+", "server2 down: connection refused")
-	})
-}
-
-func TestEvidenceAfterTheEndChangesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := threeUp(t, Probe{})
-		l.refuse(1, "connection refused")
 		time.Sleep(time.Millisecond)
 		l.refuse(3, "connection refused")
 		time.Sleep(trialAfter)
 		synctest.Wait()
-		l.Tried(1)
-		l.expect(t, "before", "-+?", "server1 down: connection refused", "server3 down: connection refused", "server1 trial", "server3 trial", "server1 down")
+		l.Tried(2)
+		l.expect(t, "before the end", "+-?", "server3 down: connection refused", "server2 trial", "server3 trial", "server2 down")
 		l.close()
-		l.answer(1)
-		l.refuse(2, "connection refused")
+		l.answer(2)
+		l.refuse(1, "connection refused")
 		l.Tried(3)
-		l.learn(l.members[2], netip.AddrPort{}, &net.DNSError{Err: "no such host", IsNotFound: true})
+		l.learn(l.members[2], netip.AddrPort{}, &net.DNSError{IsNotFound: true})
 		time.Sleep(time.Hour)
-		l.expect(t, "after", "-+?")
+		l.expect(t, "after the end", "+-?")
 	})
 }
 
@@ -150,42 +145,33 @@ func TestEvidenceAfterTheEndChangesNothing(t *testing.T) {
 func TestTheNumberOfTheListChangesOnlyWithTheServers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := threeUp(t, Probe{})
-		publish := func(members ...*member) uint64 {
-			l.Members.mu.Lock()
-			defer l.Members.mu.Unlock()
-			l.members = members
-			l.publish(time.Now())
-			return l.Snapshot().List
-		}
-		all := l.members
 		l.refuse(2, "connection refused")
-		if got := l.Snapshot().List; got != 1 {
-			t.Errorf("one is down: list %d", got)
-		}
-		if got := publish(all[0], all[1]); got != 2 {
-			t.Errorf("one is removed: list %d", got)
-		}
-		if got := publish(all[0], all[1], &member{Backend: Backend{ID: 4, State: Down, Reason: "it is new"}}); got != 3 {
-			t.Errorf("another is added: list %d", got)
-		}
-		s := l.Snapshot()
-		if s.Place(4) != 2 || s.Place(3) != -1 || s.Backend(3) != nil || s.Backend(2).Name != "server2" {
-			t.Errorf("got %+v", s)
-		}
-		publish(all[1], all[0])
-		if got := publish(all...); got != 5 {
-			t.Errorf("they stand in another order, and in the old one: list %d", got)
+		all := slices.Clone(l.members)
+		for i, tt := range []struct {
+			members []*member
+			list    uint64
+		}{
+			{all, 1},
+			{all[:2], 2},
+			{append(all[:2:2], &member{Backend: Backend{ID: 4, State: Down, Reason: "it is new"}}), 3},
+			{[]*member{all[1], all[0]}, 4},
+			{all, 5},
+		} {
+			l.Members.mu.Lock()
+			l.members = tt.members
+			l.publish(time.Now())
+			l.Members.mu.Unlock()
+			s := l.Snapshot()
+			if last := len(s.Backends) - 1; s.List != tt.list || s.Place(s.Backends[last].ID) != last || s.Backend(9) != nil {
+				t.Errorf("step %d: list %d, want %d: %+v", i+1, s.List, tt.list, s)
+			}
 		}
 	})
 }
 
-func TestStatesAndCausesHaveNames(t *testing.T) {
-	got := fmt.Sprint(Up, Down, Trial)
-	for c := range Causes {
-		got += " " + c.String()
-	}
-	if want := "up down trial refused probes name address"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+func TestCausesHaveTheirNamesInTheMetrics(t *testing.T) {
+	if got := fmt.Sprint(Refused, ProbeFailed, NameNotFound, AddressConflict); got != "refused probes name address" {
+		t.Errorf("got %s", got)
 	}
 }
 
