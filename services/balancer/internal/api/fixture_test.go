@@ -119,11 +119,6 @@ type network struct {
 	cancel func()
 }
 
-func newNetwork(t *testing.T) *network {
-	ctx, cancel := context.WithCancel(t.Context())
-	return &network{make(chan net.Conn), ctx, cancel}
-}
-
 func (n *network) Accept() (net.Conn, error) {
 	select {
 	case conn := <-n.conns:
@@ -149,10 +144,11 @@ func (n *network) dial(t *testing.T) net.Conn {
 	}
 }
 
-// serve runs a server of a balancer on a network. The test is to call stop,
+// serve runs a server of a balancer in memory. The test is to call stop,
 // which returns what Serve returned, and may do so again.
 func serve(t *testing.T, b *balancer) (n *network, server *Server, stop func() error) {
-	n = newNetwork(t)
+	n = &network{conns: make(chan net.Conn)}
+	n.ctx, n.cancel = context.WithCancel(t.Context())
 	server = New(n, b.Config)
 	ctx, cancel := context.WithCancel(t.Context())
 	var result error
@@ -165,7 +161,8 @@ func serve(t *testing.T, b *balancer) (n *network, server *Server, stop func() e
 type told struct {
 	name, id string
 	hello
-	Why string `json:"why"`
+	Texts any    `json:"texts"` // times are only written
+	Why   string `json:"why"`
 }
 
 // mustDecode reads JSON.

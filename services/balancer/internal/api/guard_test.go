@@ -15,60 +15,69 @@ import (
 	"udplab/services/kit/config"
 )
 
+// strict is what every answer tells the browser.
+var strict = map[string]string{
+	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+	"X-Content-Type-Options": "nosniff",
+	"Referrer-Policy":        "no-referrer",
+	"Cache-Control":          "no-store",
+}
+
 func TestPathsAndMethods(t *testing.T) {
-	tests := []struct {
-		method, path string
-		code         int
-	}{
-		{"GET", "/", 200}, {"HEAD", "/", 200}, {"GET", "/style.css", 200}, {"HEAD", "/healthz", 200}, {"HEAD", "/api/status", 200},
-		{"GET", "/main.js", 200}, {"GET", "/icon.svg", 200}, {"GET", "/api/ledger", 200}, {"GET", "/metrics", 200},
-		{"HEAD", "/api/ledger", 200}, {"HEAD", "/metrics", 200}, {"HEAD", "/events", 200},
-		{"GET", "/page.html", 404}, {"GET", "/page/main.js", 404}, {"GET", "/events/", 404},
-		{"POST", "/events", 405}, {"POST", "/metrics", 405}, {"DELETE", "/api/ledger", 405},
-		{"GET", "/nothing", 404}, {"GET", "/api/", 404}, {"GET", "/healthz/", 404}, {"GET", "/../page.html", 404}, {"HEAD", "/favicon.ico", 404},
-		{"POST", "/", 405}, {"PUT", "/api/status", 405}, {"DELETE", "/nothing", 405}, {"OPTIONS", "/healthz", 405}, {"TRACE", "/", 405},
-	}
 	b := newBalancer("server1", "server2")
-	for _, test := range tests {
-		t.Run(test.method+" "+test.path, func(t *testing.T) {
-			answer := b.ask(test.method, "localhost", test.path)
-			code := answer.Code
-			for code/100 == 3 { // a path with .. is cleaned first
-				answer = b.ask(test.method, "localhost", answer.Header().Get("Location"))
-				code = answer.Code
+	for code, requests := range map[int][]string{
+		200: {
+			"GET /", "HEAD /", "GET /style.css", "HEAD /healthz", "HEAD /api/status", "GET /main.js", "GET /icon.svg", "GET /api/ledger",
+			"HEAD /api/ledger", "GET /metrics", "HEAD /metrics", "GET /events", "HEAD /events", "GET /page.json",
+		},
+		404: {
+			"GET /page.html", "GET /page/main.js", "GET /events/", "GET /nothing", "GET /api/", "GET /healthz/", "GET /../page.html", "HEAD /favicon.ico",
+		},
+		405: {
+			"POST /", "POST /events", "POST /metrics", "DELETE /api/ledger", "PUT /api/status", "DELETE /nothing", "OPTIONS /healthz", "TRACE /", "POST /style.css",
+		},
+	} {
+		for _, request := range requests {
+			method, path, _ := strings.Cut(request, " ")
+			answer := b.ask(method, "localhost", path)
+			for answer.Code/100 == 3 { // a path with .. is cleaned first
+				answer = b.ask(method, "localhost", answer.Header().Get("Location"))
 			}
-			if code != test.code {
-				t.Errorf("%d, want %d", code, test.code)
+			if allow := answer.Header().Get("Allow"); answer.Code != code || (allow == "GET, HEAD") != (code == 405) {
+				t.Errorf("%s: %d, want %d; Allow: %q", request, answer.Code, code, allow)
 			}
-			if allow := answer.Header().Get("Allow"); (allow == "GET, HEAD") != (test.code == 405) {
-				t.Errorf("Allow: %q", allow)
+			for _, answer := range []*httptest.ResponseRecorder{answer, b.ask(method, "evil", path)} {
+				for name, want := range strict {
+					if got := answer.Header().Get(name); got != want {
+						t.Errorf("%s: %d: %s: %q", request, answer.Code, name, got)
+					}
+				}
 			}
-		})
+		}
 	}
 }
 
 func TestOnlyAllowedHostsAreAnswered(t *testing.T) {
-	tests := []struct {
-		host    string
-		allowed bool
-	}{
-		{"localhost", true}, {"localhost:8080", true}, {"LocalHost:8080", true}, {"balancer:8080", true},
-		{"127.0.0.1", true}, {"127.0.0.1:8080", true},
-		{"[::1]", true}, {"[::1]:8080", true}, {"[0:0::1]:8080", true},
-		{"", false}, {":8080", false}, {"evil.example", false}, {"evil.example:8080", false}, {"EVIL.EXAMPLE", false},
-		{"localhost.evil.example", false}, {"evil.example:localhost", false}, {"localhost@evil.example", false},
-		{"127.0.0.2:8080", false}, {"[::2]:8080", false}, {"[::ffff:127.0.0.1]", false},
-		{"::1", false}, {"[::1", false}, {"::1]", false}, {"[[::1]]", false}, {"[localhost]", false}, {"[]", false},
-	}
 	b := newBalancer("server1")
-	for _, test := range tests {
-		for _, path := range []string{"/", "/api/status", "/healthz", "/nothing"} {
-			answer := b.ask("GET", test.host, path)
-			if (answer.Code != http.StatusForbidden) != test.allowed {
-				t.Errorf("Host: %s at %s: %d", test.host, path, answer.Code)
-			}
-			if !test.allowed && strings.Contains(answer.Body.String(), "server1") {
-				t.Errorf("Host: %s at %s: the answer tells something", test.host, path)
+	for allowed, hosts := range map[bool][]string{
+		true: {
+			"localhost", "localhost:8080", "LocalHost:8080", "balancer:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080", "[0:0::1]:8080",
+		},
+		false: {
+			"", ":8080", "evil.example", "evil.example:8080", "EVIL.EXAMPLE", "localhost.evil.example", "evil.example:localhost", "localhost@evil.example",
+			"127.0.0.2:8080", "[::2]:8080", "[::ffff:127.0.0.1]", "::1", "[::1", "::1]", "[[::1]]", "[localhost]", "[]",
+		},
+	} {
+		for _, host := range hosts {
+			for _, path := range []string{"/", "/api/status", "/healthz", "/nothing"} {
+				answer := b.ask("GET", host, path)
+				if (answer.Code != http.StatusForbidden) != allowed {
+					t.Errorf("Host: %s at %s: %d", host, path, answer.Code)
+				}
+				if !allowed && strings.Contains(answer.Body.String(), "server1") {
+					t.Errorf("Host: %s at %s: the answer tells something", host, path)
+				}
 			}
 		}
 	}
@@ -108,25 +117,6 @@ func TestHostsAreNamesWithoutPorts(t *testing.T) {
 		}
 		if !slices.Equal(got, Hosts{"before"}) {
 			t.Errorf("%q: changed to %v", text, got)
-		}
-	}
-}
-
-func TestEveryAnswerTellsTheBrowserToBeStrict(t *testing.T) {
-	b := newBalancer("server1")
-	for name, want := range map[string]string{
-		"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-			"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
-		"X-Content-Type-Options": "nosniff",
-		"Referrer-Policy":        "no-referrer",
-		"Cache-Control":          "no-store",
-	} {
-		for _, path := range []string{"/", "/style.css", "/main.js", "/api/status", "/page.json", "/metrics", "/events", "/healthz", "/nothing"} {
-			for _, answer := range []*httptest.ResponseRecorder{b.get(path), b.ask("POST", "localhost", path), b.ask("GET", "evil", path)} {
-				if got := answer.Header().Get(name); got != want {
-					t.Errorf("%s: %d: %s: %q", path, answer.Code, name, got)
-				}
-			}
 		}
 	}
 }

@@ -1,12 +1,11 @@
 package api
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -14,34 +13,29 @@ import (
 	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
 	"udplab/services/balancer/internal/membership"
-	"udplab/services/balancer/internal/view"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestHealthAndReadiness(t *testing.T) {
-	tests := []struct {
-		name           string
-		change         func(b *balancer)
-		health, ready  int
-		saysH, saysRdy string
+	for _, test := range []struct {
+		name          string
+		change        func(b *balancer)
+		health, ready string
 	}{
-		{"all is well", func(*balancer) {}, 200, 200, "alive\n", "ready\n"},
-		{"one server is down", func(b *balancer) { b.down(0, "connection refused") }, 200, 200, "alive\n", "ready\n"},
-		{"no server is up", func(b *balancer) { b.down(0, "x"); b.down(1, "x") }, 200, 503, "alive\n", "no server is up\n"},
-		{"the data path is dead", func(b *balancer) { b.alive.Store(false) }, 503, 503, "the data path does not run\n", "the data path does not run\n"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			b := newBalancer("server1", "server2")
-			test.change(b)
-			if a := b.get("/healthz"); a.Code != test.health || a.Body.String() != test.saysH {
-				t.Errorf("/healthz: %d %q, want %d %q", a.Code, a.Body, test.health, test.saysH)
+		{"all is well", func(*balancer) {}, "200 alive\n", "200 ready\n"},
+		{"one server is down", func(b *balancer) { b.down(0, "connection refused") }, "200 alive\n", "200 ready\n"},
+		{"no server is up", func(b *balancer) { b.down(0, "x"); b.down(1, "x") }, "200 alive\n", "503 no server is up\n"},
+		{"the data path is dead", func(b *balancer) { b.alive.Store(false) }, "503 the data path does not run\n", "503 the data path does not run\n"},
+	} {
+		b := newBalancer("server1", "server2")
+		test.change(b)
+		for path, want := range map[string]string{"/healthz": test.health, "/readyz": test.ready} {
+			answer := b.get(path)
+			if got := fmt.Sprint(answer.Code, " ", answer.Body); got != want {
+				t.Errorf("%s: %s: %q, want %q", test.name, path, got, want)
 			}
-			if a := b.get("/readyz"); a.Code != test.ready || a.Body.String() != test.saysRdy {
-				t.Errorf("/readyz: %d %q, want %d %q", a.Code, a.Body, test.ready, test.saysRdy)
-			}
-		})
+		}
 	}
 }
 
@@ -50,47 +44,46 @@ func TestStatusIsOneJSONSnapshot(t *testing.T) {
 		"up":   func(*balancer) {},
 		"down": func(b *balancer) { b.down(0, `said "no"`); b.down(1, "its name is gone") },
 	} {
-		t.Run(name, func(t *testing.T) {
-			b := newBalancer("server1", "server2")
-			change(b)
-			answer := b.get("/api/status")
-			if got := answer.Header().Get("Content-Type"); got != "application/json; charset=utf-8" {
-				t.Errorf("Content-Type %q", got)
-			}
-			got := maskTimes(t, answer.Body.Bytes())
-			golden := "testdata/status_" + name + ".json"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != strings.ReplaceAll(string(want), "\r\n", "\n") {
-				t.Errorf("%s (-update writes it anew) differs from\n%s", golden, got)
-			}
-		})
+		b := newBalancer("server1", "server2")
+		change(b)
+		answer := b.get("/api/status")
+		if got := answer.Header().Get("Content-Type"); got != "application/json; charset=utf-8" {
+			t.Errorf("Content-Type %q", got)
+		}
+		golden(t, "status_"+name+".json", maskTimes(t, answer.Body.String()))
 	}
 }
 
-// maskTimes checks every time in the JSON and puts TIME in its place.
-func maskTimes(t *testing.T, text []byte) string {
+// golden compares what was answered with a file in testdata.
+func golden(t *testing.T, name, got string) {
 	t.Helper()
-	lines := strings.SplitAfter(string(text), "\n")
-	for i, line := range lines {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-		value = strings.TrimSuffix(value, ",")
-		var at time.Time
-		if slices.Contains([]string{`"at"`, `"started"`, `"since"`, `"last_seen"`}, name) && value != "null" {
-			if err := json.Unmarshal([]byte(value), &at); err != nil || time.Since(at) > time.Hour {
-				t.Errorf("%s is no time of the last hour: %v", line, err)
-			}
-			lines[i] = strings.Replace(line, value, `"TIME"`, 1)
+	name = "testdata/" + name
+	if *update {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return strings.Join(lines, "")
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != strings.ReplaceAll(string(want), "\r\n", "\n") {
+		t.Errorf("%s (-update writes it anew) differs from\n%s", name, got)
+	}
+}
+
+var stamp = regexp.MustCompile(`"\d{4}-\d\d-\d\dT[^"]*"`)
+
+// maskTimes checks every time in the JSON and puts "TIME" in its place.
+func maskTimes(t *testing.T, text string) string {
+	return stamp.ReplaceAllStringFunc(text, func(stamp string) string {
+		var at time.Time
+		mustDecode(t, stamp, &at)
+		if time.Since(at) > time.Hour {
+			t.Errorf("%s is no time of the last hour", stamp)
+		}
+		return `"TIME"`
+	})
 }
 
 // While nobody watches, what happens is noted all the same, and a page that is
@@ -117,10 +110,11 @@ func TestThePageAndItsTextsAreTheBalancers(t *testing.T) {
 			t.Errorf("the page does not say %q:\n%s", part, answer.Body)
 		}
 	}
-	var state pageState
-	mustDecode(t, b.get("/page.json").Body.String(), &state)
-	if state.Texts.Next != "server3" || *state.Status.Next != "server3" || !strings.HasSuffix(state.Texts.Rows[0].Why, "tries it.") {
-		t.Errorf("for its script: %+v", state)
+	state := b.get("/page.json").Body.String()
+	for _, part := range []string{"\"next\": \"server3\",\n    \"note\"", `"next": "server3",`, `tries it."`} {
+		if !strings.Contains(state, part) {
+			t.Errorf("for its script there is no %s in %s", part, state)
+		}
 	}
 }
 
@@ -135,33 +129,13 @@ func TestTheLedgerIsToldInLinesOfJSON(t *testing.T) {
 		`{"turn":2,"at":"TIME","client":"127.0.0.1:4000","server":"server2","place":2,"bytes":19,"outcome":"silent","rtt_ms":null}`,
 		`{"turn":3,"at":"TIME","client":"127.0.0.1:4000","server":"server1","place":1,"bytes":19,"outcome":"dropped","reason":"send_failed","rtt_ms":null}`,
 	}
-	const restarted = `{"restarted":true}`
+	restarted := append([]string{`{"restarted":true}`}, want...)
 	for after, lines := range map[string][]string{
-		"": want, "?after=0": want, "?after=1": want[1:], "?after=3": nil,
-		"?after=99": append([]string{restarted}, want...), "?after=18446744073709551615": append([]string{restarted}, want...),
+		"": want, "?after=0": want, "?after=1": want[1:], "?after=3": {""}, "?after=99": restarted, "?after=18446744073709551615": restarted,
 	} {
-		got := strings.Split(strings.TrimSpace(b.get("/api/ledger"+after).Body.String()), "\n")
-		if len(lines) == 0 {
-			if got[0] != "" {
-				t.Errorf("%s: %s", after, got)
-			}
-			continue
-		}
-		if len(got) != len(lines) {
-			t.Fatalf("%s: %d lines, want %d", after, len(got), len(lines))
-		}
-		for i, line := range got {
-			if line == restarted && line == lines[i] {
-				continue
-			}
-			var turn view.Turn
-			if err := json.Unmarshal([]byte(line), &turn); err != nil {
-				t.Fatal(err)
-			}
-			at, _ := json.Marshal(turn.At)
-			if line = strings.Replace(line, string(at), `"TIME"`, 1); line != lines[i] {
-				t.Errorf("%s: line %d is\n%s, want\n%s", after, i+1, line, lines[i])
-			}
+		text := b.get("/api/ledger" + after).Body.String()
+		if got, want := strings.TrimSpace(maskTimes(t, text)), strings.Join(lines, "\n"); got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", after, got, want)
 		}
 	}
 }

@@ -68,12 +68,6 @@ func newMoment(t, now time.Time) moment {
 // MarshalText is what the script gets; "" for none.
 func (m moment) MarshalText() ([]byte, error) { return []byte(m.Stamp), nil }
 
-// UnmarshalText reads that.
-func (m *moment) UnmarshalText(text []byte) error {
-	m.Stamp = string(text)
-	return nil
-}
-
 // NewTexts puts a status into words.
 func NewTexts(s view.Status) Texts {
 	t := Texts{
