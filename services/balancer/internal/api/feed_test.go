@@ -32,7 +32,7 @@ func parse(t *testing.T, text string) (e told) {
 	return e
 }
 
-// frames returns what has been sent to a reader since the last call.
+// take returns what has been sent to a reader since the last call.
 func (r *reader) take(t *testing.T) (frames []told) {
 	t.Helper()
 	for {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
-	"udplab/services/balancer/internal/membership"
 )
 
 // observer looks at snapshots that a test makes.
@@ -19,9 +18,7 @@ type observer struct {
 }
 
 func newObserver() *observer {
-	return &observer{now: time.Date(2026, 1, 2, 10, 4, 5, 0, time.UTC), observation: observation{snapshot: ledger.Snapshot{
-		Backends: []ledger.Backend{{Backend: membership.Backend{Name: "server1"}}, {Backend: membership.Backend{Name: "server2"}}},
-	}}}
+	return &observer{now: time.Date(2026, 1, 2, 10, 4, 5, 0, time.UTC)}
 }
 
 // look looks after a while and returns what is new as "number kind count text".
@@ -77,30 +74,36 @@ func TestWhatHappenedIsToldInSentences(t *testing.T) {
 			[]string{"1 dropped 2 2 datagrams dropped: they came faster than they could be taken (the kernel’s count)"}},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			c := newObserver()
-			test.make(c)
-			if got := c.look(0); !slices.Equal(got, test.want) {
-				t.Errorf("got %q, want %q", got, test.want)
-			}
-			if got := c.look(time.Minute); got != nil {
-				t.Errorf("told again: %q", got)
-			}
-		})
+		c := newObserver()
+		test.make(c)
+		if got := c.look(0); !slices.Equal(got, test.want) {
+			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+		}
+		if got := c.look(time.Minute); got != nil {
+			t.Errorf("%s: told again: %q", test.name, got)
+		}
 	}
 }
 
 func TestWhatGoesOnIsOneItemThatGrows(t *testing.T) {
 	c := newObserver()
-	c.snapshot.Dropped[ledger.NoBackend] = 4
-	c.look(0)
-	c.snapshot.Dropped[ledger.NoBackend] = 7
-	if got := c.look(4 * time.Second); got[0] != "1 dropped 7 7 datagrams dropped: no server is up" {
-		t.Errorf("soon after: %q", got)
-	}
-	c.snapshot.Dropped[ledger.NoBackend] = 8
-	if got := c.look(6 * time.Second); got[0] != "2 dropped 1 1 datagram dropped: no server is up" {
-		t.Errorf("a while after: %q", got)
+	dropped := &c.snapshot.Dropped[ledger.NoBackend]
+	for _, step := range []struct {
+		name  string
+		do    func()
+		after time.Duration
+		want  string
+	}{
+		{"drops", func() { *dropped = 4 }, 0, "1 dropped 4 4 datagrams dropped: no server is up"},
+		{"more drops soon after", func() { *dropped = 7 }, 4 * time.Second, "1 dropped 7 7 datagrams dropped: no server is up"},
+		{"more drops a while after", func() { *dropped = 8 }, 6 * time.Second, "2 dropped 1 1 datagram dropped: no server is up"},
+		{"a client", func() { c.client(1, "127.0.0.1:4000", 1, "server1") }, 0, "3 client 1 new client 127.0.0.1:4000, began at turn #1 with server1"},
+		{"another a while after", func() { c.client(1, "127.0.0.1:4001", 11, "server2") }, 2 * time.Second, "4 client 1 new client 127.0.0.1:4001, began at turn #11 with server2"},
+	} {
+		step.do()
+		if got := c.look(step.after); len(got) != 1 || got[0] != step.want {
+			t.Errorf("%s: %q", step.name, got)
+		}
 	}
 }
 
@@ -120,16 +123,6 @@ func TestWhatHappenedIsToldInItsOrder(t *testing.T) {
 	}
 	if got := c.look(time.Second); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
-	}
-}
-
-func TestTwoRunsOfAClientAreTwoItems(t *testing.T) {
-	c := newObserver()
-	c.client(1, "127.0.0.1:4000", 1, "server1")
-	c.look(0)
-	c.client(1, "127.0.0.1:4001", 11, "server2")
-	if got := c.look(2 * time.Second); got[0] != "2 client 1 new client 127.0.0.1:4001, began at turn #11 with server2" {
-		t.Errorf("%q", got)
 	}
 }
 
