@@ -22,6 +22,7 @@ package ledger
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -101,30 +102,24 @@ type outstanding struct {
 
 // at returns what is outstanding at a server, of at most n servers as a rule.
 func (o *Outstanding) at(backend membership.ID, n int) *outstanding {
-	free := -1
-	for i := range o.servers {
-		if o.servers[i].backend == backend {
-			return &o.servers[i]
-		}
-		if o.servers[i].newest == 0 {
-			free = i
-		}
+	i := slices.IndexFunc(o.servers, func(s outstanding) bool { return s.backend == backend })
+	if i >= 0 {
+		return &o.servers[i]
 	}
-	if free < 0 {
+	if i = slices.IndexFunc(o.servers, func(s outstanding) bool { return s.newest == 0 }); i < 0 {
 		if o.servers == nil {
 			o.servers = make([]outstanding, 0, n)
 		}
-		free = len(o.servers)
+		i = len(o.servers)
 		o.servers = append(o.servers, outstanding{})
 	}
-	o.servers[free] = outstanding{backend: backend}
-	return &o.servers[free]
+	o.servers[i] = outstanding{backend: backend}
+	return &o.servers[i]
 }
 
 // Ledger is the record. Its methods may be called by several goroutines.
 type Ledger struct {
 	answerTimeout time.Duration
-	started       time.Time
 
 	mu          sync.Mutex // guards the rest
 	ring        [Size]slot
@@ -132,7 +127,7 @@ type Ledger struct {
 	last        uint64 // the highest number that was recorded
 	settled     uint64 // turns up to it have been looked at for silence
 	order       balancing.Order
-	missing     map[uint64]time.Duration // turns that the ring went past before they were recorded, and when
+	missing     map[uint64]time.Time // turns that the ring went past before they were recorded, and when
 	clients     recentClients
 	totals      Snapshot   // but for what Snapshot fills in
 	servers     []*Backend // in turn order
@@ -143,29 +138,17 @@ type Ledger struct {
 
 // slot is a turn in the ring.
 type slot struct {
-	number      uint64 // 0: never used
-	at          time.Duration
-	rtt         time.Duration // of the reply that answered; exact or not
-	before      uint64        // the next older outstanding turn of its client at its server
-	client      netip.AddrPort
-	step        balancing.Step
-	backend     *membership.Backend
-	bytes       int32
-	size        int32 // of the reply
-	disposition Disposition
-	replied     bool
-	lost        bool // the reply did not reach the client: the kernel would not take it
-	exact       bool // rtt can be no other turn's
-	silent      bool // counted as silent
-	first       bool // of a new client
-	head        [HeadSize]byte
+	Turn   // its Number is 0 if the slot was never used; its Reply is in head
+	step   balancing.Step
+	before uint64 // the next older outstanding turn of its client at its server
+	head   [HeadSize]byte
 }
 
 // New returns a ledger that was started at the given time and knows no server
 // before Apply. A forwarded turn counts as silent when no reply has come for
 // answerTimeout.
 func New(answerTimeout time.Duration, started time.Time) *Ledger {
-	return &Ledger{answerTimeout: answerTimeout, started: started, totals: Snapshot{Started: started}}
+	return &Ledger{answerTimeout: answerTimeout, totals: Snapshot{Started: started}}
 }
 
 // Resume says that turns up to the given number were another ledger's. It is to
@@ -178,14 +161,13 @@ func (l *Ledger) Resume(turns uint64) {
 
 // Received appends the datagrams of one batch, in the order of their turns.
 func (l *Ledger) Received(now time.Time, batch []Request) {
-	at := now.Sub(l.started)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range batch {
 		r := &batch[i]
 		l.count(r.Disposition, 1)
 		if r.Disposition.TakesTurn() {
-			l.write(at, r)
+			l.write(now, r)
 		}
 	}
 }
@@ -202,41 +184,43 @@ func (l *Ledger) count(d Disposition, n uint64) {
 
 // write puts a turn into the ring, checks that it is in its place, and counts
 // it.
-func (l *Ledger) write(at time.Duration, r *Request) {
-	turn, backend := r.Turn.Number, r.Turn.Backend.ID
-	b := l.server(backend)
+func (l *Ledger) write(now time.Time, r *Request) {
+	turn, backend := r.Turn.Number, r.Turn.Backend
+	b := l.server(backend.ID)
 	b.Turns++
-	before := uint64(0)
+	outcome, before := Dropped, uint64(0)
 	if r.Disposition == Forwarded {
 		b.Forwarded++
 		b.BytesTo += uint64(r.Bytes)
-		o := r.Outstanding.at(backend, len(l.servers))
-		before = o.newest
+		o := r.Outstanding.at(backend.ID, len(l.servers))
+		outcome, before = Waiting, o.newest
 		o.newest, o.fresh = turn, true
 	}
 	s := &l.ring[turn%Size]
 	first := l.isNew(r)
 	if first {
 		l.totals.Clients++
-		l.totals.Newest = Run{Client: r.Client, At: l.started.Add(at), Turn: turn, Server: r.Turn.Backend.Name}
+		l.totals.Newest = Run{Client: r.Client, At: now, Turn: turn, Server: backend.Name}
 		if turn > 1 {
 			l.totals.Newest.After = l.before(&r.Turn)
 		}
 	}
-	if !l.isNext(at, s, turn) {
+	if !l.isNext(now, s, turn) {
 		if r.Disposition == Forwarded {
 			b.Unresolved++
 		}
 		return
 	}
-	l.forget(at, s)
-	*s = slot{number: turn, at: at, client: r.Client, step: r.Turn.Step, backend: r.Turn.Backend, before: before,
-		bytes: int32(r.Bytes), disposition: r.Disposition, first: first}
+	l.forget(now, s)
+	*s = slot{step: r.Turn.Step, before: before, Turn: Turn{
+		Number: turn, At: now, Client: r.Client, Backend: backend.ID, Server: backend.Name, Place: r.Turn.Step.Place + 1,
+		Bytes: r.Bytes, Disposition: r.Disposition, Outcome: outcome, First: first,
+	}}
 	l.last = max(l.last, turn)
-	if before := &l.ring[(turn-1)%Size]; before.number == turn-1 && turn > 1 && !l.order.Follows(before.step, s.step) {
+	if before := &l.ring[(turn-1)%Size]; before.Number == turn-1 && turn > 1 && !l.order.Follows(before.step, s.step) {
 		l.totals.OrderViolations++
 	}
-	if after := &l.ring[(turn+1)%Size]; after.number == turn+1 && !l.order.Follows(s.step, after.step) {
+	if after := &l.ring[(turn+1)%Size]; after.Number == turn+1 && !l.order.Follows(s.step, after.step) {
 		l.totals.OrderViolations++
 	}
 }
@@ -244,8 +228,8 @@ func (l *Ledger) write(at time.Duration, r *Request) {
 // before names the server that had the turn before this one; empty if nobody can
 // tell any more.
 func (l *Ledger) before(t *balancing.Turn) string {
-	if s := &l.ring[(t.Number-1)%Size]; s.number == t.Number-1 {
-		return s.backend.Name
+	if s := &l.ring[(t.Number-1)%Size]; s.Number == t.Number-1 {
+		return s.Server
 	}
 	if b := l.order.Before(t.Step); b != nil {
 		return b.Name
@@ -278,8 +262,8 @@ const mostMissing = 10_000 * Size
 // between are missing; if it is newer, this turn is one of those, and the ring
 // has no place for it any more. Anything else is a turn given twice: a
 // violation.
-func (l *Ledger) isNext(at time.Duration, s *slot, turn uint64) bool {
-	there := s.number
+func (l *Ledger) isNext(now time.Time, s *slot, turn uint64) bool {
+	there := s.Number
 	if there == 0 && turn > l.resumed { // never used: as if a ring before the first turn that is due here
 		there = turn - (turn-l.resumed-1)/Size*Size - Size
 	}
@@ -301,18 +285,18 @@ func (l *Ledger) isNext(at time.Duration, s *slot, turn uint64) bool {
 		return true
 	}
 	if l.missing == nil {
-		l.missing = map[uint64]time.Duration{}
+		l.missing = map[uint64]time.Time{}
 	}
 	for number := there + Size; number != turn; number += Size {
-		l.missing[number] = at
+		l.missing[number] = now
 	}
 	return true
 }
 
 // violations is how many turns were out of place, by now.
-func (l *Ledger) violations(at time.Duration) uint64 {
+func (l *Ledger) violations(now time.Time) uint64 {
 	for turn, since := range l.missing {
-		if at-since > missingAfter {
+		if now.Sub(since) > missingAfter {
 			l.totals.OrderViolations++
 			delete(l.missing, turn)
 		}
@@ -322,7 +306,6 @@ func (l *Ledger) violations(at time.Duration) uint64 {
 
 // Replied appends the replies of one batch.
 func (l *Ledger) Replied(now time.Time, batch []Reply) {
-	at := now.Sub(l.started)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range batch {
@@ -335,44 +318,41 @@ func (l *Ledger) Replied(now time.Time, batch []Reply) {
 			b.BytesFrom += uint64(r.Bytes)
 		}
 		b.LastSeen = now
-		l.answer(at, b, r)
+		l.answer(now, b, r)
 	}
 }
 
 // answer marks the turn that a reply answers, if the ring still has it. Also one
 // that the client never gets says how long the server took.
-func (l *Ledger) answer(at time.Duration, b *Backend, r *Reply) {
+func (l *Ledger) answer(now time.Time, b *Backend, r *Reply) {
 	o := r.Outstanding.at(r.Backend, len(l.servers))
 	if o.newest == 0 {
 		return // a second answer to the same datagram, or one that nobody asked for
 	}
-	s := &l.ring[o.newest%Size]
-	if s.number != o.newest { // so long ago that the ring has forgotten it
+	s, fresh := &l.ring[o.newest%Size], o.fresh
+	if s.Number != o.newest { // so long ago that the ring has forgotten it
 		o.newest, o.fresh = 0, false
 		return
 	}
-	fresh := o.fresh
-	s.replied, s.lost, s.exact = true, r.Lost, fresh && !l.mayBeAnswered(at, s.before)
-	s.rtt = at - s.at
-	s.size = int32(r.Bytes)
-	copy(s.head[:], r.Head)
 	o.newest, o.fresh = s.before, false
-
-	if s.silent {
+	if s.Outcome == Silent {
 		b.Silent--
 	}
-	switch {
-	case s.lost:
+	s.Outcome, s.RTT, s.Size = Answered, now.Sub(s.At), r.Bytes
+	s.Exact = fresh && !l.mayBeAnswered(now, s.before)
+	copy(s.head[:], r.Head)
+	if r.Lost {
+		s.Outcome = Undelivered
 		b.Undelivered++
-	case s.rtt >= l.answerTimeout:
-		b.Late++
-		fallthrough
-	default:
+	} else {
 		b.Answered++
+		if s.RTT >= l.answerTimeout {
+			b.Late++
+		}
 	}
 	if fresh {
-		b.RTTLast = s.rtt
-		b.RTT.add(s.rtt)
+		b.RTTLast = s.RTT
+		b.RTT.add(s.RTT)
 	}
 }
 
@@ -382,37 +362,35 @@ func (l *Ledger) answer(at time.Duration, b *Backend, r *Reply) {
 const doubtFor = time.Minute
 
 // mayBeAnswered says whether a turn that has not been answered may still be.
-func (l *Ledger) mayBeAnswered(at time.Duration, turn uint64) bool {
+func (l *Ledger) mayBeAnswered(now time.Time, turn uint64) bool {
 	s := &l.ring[turn%Size]
-	return turn > 0 && s.number == turn && at-s.at < doubtFor
+	return turn > 0 && s.Number == turn && now.Sub(s.At) < doubtFor
 }
 
 // forget counts a turn that is about to lose its place in the ring, if nobody
 // has counted it yet: it is silent, or it had not waited for long enough to
 // tell.
-func (l *Ledger) forget(at time.Duration, s *slot) {
-	if s.number == 0 || s.disposition != Forwarded || s.replied || s.silent {
-		return
-	}
-	b := l.server(s.backend.ID)
-	if at-s.at >= l.answerTimeout {
-		b.Silent++
-	} else {
-		b.Unresolved++
+func (l *Ledger) forget(now time.Time, s *slot) {
+	switch {
+	case s.Outcome != Waiting:
+	case now.Sub(s.At) >= l.answerTimeout:
+		l.server(s.Backend).Silent++
+	default:
+		l.server(s.Backend).Unresolved++
 	}
 }
 
 // settle counts the turns that have fallen silent. It looks at each turn once,
 // so it costs little however often it is called.
-func (l *Ledger) settle(at time.Duration) {
+func (l *Ledger) settle(now time.Time) {
 	for l.settled = max(l.settled, l.oldest()-1); l.settled < l.last; l.settled++ {
 		s := &l.ring[(l.settled+1)%Size]
-		if s.number != l.settled+1 || at-s.at < l.answerTimeout {
+		if s.Number != l.settled+1 || now.Sub(s.At) < l.answerTimeout {
 			return
 		}
-		if s.disposition == Forwarded && !s.replied {
-			s.silent = true
-			l.server(s.backend.ID).Silent++
+		if s.Outcome == Waiting {
+			s.Outcome = Silent
+			l.server(s.Backend).Silent++
 		}
 	}
 }
@@ -446,7 +424,7 @@ func (l *Ledger) ReplyRefused() {
 func (l *Ledger) Waiting(now time.Time) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.settle(now.Sub(l.started))
+	l.settle(now)
 	n := l.totals.Removed.Waiting()
 	for _, b := range l.servers {
 		n += b.Waiting()

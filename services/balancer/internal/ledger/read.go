@@ -45,7 +45,7 @@ func (l *Ledger) Since(now time.Time, after uint64, limit int) (turns []Turn, mi
 	first := max(after+1, l.oldest())
 	for number := first; number <= l.last && len(turns) < limit; number++ {
 		s := &l.ring[number%Size]
-		if s.number != number {
+		if s.Number != number {
 			break
 		}
 		turns = append(turns, l.read(now, s))
@@ -56,50 +56,26 @@ func (l *Ledger) Since(now time.Time, after uint64, limit int) (turns []Turn, mi
 // Turn copies one turn; ok is false if the ring has forgotten it or was never
 // told of it.
 func (l *Ledger) Turn(now time.Time, number uint64) (t Turn, ok bool) {
-	if turns := l.Turns(now, []uint64{number}); len(turns) > 0 {
-		return turns[0], true
-	}
-	return Turn{}, false
-}
-
-// Turns copies these turns as they are now, leaving out those that the ring
-// has forgotten.
-func (l *Ledger) Turns(now time.Time, numbers []uint64) (turns []Turn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, number := range numbers {
-		if s := &l.ring[number%Size]; number > 0 && s.number == number {
-			turns = append(turns, l.read(now, s))
-		}
+	s := &l.ring[number%Size]
+	if number == 0 || s.Number != number {
+		return Turn{}, false
 	}
-	return turns
+	return l.read(now, s), true
 }
 
 func (l *Ledger) read(now time.Time, s *slot) Turn {
-	t := Turn{
-		Number: s.number, At: l.started.Add(s.at), Client: s.client,
-		Backend: s.backend.ID, Server: s.backend.Name, Place: s.step.Place + 1,
-		Bytes: int(s.bytes), Disposition: s.disposition, First: s.first,
-	}
-	switch {
-	case s.disposition != Forwarded:
-		t.Outcome = Dropped
-	case s.replied:
-		t.Outcome, t.RTT, t.Exact, t.Size = Answered, s.rtt, s.exact, int(s.size)
-		if s.lost {
-			t.Outcome = Undelivered
-		}
-		t.Reply = append(t.Reply, s.head[:min(len(s.head), int(s.size))]...)
-	case now.Sub(t.At) >= l.answerTimeout:
+	t := s.Turn
+	if t.Outcome == Waiting && now.Sub(t.At) >= l.answerTimeout {
 		t.Outcome = Silent
-	default:
-		t.Outcome = Waiting
 	}
+	t.Reply = append(t.Reply, s.head[:min(HeadSize, t.Size)]...)
 	return t
 }
 
 // Started is when the balancer was started, as New was told.
-func (l *Ledger) Started() time.Time { return l.started }
+func (l *Ledger) Started() time.Time { return l.totals.Started }
 
 // Last is the number of the newest turn recorded, also by an earlier run; 0 for
 // none.
@@ -154,9 +130,9 @@ func (s Snapshot) DroppedTotal() (sum uint64) {
 func (l *Ledger) Snapshot(now time.Time) Snapshot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.settle(now.Sub(l.started))
+	l.settle(now)
 	s := l.totals
-	s.At, s.Turns, s.OrderViolations = now, l.last, l.violations(now.Sub(l.started))
+	s.At, s.Turns, s.OrderViolations = now, l.last, l.violations(now)
 	s.Replied = s.Removed.Replies
 	for _, b := range l.servers {
 		s.Replied += b.Replies

@@ -121,7 +121,9 @@ func (l *Ledger) Apply(now time.Time, s *membership.Snapshot, turn uint64) {
 	before, byID := l.servers, l.byID
 	l.servers, l.byID = nil, map[membership.ID]*Backend{}
 	happened := func(kind EventKind, b *Backend, reason string) {
-		l.happened(Event{At: now, Turn: turn, Kind: kind, Backend: b.Name, Reason: reason, Addr: b.Addr})
+		l.eventNumber++
+		l.events = append(l.events, Event{Number: l.eventNumber, At: now, Turn: turn, Kind: kind, Backend: b.Name, Reason: reason, Addr: b.Addr})
+		l.events = slices.Delete(l.events, 0, max(0, len(l.events)-eventsKept))
 	}
 	for _, backend := range s.Backends {
 		b := byID[backend.ID]
@@ -156,15 +158,6 @@ func (l *Ledger) Apply(now time.Time, s *membership.Snapshot, turn uint64) {
 			happened(Removed, b, "")
 		}
 	}
-}
-
-func (l *Ledger) happened(e Event) {
-	l.eventNumber++
-	e.Number = l.eventNumber
-	if len(l.events) == eventsKept {
-		l.events = slices.Delete(l.events, 0, 1)
-	}
-	l.events = append(l.events, e)
 }
 
 // CloseReason is why a session was closed.
