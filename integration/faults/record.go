@@ -51,7 +51,7 @@ type Turn struct {
 func (r *Record) Judge() (ordered, named int, wrong []string) {
 	var found problems
 	for i, t := range r.Turns {
-		before, first := r.steady(t.Turn.Turn, 0)
+		before, _ := r.steady(t.Turn.Turn, 0)
 		if i > 0 && t.Turn.Turn == r.Turns[i-1].Turn.Turn+1 && (r.Hold || before != nil && r.Turns[i-1].Turn.Turn > before.Turns) {
 			last := r.Turns[i-1].Place
 			ordered++
@@ -63,7 +63,8 @@ func (r *Record) Judge() (ordered, named int, wrong []string) {
 		// at that address. To a newer client, whose every datagram was sent and
 		// answered while nothing changed, it cannot.
 		name := t.Reply[strings.LastIndexByte(t.Reply, ' ')+1:]
-		if before, first = r.steady(t.Turn.Turn, t.Mark); before == nil || !before.Placed || name == "" {
+		before, first := r.steady(t.Turn.Turn, t.Mark)
+		if before == nil || !before.Placed || name == "" {
 			continue
 		}
 		if traffic.Client([]byte(t.Reply)) > first.Clients {
