@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -22,9 +23,13 @@ func TestATurnIsAnsweredOrFallsSilent(t *testing.T) {
 	if got := b.outcomes(ms(1000)); got != "sas" {
 		t.Errorf("after 1 s: %s", got)
 	}
-	b.reply(ms(1500), 1, "PING 1 server1")
+	long := strings.Repeat("x", HeadSize)
+	b.reply(ms(1500), 1, long+"y")
 	if got := b.outcomes(ms(1500)); got != "aas" {
 		t.Errorf("a late answer is an answer: %s", got)
+	}
+	if turn, _ := b.Turn(ms(1500), 1); string(turn.Reply) != long || turn.Size != HeadSize+1 {
+		t.Errorf("of a long reply of %d bytes it keeps %q", turn.Size, turn.Reply)
 	}
 	turn, _ := b.Turn(ms(1500), 2)
 	if turn.Number != 2 || turn.At != ms(0) || turn.Client != client || turn.Bytes != 6 || turn.RTT != 5*time.Millisecond ||
@@ -59,18 +64,6 @@ func TestARoundTripIsNotExactWhileAnOlderTurnMayStillBeAnswered(t *testing.T) {
 	}
 	if got := b.Snapshot(ms(70_000)).Backends[0].RTT.Count; got != 5 {
 		t.Errorf("%d round trips are in the statistics, want those of the 5 first replies", got)
-	}
-}
-
-func TestOnlyTheHeadOfAReplyIsKept(t *testing.T) {
-	for _, size := range []int{0, 1, HeadSize, HeadSize + 1, 1000} {
-		b := newBook(0)
-		b.forward(ms(0), 1)
-		b.reply(ms(1), 1, strings.Repeat("x", size))
-		turn, _ := b.Turn(ms(1), 1)
-		if string(turn.Reply) != strings.Repeat("x", min(size, HeadSize)) || turn.Size != size {
-			t.Errorf("kept %q of %d bytes, want %d", turn.Reply, turn.Size, size)
-		}
 	}
 }
 
@@ -169,33 +162,23 @@ func TestReceivedIsForwardedPlusDroppedAtEveryMoment(t *testing.T) {
 		}
 		return s
 	}
-	stop := make(chan struct{})
 	var busy, others sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
 	others.Go(func() {
-		for i := membership.ID(4); ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-				check()
-				b.apply(start, up(i-2), up(i-1), up(i))
-			}
+		for i := membership.ID(4); ctx.Err() == nil; i++ {
+			check()
+			b.apply(start, up(i-2), up(i-1), up(i))
 		}
 	})
 	for w := range workers {
 		busy.Go(func() {
 			var outstanding Outstanding
+			turns, batch := make([]balancing.Turn, size), make([]Request, size)
 			for i := range batches {
-				turns, batch := make([]balancing.Turn, size), make([]Request, size)
-				for j := range batch {
-					batch[j] = Request{Client: client, Disposition: Disposition((w + i + j) % int(Dispositions)), Outstanding: &outstanding}
-				}
 				b.scheduler.Take(turns)
-				for j := range batch {
-					if !batch[j].Disposition.TakesTurn() {
-						batch[j].Disposition = Forwarded
-					}
-					batch[j].Turn = turns[j]
+				for j, turn := range turns {
+					disposition := Disposition((w + i + j) % int(NoBackend))
+					batch[j] = Request{Client: client, Disposition: disposition, Turn: turn, Outstanding: &outstanding}
 				}
 				b.Received(start, batch)
 				b.Dropped(Stranger, 2)
@@ -204,7 +187,7 @@ func TestReceivedIsForwardedPlusDroppedAtEveryMoment(t *testing.T) {
 		})
 	}
 	busy.Wait()
-	close(stop)
+	stop()
 	others.Wait()
 	s := check()
 	if s.Received != workers*batches*(size+2) || s.Dropped[Stranger] != workers*batches*2 || s.RepliesRefused != workers*batches {
