@@ -15,15 +15,19 @@ import (
 // IPV6_PKTINFO (40 bytes) and UDP_SEGMENT (24).
 const controlRoom = 64
 
+// nextItem returns the first control item, or zero values if there is no whole
+// one, and what is behind it.
+func nextItem(control []byte) (h unix.Cmsghdr, data, rest []byte) {
+	if len(control) >= unix.SizeofCmsghdr {
+		h, data, rest, _ = unix.ParseOneSocketControlMessage(control)
+	}
+	return h, data, rest
+}
+
 // destination finds the local address in a received control message, which
 // holds one item at most.
 func destination(control []byte) netip.Addr {
-	const head = unix.SizeofCmsghdr
-	if len(control) < head {
-		return netip.Addr{}
-	}
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
-	data := control[head:]
+	h, data, _ := nextItem(control)
 	var ip netip.Addr
 	switch {
 	case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
@@ -64,10 +68,6 @@ func putSegmentSize(control []byte, size int) int {
 	binary.NativeEndian.PutUint16(putItem(control, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2), uint16(size))
 	return unix.CmsgSpace(2)
 }
-
-// withoutSegmentSize is the length of a control message without its last item,
-// the size of the segments.
-func withoutSegmentSize(length int) int { return length - unix.CmsgSpace(2) }
 
 // putItem writes the header of a control item and returns room for its data,
 // zeroed.

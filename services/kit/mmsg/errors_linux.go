@@ -45,12 +45,12 @@ func (s *Socket) Errors(report func(to netip.AddrPort, err error)) (n int) {
 		h := unix.Msghdr{Name: (*byte)(unsafe.Pointer(&addr)), Namelen: sizeofInet6, Control: &control[0], Iov: &iov}
 		h.SetIovlen(1)
 		h.SetControllen(len(control))
-		switch errno := recvErrors(s.fd, &h); errno {
-		case 0:
-		case unix.EINTR:
+		_, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&h)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+		if errno == unix.EINTR {
 			continue
-		default:
-			return n
+		}
+		if errno != 0 {
+			break
 		}
 		if errno := extendedError(control[:min(int(h.Controllen), len(control))]); errno != 0 {
 			report(getAddr(&addr), errno)
@@ -64,12 +64,10 @@ func (s *Socket) Errors(report func(to netip.AddrPort, err error)) (n int) {
 // there is none that came by ICMP. What the machine itself reports about a
 // datagram (SO_EE_ORIGIN_LOCAL), its send has returned already.
 func extendedError(control []byte) unix.Errno {
-	for len(control) >= unix.SizeofCmsghdr {
-		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
-		if int(h.Len) < unix.SizeofCmsghdr || int(h.Len) > len(control) {
-			return 0
-		}
-		data := control[unix.CmsgLen(0):h.Len]
+	for len(control) > 0 {
+		var h unix.Cmsghdr
+		var data []byte
+		h, data, control = nextItem(control)
 		v4 := h.Level == unix.IPPROTO_IP && h.Type == unix.IP_RECVERR
 		v6 := h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_RECVERR
 		if (v4 || v6) && len(data) >= int(unsafe.Sizeof(unix.SockExtendedErr{})) {
@@ -78,11 +76,6 @@ func extendedError(control []byte) unix.Errno {
 				return unix.Errno(e.Errno)
 			}
 		}
-		next := unix.CmsgSpace(int(h.Len) - unix.CmsgLen(0))
-		if next >= len(control) {
-			return 0
-		}
-		control = control[next:]
 	}
 	return 0
 }

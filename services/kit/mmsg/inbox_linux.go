@@ -31,10 +31,7 @@ type Inbox struct {
 func NewInbox(n, size int) *Inbox {
 	// An odd number of cache lines: with slots a power of two apart, the
 	// beginnings of all would compete for the same few lines of the cache.
-	stride := (size+cacheLine-1)/cacheLine*cacheLine + cacheLine
-	if stride/cacheLine%2 == 0 {
-		stride += cacheLine
-	}
+	stride := ((size+cacheLine-1)/cacheLine | 1) * cacheLine
 	in := &Inbox{
 		stride: stride,
 		msgs:   make([]mmsghdr, n), iovs: make([]unix.Iovec, n), addrs: make([]sockaddr, n),
@@ -88,7 +85,7 @@ func (in *Inbox) Receive(s *Socket, at, most int) (int, error) {
 // receiveInto makes one system call: the plainest one that will do.
 func receiveInto(s *Socket, msgs []mmsghdr) (int, unix.Errno) {
 	if len(msgs) > 1 || s.pktinfo {
-		return recvmmsg(s.fd, msgs)
+		return transfer(unix.SYS_RECVMMSG, s.fd, msgs)
 	}
 	m := &msgs[0]
 	n, errno := recvfrom(s.fd, m.hdr.Iov, m.hdr.Name, &m.hdr.Namelen)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,21 +86,59 @@ func connected(t *testing.T, to netip.AddrPort) *Socket {
 	return s
 }
 
-// sendTo sends datagrams from one socket to an address.
-func sendTo(t *testing.T, s *Socket, to netip.AddrPort, payloads ...string) {
-	t.Helper()
+// nobody is an address at which nobody listens any more.
+func nobody(t *testing.T) netip.AddrPort {
+	gone := listen(t, loopback4)
+	defer gone.Close()
+	return gone.Addr()
+}
+
+// send sends datagrams to an address, and returns how many fail and the first
+// error. Without a valid source the kernel chooses one.
+func send(s *Socket, to netip.AddrPort, source netip.Addr, payloads ...string) (failed int, err error) {
 	out := NewOutbox(len(payloads))
 	out.Begin(s)
 	for _, payload := range payloads {
-		out.Add([]byte(payload), to, anywhere)
+		out.Add([]byte(payload), to, source)
 	}
-	if failed := out.Send(); failed != 0 {
-		t.Fatalf("%d datagrams failed: %v", failed, out.Failed(0))
+	failed = out.Send()
+	for i := range payloads {
+		if err == nil {
+			err = out.Failed(i)
+		}
+	}
+	return failed, err
+}
+
+// sendTo sends datagrams none of which may fail.
+func sendTo(t *testing.T, s *Socket, to netip.AddrPort, payloads ...string) {
+	t.Helper()
+	if failed, err := send(s, to, anywhere, payloads...); failed != 0 {
+		t.Fatalf("%d datagrams failed: %v", failed, err)
 	}
 }
 
+// failsAlone sends a datagram twice, between two good ones, and wants exactly
+// those two to fail. It returns their error.
+func failsAlone(t *testing.T, from, good *Socket, payload []byte, to netip.AddrPort) error {
+	t.Helper()
+	out, in := NewOutbox(4), NewInbox(4, 100)
+	out.OnError = func(netip.AddrPort, error) { t.Error("an error of this machine itself is reported") }
+	out.Begin(from)
+	out.Add([]byte("first"), good.Addr(), anywhere)
+	out.Add(payload, to, anywhere)
+	out.Add(payload, to, anywhere)
+	out.Add([]byte("last"), good.Addr(), anywhere)
+	if failed := out.Send(); failed != 2 || out.Failed(0) != nil || out.Failed(1) != out.Failed(2) || out.Failed(3) != nil {
+		t.Errorf("%d failed: %v", failed, out.failed)
+	}
+	if got := receive(t, good, in, 2); string(got[0]) != "first" || string(got[1]) != "last" {
+		t.Errorf("received %q", got)
+	}
+	return out.Failed(1)
+}
+
 func TestDatagramsArriveAsTheyWereAdded(t *testing.T) {
-	x := func(n int) []byte { return bytes.Repeat([]byte{byte('a' + n%26)}, n) }
 	for _, tt := range []struct {
 		name     string
 		sizes    []int
@@ -113,7 +152,7 @@ func TestDatagramsArriveAsTheyWereAdded(t *testing.T) {
 		{"nothing is added behind a shorter one", []int{64, 7, 7, 64}, 3},
 		{"a longer one begins anew", []int{7, 64, 64}, 2},
 		{"empty ones are never in a run", []int{0, 0, 64, 0, 64}, 5},
-		{"a run is as long as the kernel takes it", repeat(1, 2*maxSegments+3), 3},
+		{"a run is as long as the kernel takes it", slices.Repeat([]int{1}, 2*maxSegments+3), 3},
 		{"a run has as many bytes as the kernel takes", []int{30_000, 30_000, 30_000, 30_000}, 2},
 	} {
 		for _, addr := range []netip.AddrPort{loopback4, loopback6} {
@@ -122,12 +161,9 @@ func TestDatagramsArriveAsTheyWereAdded(t *testing.T) {
 				to.SetReceiveBuffer(1 << 20)
 				out, in := NewOutbox(200), NewInbox(32, MaxDatagram)
 				out.Begin(from)
-				for i, n := range tt.sizes {
-					payload := x(n)
-					if n > 0 {
-						payload[0] = byte(i)
-					}
-					out.Add(payload, to.Addr(), anywhere)
+				payload := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, tt.sizes[i]) }
+				for i := range tt.sizes {
+					out.Add(payload(i), to.Addr(), anywhere)
 				}
 				if len(out.messages) != tt.messages {
 					t.Errorf("%d messages, want %d", len(out.messages), tt.messages)
@@ -135,25 +171,14 @@ func TestDatagramsArriveAsTheyWereAdded(t *testing.T) {
 				if failed := out.Send(); failed != 0 {
 					t.Fatalf("%d failed: %v", failed, out.Failed(0))
 				}
-				for i, payload := range receive(t, to, in, len(tt.sizes)) {
-					want := x(tt.sizes[i])
-					if len(want) > 0 {
-						want[0] = byte(i)
-					}
-					if !bytes.Equal(payload, want) {
-						t.Fatalf("datagram %d: %d bytes, want %d", i, len(payload), len(want))
+				for i, got := range receive(t, to, in, len(tt.sizes)) {
+					if !bytes.Equal(got, payload(i)) {
+						t.Fatalf("datagram %d: %d bytes, want %d", i, len(got), tt.sizes[i])
 					}
 				}
 			})
 		}
 	}
-}
-
-func repeat(size, n int) (sizes []int) {
-	for range n {
-		sizes = append(sizes, size)
-	}
-	return sizes
 }
 
 func TestWhatAKernelThatCannotSegmentRefusesIsSentSingly(t *testing.T) {
@@ -162,72 +187,55 @@ func TestWhatAKernelThatCannotSegmentRefusesIsSentSingly(t *testing.T) {
 	if err := unix.SetsockoptInt(from.fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
 		t.Skip(err)
 	}
-	out, in := NewOutbox(8), NewInbox(8, 100)
-	for round, wantMessages := range []int{1, 4} { // the second time it knows
-		out.Begin(from)
-		for i := range 4 {
-			out.Add([]byte{byte(round), byte(i)}, to.Addr(), anywhere)
+	for range 2 { // the second time it knows
+		sendTo(t, from, to.Addr(), "one", "two", "six", "ten")
+		if got := bytes.Join(receive(t, to, NewInbox(8, 100), 4), nil); string(got) != "onetwosixten" {
+			t.Errorf("received %q", got)
 		}
-		if len(out.messages) != wantMessages {
-			t.Errorf("round %d: %d messages, want %d", round, len(out.messages), wantMessages)
-		}
-		if failed := out.Send(); failed != 0 {
-			t.Fatalf("round %d: %d failed: %v", round, failed, out.Failed(0))
-		}
-		for i, payload := range receive(t, to, in, 4) {
-			if !bytes.Equal(payload, []byte{byte(round), byte(i)}) {
-				t.Errorf("round %d: datagram %d is %v", round, i, payload)
-			}
+		if from.gso {
+			t.Error("it is tried again")
 		}
 	}
 }
 
 func TestADatagramThatIsRefusedStopsNoOther(t *testing.T) {
-	to, from := listen(t, loopback4), dial(t, false)
-	for name, bad := range map[string]netip.AddrPort{
-		"port 0": loopback4, "another family": netip.MustParseAddrPort("[::1]:9"), "no address": {},
+	for name, bad := range map[string]struct {
+		payload []byte
+		to      netip.AddrPort
+	}{
+		"port 0": {nil, loopback4}, "another family": {nil, netip.MustParseAddrPort("[::1]:9")}, "no address": {},
+		"too long": {make([]byte, MaxPayload+1), netip.MustParseAddrPort("127.0.0.1:9")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, in := NewOutbox(8), NewInbox(8, 100)
-			out.Begin(from)
-			out.Add([]byte("first"), to.Addr(), anywhere)
-			out.Add([]byte("lost"), bad, anywhere)
-			out.Add([]byte("lost too"), bad, anywhere)
-			out.Add([]byte("last"), to.Addr(), anywhere)
-			if failed := out.Send(); failed != 2 {
-				t.Errorf("%d failed, want 2", failed)
-			}
-			for i, want := range []bool{false, true, true, false} {
-				if got := out.Failed(i) != nil; got != want {
-					t.Errorf("datagram %d: %v", i, out.Failed(i))
-				}
-			}
-			got := receive(t, to, in, 2)
-			if string(got[0]) != "first" || string(got[1]) != "last" {
-				t.Errorf("received %q", got)
+			err := failsAlone(t, dial(t, false), listen(t, loopback4), bad.payload, bad.to)
+			if name == "too long" && err != unix.EMSGSIZE {
+				t.Error(err)
 			}
 		})
 	}
 }
 
 func TestAnErrorOfAnEarlierDatagramCostsNoLaterOne(t *testing.T) {
-	gone := listen(t, loopback4)
-	nobody := gone.Addr()
-	gone.Close()
-	to, from, in := listen(t, loopback4), dial(t, false), NewInbox(4, 100)
-	sendTo(t, from, nobody, "to nobody")
-	ready(t, from) // the ICMP error is there
-	sendTo(t, from, to.Addr(), "to somebody", "to somebody else, or so")
-	receive(t, to, in, 2)
-	var reported []string
-	from.Errors(func(to netip.AddrPort, err error) {
-		reported = append(reported, fmt.Sprint(to == nobody, errors.Is(err, unix.ECONNREFUSED)))
-	})
-	if len(reported) != 1 || reported[0] != "true true" {
-		t.Errorf("errors reported: %v", reported)
-	}
-	if n, err := in.Receive(from, 0, 4); n != 0 || err != nil {
-		t.Errorf("received %d, %v", n, err)
+	gone := nobody(t)
+	to, in := listen(t, loopback4), NewInbox(4, 100)
+	for name, from := range map[string]*Socket{"dialed": dial(t, false), "connected": connected(t, gone)} {
+		sendTo(t, from, gone, "to nobody")
+		ready(t, from) // the ICMP error is there
+		if name == "dialed" {
+			sendTo(t, from, to.Addr(), "to somebody", "to somebody else, or so")
+			receive(t, to, in, 2)
+		}
+		n := from.Errors(func(to netip.AddrPort, err error) {
+			if to != gone || err != unix.ECONNREFUSED {
+				t.Errorf("%s: %v: %v", name, to, err)
+			}
+		})
+		if n != 1 {
+			t.Errorf("%s: %d errors", name, n)
+		}
+		if n, err := in.Receive(from, 0, 4); n != 0 || err != nil {
+			t.Errorf("%s: received %d, %v", name, n, err)
+		}
 	}
 }
 
@@ -248,43 +256,52 @@ func TestADatagramThatDoesNotFitIsKnownToBeCut(t *testing.T) {
 }
 
 func TestAReplyLeavesFromTheAddressThatWasAsked(t *testing.T) {
-	for _, tt := range []struct{ listen, ask string }{
-		{"0.0.0.0:0", "127.0.0.1"}, {"0.0.0.0:0", "127.0.0.2"}, {"[::]:0", "::1"}, {"[::]:0", "127.0.0.3"},
+	everybody := netip.MustParseAddr("127.255.255.255") // no address to answer from: another will do
+	for _, tt := range []struct {
+		listen string
+		ask    netip.Addr
+	}{
+		{"0.0.0.0:0", netip.MustParseAddr("127.0.0.1")}, {"0.0.0.0:0", netip.MustParseAddr("127.0.0.2")},
+		{"[::]:0", netip.IPv6Loopback()}, {"[::]:0", netip.MustParseAddr("127.0.0.3")},
+		{"0.0.0.0:0", everybody}, {"[::]:0", everybody},
 	} {
-		t.Run(tt.listen+" asked at "+tt.ask, func(t *testing.T) {
-			ask := netip.MustParseAddr(tt.ask)
-			server, client := listen(t, netip.MustParseAddrPort(tt.listen)), dial(t, ask.Is6())
-			out, in := NewOutbox(2), NewInbox(2, 100)
-			out.Begin(client)
-			out.Add([]byte("question"), netip.AddrPortFrom(ask, server.Addr().Port()), anywhere)
-			out.Send()
-			receive(t, server, in, 1)
-			if got := in.To(0); got != ask {
-				t.Fatalf("sent to %v, want %v", got, ask)
+		t.Run(tt.listen+" asked at "+tt.ask.String(), func(t *testing.T) {
+			server, client := listen(t, netip.MustParseAddrPort(tt.listen)), dial(t, tt.ask.Is6())
+			if err := unix.SetsockoptInt(client.fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1); err != nil {
+				t.Fatal(err)
 			}
-			if in.From(0).Addr().Is4In6() {
-				t.Errorf("the sender %v is IPv4 in its IPv6 form", in.From(0))
-			}
-			out.Begin(server)
-			out.Add([]byte("answer"), in.From(0), in.To(0))
-			out.Add([]byte("ANSWER"), in.From(0), in.To(0)) // in one run
-			if failed := out.Send(); failed != 0 {
-				t.Fatal(out.Failed(0))
-			}
-			receive(t, client, in, 2)
-			if got := in.From(0).Addr(); got != ask {
-				t.Errorf("answered from %v, want %v", got, ask)
+			in := NewInbox(4, 100)
+			for _, answers := range [][]string{{"one"}, {"one", "two", "six"}} { // three are one run
+				sendTo(t, client, netip.AddrPortFrom(tt.ask, server.Addr().Port()), "question")
+				receive(t, server, in, 1)
+				if to := in.To(0); to != tt.ask && tt.ask != everybody {
+					t.Fatalf("sent to %v, want %v", to, tt.ask)
+				}
+				if in.From(0).Addr().Is4In6() {
+					t.Errorf("the sender %v is IPv4 in its IPv6 form", in.From(0))
+				}
+				if failed, err := send(server, in.From(0), in.To(0), answers...); failed != 0 {
+					t.Fatal(err)
+				}
+				receive(t, client, in, len(answers))
+				if got := in.From(0).Addr(); got != tt.ask && tt.ask != everybody {
+					t.Errorf("answered from %v, want %v", got, tt.ask)
+				}
 			}
 		})
 	}
 }
 
 func TestAConnectedSocketTalksToItsPeerAndHearsNobodyElse(t *testing.T) {
-	for _, addr := range []netip.AddrPort{loopback4, loopback6} {
-		t.Run(addr.Addr().String(), func(t *testing.T) {
+	for _, ip := range []string{"127.0.0.1", "::1", "0.0.0.0", "::"} { // every address is this machine
+		t.Run(ip, func(t *testing.T) {
+			to, addr := netip.MustParseAddr(ip), loopback4
+			if to.Is6() {
+				addr = loopback6
+			}
 			server, other := listen(t, addr), listen(t, addr)
-			s := connected(t, server.Addr())
-			if s.Peer() != server.Addr() {
+			s := connected(t, netip.AddrPortFrom(to, server.Addr().Port()))
+			if s.Peer() != server.Addr() || other.Peer().IsValid() {
 				t.Errorf("the peer is %v, want %v", s.Peer(), server.Addr())
 			}
 			sendTo(t, s, s.Peer(), "one", "two", "three") // the first two as one message
@@ -298,36 +315,6 @@ func TestAConnectedSocketTalksToItsPeerAndHearsNobodyElse(t *testing.T) {
 				t.Errorf("heard %q", got)
 			}
 		})
-	}
-}
-
-func TestAConnectedSocketHearsThatItsPeerIsGone(t *testing.T) {
-	gone := listen(t, loopback4)
-	addr := gone.Addr()
-	s := connected(t, addr)
-	gone.Close()
-	sendTo(t, s, addr, "is there anybody")
-	ready(t, s)
-	reported := 0
-	s.Errors(func(to netip.AddrPort, err error) {
-		reported++
-		if to != addr || err == nil {
-			t.Errorf("%v: %v", to, err)
-		}
-	})
-	if reported != 1 {
-		t.Errorf("%d errors reported", reported)
-	}
-}
-
-func TestEveryAddressIsThisMachine(t *testing.T) {
-	server := listen(t, loopback4)
-	s := connected(t, netip.AddrPortFrom(netip.IPv4Unspecified(), server.Addr().Port()))
-	if s.Peer() != server.Addr() {
-		t.Errorf("the peer is %v, want %v", s.Peer(), server.Addr())
-	}
-	if peer := dial(t, false).Peer(); peer.IsValid() {
-		t.Errorf("a socket that is not connected has the peer %v", peer)
 	}
 }
 
@@ -366,22 +353,12 @@ func TestNothingIsAllocatedForABatch(t *testing.T) {
 func TestDropsAreCountedOnce(t *testing.T) {
 	to, from := listen(t, loopback4), dial(t, false)
 	_ = unix.SetsockoptInt(to.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1) // the kernel makes it a few datagrams
-	out, in := NewOutbox(50), NewInbox(50, 1000)
+	in := NewInbox(50, 1000)
 	for range 2 {
-		out.Begin(from)
-		for range 50 {
-			out.Add(make([]byte, 1000), to.Addr(), anywhere)
-		}
-		if failed := out.Send(); failed != 0 {
-			t.Fatal(out.Failed(0))
-		}
+		sendTo(t, from, to.Addr(), slices.Repeat([]string{strings.Repeat("x", 1000)}, 50)...)
 		received := 0
-		for {
-			n, _ := in.Receive(to, 0, 50)
-			if n == 0 {
-				break
-			}
-			received += n
+		for n := 1; n > 0; received += n {
+			n, _ = in.Receive(to, 0, 50)
 		}
 		if got, want := int(to.NewDrops()), 50-received; got != want || want == 0 {
 			t.Errorf("%d drops counted, %d datagrams of 50 received", got, received)
@@ -393,58 +370,44 @@ func TestDropsAreCountedOnce(t *testing.T) {
 	}
 }
 
-func TestPollerReportsSocketsWakesAndTime(t *testing.T) {
+func TestPollerReportsSocketsWakesAndErrors(t *testing.T) {
 	p, err := NewPoller(4)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
 	to, from := listen(t, loopback4), dial(t, false)
-	if err := p.Add(to, 1<<40); err != nil {
+	if err := errors.Join(p.Add(to, 1<<40), p.Add(from, 7)); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Add(from, 7); err != nil {
-		t.Fatal(err)
+	// expect wants one event, or none if it is nil.
+	expect := func(limit time.Duration, want *Event) {
+		t.Helper()
+		n, err := p.Wait(limit)
+		if want == nil {
+			if n != 0 || err != nil {
+				t.Fatalf("%d events, %v", n, err)
+			}
+		} else if e, ok := p.Event(0); n != 1 || err != nil || e != *want || ok != (e != Event{}) {
+			t.Fatalf("%d events, %v, %v; want %v", n, e, err, *want)
+		}
 	}
-	if n, err := p.Wait(0); n != 0 || err != nil {
-		t.Fatalf("%d events before anything happened, %v", n, err)
-	}
-	if n, err := p.Wait(time.Microsecond); n != 0 || err != nil {
-		t.Fatalf("%d events when the time was up, %v", n, err)
-	}
+	expect(0, nil)
+	expect(time.Microsecond, nil)
 	p.Wake()
 	p.Wake() // two wakes are one
-	if n, _ := p.Wait(-1); n != 1 {
-		t.Fatalf("%d events after a wake", n)
-	}
-	if e, ok := p.Event(0); ok {
-		t.Errorf("a wake is %+v", e)
-	}
-	if n, _ := p.Wait(0); n != 0 {
-		t.Errorf("a wake is reported again")
-	}
+	expect(-1, &Event{})
+	expect(0, nil)
 	sendTo(t, from, to.Addr(), "x")
-	for range 2 { // until it is read
-		if n, _ := p.Wait(-1); n != 1 {
-			t.Fatalf("%d events", n)
-		}
-		if e, ok := p.Event(0); !ok || e != (Event{Token: 1 << 40}) {
-			t.Errorf("event %+v", e)
-		}
-	}
+	expect(-1, &Event{Token: 1 << 40})
+	expect(-1, &Event{Token: 1 << 40}) // until it is read
 	receive(t, to, NewInbox(1, 100), 1)
-	nobody := to.Addr()
-	if err := p.Remove(to); err != nil {
+	gone := to.Addr()
+	if err := errors.Join(p.Remove(to), to.Close()); err != nil {
 		t.Fatal(err)
 	}
-	to.Close()
-	sendTo(t, from, nobody, "x")
-	if n, _ := p.Wait(-1); n != 1 {
-		t.Fatalf("%d events for an error", n)
-	}
-	if e, ok := p.Event(0); !ok || e != (Event{Token: 7, Errors: true}) {
-		t.Errorf("event %+v", e)
-	}
+	sendTo(t, from, gone, "x")
+	expect(-1, &Event{Token: 7, Errors: true})
 }
 
 // A signal may end one wait early, but not all of them.
@@ -475,9 +438,6 @@ func TestAWaitEndsWithTheTimeOrADatagram(t *testing.T) {
 				sendTo(t, dial(t, false), s.Addr(), "now")
 				if n, err := p.Wait(limit); n != 1 || err != nil {
 					t.Fatalf("%d events, error %v", n, err)
-				}
-				if e, ok := p.Event(0); !ok || e.Token != 7 {
-					t.Errorf("event %+v, %v", e, ok)
 				}
 				receive(t, s, NewInbox(1, 10), 1)
 			}

@@ -41,9 +41,6 @@ func NewOutbox(n int) *Outbox {
 // are to be sent.
 func (o *Outbox) Begin(s *Socket) { o.socket, o.count, o.messages = s, 0, o.messages[:0] }
 
-// Len is how many datagrams have been added since Begin.
-func (o *Outbox) Len() int { return o.count }
-
 // Full says whether there is no room for another datagram.
 func (o *Outbox) Full() bool { return o.count == len(o.iovs) }
 
@@ -102,7 +99,16 @@ const anyMTU = 1232
 // not take; Failed tells which. The outbox stays as it is until Begin.
 func (o *Outbox) Send() (failed int) {
 	for k := range o.messages {
-		o.complete(k)
+		m, h := &o.messages[k], &o.headers[k].hdr
+		h.Iov = &o.iovs[m.first]
+		h.SetIovlen(m.n)
+		if m.n > 1 {
+			at := int(h.Controllen)
+			h.SetControllen(at + putSegmentSize(o.controls[k][at:], m.size))
+		}
+		if h.Controllen == 0 {
+			h.Control = nil
+		}
 	}
 	for k := 0; k < len(o.messages); k++ {
 		sent, errno := o.sendFrom(k)
@@ -133,47 +139,26 @@ func (o *Outbox) Send() (failed int) {
 	return failed
 }
 
-// complete writes into a message's header which datagrams it has, and where to
-// cut.
-func (o *Outbox) complete(k int) {
-	m, h := &o.messages[k], &o.headers[k].hdr
-	h.Iov = &o.iovs[m.first]
-	h.SetIovlen(m.n)
-	if m.n > 1 {
-		at := int(h.Controllen)
-		h.SetControllen(at + putSegmentSize(o.controls[k][at:], m.size))
-	}
-	if h.Controllen == 0 {
-		h.Control = nil
-	}
-}
-
 // sendFrom sends messages from number k on. It returns how many the kernel
 // took, and the error that stopped it at the next, 0 if there is none.
 func (o *Outbox) sendFrom(k int) (sent int, errno unix.Errno) {
-	first := k
 	retry := retry{at: -1}
-	for k < len(o.messages) {
-		n, errno := o.send(k)
+	for k+sent < len(o.messages) {
+		n := 1
+		h := &o.headers[k+sent].hdr
+		if k+sent == len(o.messages)-1 && o.messages[k+sent].n == 1 && h.Control == nil {
+			errno = sendto(o.socket.fd, h.Iov, &o.addrs[k+sent], h.Namelen) // the plainest call will do
+		} else {
+			n, errno = transfer(unix.SYS_SENDMMSG, o.socket.fd, o.headers[k+sent:len(o.messages)])
+		}
 		switch {
 		case errno == 0:
-			k += n
-		case retry.allowed(o, k, errno):
-		default:
-			return k - first, errno
+			sent += n
+		case !retry.allowed(o, k+sent, errno):
+			return sent, errno
 		}
 	}
-	return k - first, 0
-}
-
-// send makes one system call for the messages from number k on: the plainest
-// one that will do.
-func (o *Outbox) send(k int) (int, unix.Errno) {
-	h := &o.headers[k].hdr
-	if k == len(o.messages)-1 && o.messages[k].n == 1 && h.Control == nil {
-		return 1, sendto(o.socket.fd, h.Iov, &o.addrs[k], h.Namelen)
-	}
-	return sendmmsg(o.socket.fd, o.headers[k:len(o.messages)])
+	return sent, 0
 }
 
 // sendOneByOne sends the datagrams of one message each on its own, and returns
@@ -183,7 +168,7 @@ func (o *Outbox) send(k int) (int, unix.Errno) {
 func (o *Outbox) sendOneByOne(k int) (failed int) {
 	m, h := &o.messages[k], &o.headers[k].hdr
 	if m.n > 1 {
-		h.SetControllen(withoutSegmentSize(int(h.Controllen)))
+		h.SetControllen(int(h.Controllen) - unix.CmsgSpace(2)) // without the segments' size
 	}
 	h.SetIovlen(1)
 	retry := retry{at: -1}
@@ -192,7 +177,7 @@ func (o *Outbox) sendOneByOne(k int) (failed int) {
 		if h.Controllen == 0 {
 			h.Control = nil
 		}
-		_, errno := sendmmsg(o.socket.fd, o.headers[k:k+1])
+		_, errno := transfer(unix.SYS_SENDMMSG, o.socket.fd, o.headers[k:k+1])
 		switch {
 		case errno == 0:
 			i++

@@ -15,13 +15,10 @@ import (
 type Poller struct {
 	// SpinBeforeBlock is for how long Wait keeps the goroutine's processor (a
 	// P of the Go scheduler) while there is nothing. Handing it over and
-	// getting it back costs more than a datagram does, and keeps the
-	// scheduler's watchdog from sleeping, so a loop of its own is better off
-	// with a few milliseconds; then it seldom lets go while it is in use. The
-	// process must have a processor more than there are such loops
-	// (runtime.GOMAXPROCS), or everything else waits too. The scheduler can
-	// still interrupt by a signal, as it does for the garbage collector.
-	// 0, for everybody else: Wait lets go at once.
+	// getting it back costs more than a datagram does, so a loop that is in
+	// use is better off with a few milliseconds. The process must have a
+	// processor more than there are such loops (runtime.GOMAXPROCS), or
+	// everything else waits too. 0, for everybody else: Wait lets go at once.
 	SpinBeforeBlock time.Duration
 
 	fd     int
@@ -86,61 +83,50 @@ func (p *Poller) Remove(s *Socket) error {
 // (negative: no limit), and returns how many events there are for Event. A
 // limit of 0 only looks. The limit is kept to some ten microseconds, before
 // Linux 5.11 to a millisecond; a signal may end a wait early.
-func (p *Poller) Wait(limit time.Duration) (int, error) {
+func (p *Poller) Wait(limit time.Duration) (n int, err error) {
+	if !p.coarse {
+		n, err = p.wait(limit)
+		// EPERM: a filter of system calls that does not know this one.
+		p.coarse = err == unix.ENOSYS || err == unix.EPERM
+	}
+	if p.coarse {
+		millis := -1
+		if limit >= 0 {
+			millis = int((limit + time.Millisecond - 1) / time.Millisecond)
+		}
+		n, err = unix.EpollWait(p.fd, p.events, millis)
+	}
+	switch err {
+	case nil:
+		return n, nil
+	case unix.EINTR:
+		return 0, nil
+	}
+	return 0, os.NewSyscallError("epoll_wait", err)
+}
+
+// wait looks for as long as it shall spin, and then blocks.
+func (p *Poller) wait(limit time.Duration) (n int, err error) {
 	spin := p.SpinBeforeBlock
 	if limit >= 0 {
 		spin = min(spin, limit)
 	}
-	n, errno := p.wait(spin, false)
-	if n == 0 && errno == 0 && spin != limit {
-		if limit >= 0 {
-			limit -= spin
-		}
-		n, errno = p.wait(limit, true)
-	}
-	switch errno {
-	case 0:
-		return n, nil
-	case unix.EINTR:
-		return 0, nil
-	case unix.ENOSYS, unix.EPERM: // EPERM: a filter of system calls that does not know it
-		if !p.coarse {
-			p.coarse = true
-			return p.Wait(limit)
-		}
-	}
-	return 0, os.NewSyscallError("epoll_wait", errno)
-}
-
-// wait makes one system call: epoll_pwait2(2), or epoll_pwait(2) with the limit
-// rounded up. Only if it blocks is the scheduler told.
-func (p *Poller) wait(limit time.Duration, block bool) (n int, errno unix.Errno) {
-	var found uintptr
-	switch events, room := unsafe.Pointer(&p.events[0]), uintptr(len(p.events)); {
-	case p.coarse:
-		millis := ^uintptr(0) // -1: no limit
-		if limit >= 0 {
-			millis = uintptr((limit + time.Millisecond - 1) / time.Millisecond)
-		}
-		if block {
-			found, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(events), room, millis, 0, 0)
-		} else {
-			found, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(events), room, millis, 0, 0)
-		}
-	default:
-		// struct __kernel_timespec: 64 bits each on every architecture.
-		spec := [2]int64{int64(limit / time.Second), int64(limit % time.Second)}
-		timeout := &spec
+	timeout := [2]int64{int64(spin / time.Second), int64(spin % time.Second)} // struct __kernel_timespec
+	found, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), uintptr(unsafe.Pointer(&timeout)), 0, 0)
+	if found == 0 && errno == 0 && spin != limit {
+		// Now the scheduler is told.
+		block := &timeout
 		if limit < 0 {
-			timeout = nil
+			block = nil
 		}
-		if block {
-			found, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p.fd), uintptr(events), room, uintptr(unsafe.Pointer(timeout)), 0, 0)
-		} else {
-			found, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p.fd), uintptr(events), room, uintptr(unsafe.Pointer(timeout)), 0, 0)
-		}
+		limit -= spin
+		timeout = [2]int64{int64(limit / time.Second), int64(limit % time.Second)}
+		found, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), uintptr(unsafe.Pointer(block)), 0, 0)
 	}
-	return int(found), errno
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(found), nil
 }
 
 // Event is the i-th of the events that Wait found; ok is false for a wake-up,

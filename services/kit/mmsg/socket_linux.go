@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,13 @@ type Socket struct {
 	drops   uint32
 }
 
+// option is a socket option, set before the socket is bound: a datagram may come
+// at once.
+type option struct {
+	name                 string
+	level, number, value int
+}
+
 // Listen opens a socket on an address, port 0 for a free one. The IPv6
 // wildcard hears IPv4 too. On a wildcard the socket learns where each datagram
 // was sent to (IP_PKTINFO, IPV6_PKTINFO: RFC 3542 section 6.2): else replies of
@@ -29,33 +37,32 @@ type Socket struct {
 // kernel spreads the clients over them (SO_REUSEPORT, socket(7)).
 func Listen(addr netip.AddrPort, share bool) (*Socket, error) {
 	wildcard := addr.Addr().IsUnspecified()
-	// All before bind: a datagram may come at once.
-	return open(addr, "listen udp "+addr.String(), func(s *Socket) error {
-		if share {
-			if err := s.set("SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-				return err
-			}
-		}
-		s.pktinfo = wildcard
-		switch {
-		case s.family == unix.AF_INET && wildcard:
-			return s.set("IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
-		case s.family == unix.AF_INET6 && wildcard:
-			if err := s.set("IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
-				return err
-			}
-			return s.set("IPV6_RECVPKTINFO", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-		case s.family == unix.AF_INET6:
-			return s.set("IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
-		}
-		return nil
-	})
+	var options []option
+	if share {
+		options = append(options, option{"SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1})
+	}
+	switch v6 := addr.Addr().Is6(); {
+	case v6 && wildcard:
+		options = append(options, option{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0},
+			option{"IPV6_RECVPKTINFO", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1})
+	case v6:
+		options = append(options, option{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1})
+	case wildcard:
+		options = append(options, option{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1})
+	}
+	s, err := open(addr, options...)
+	if err != nil {
+		return nil, fmt.Errorf("listen udp %v: %w", addr, err)
+	}
+	s.pktinfo = wildcard
+	return s, nil
 }
 
-// sendBuffer is what a socket asks for to send from, in bytes: more than a
-// neighbour that does not answer can hold up (net.ipv4.neigh unres_qlen_bytes,
-// 212,992), also where the limit net.core.wmem_max is the same, since the kernel
-// doubles what it grants.
+// sendBuffer is what a socket asks for to send from, in bytes. While a neighbour
+// does not answer, the kernel keeps as much for it as the default buffer holds
+// (net.ipv4.neigh unres_qlen_bytes, 212,992), and nothing to anybody else would
+// leave. The kernel doubles what it grants, so this is more also where the limit
+// net.core.wmem_max is the same.
 const sendBuffer = 212_992
 
 // Dial opens an unconnected socket for sending to addresses of one family, on a
@@ -65,12 +72,12 @@ func Dial(v6 bool) (*Socket, error) {
 	if v6 {
 		ip = netip.IPv6Unspecified()
 	}
-	return open(netip.AddrPortFrom(ip, 0), "open udp", func(s *Socket) error {
-		// While a neighbour does not answer, the kernel keeps as much for it as
-		// the default send buffer holds, and nothing to anybody else would leave.
-		s.SetSendBuffer(sendBuffer)
-		return nil
-	})
+	s, err := open(netip.AddrPortFrom(ip, 0))
+	if err != nil {
+		return nil, fmt.Errorf("open udp: %w", err)
+	}
+	s.SetSendBuffer(sendBuffer)
+	return s, nil
 }
 
 // Connect opens a socket that talks to one address and hears nobody else.
@@ -81,82 +88,87 @@ func Connect(to netip.AddrPort) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Connect(s.fd, unixAddr(to, s.family)); err != nil {
+	if err := s.attach(unix.SYS_CONNECT, to); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("connect udp %v: %w", to, os.NewSyscallError("connect", err))
 	}
 	return s, nil
 }
 
-// open opens a socket of an address's family, sets it up and binds it. Binding
-// gives it its port, which others may want to know before the first datagram.
-func open(addr netip.AddrPort, doing string, setUp func(*Socket) error) (*Socket, error) {
+// open opens a socket of an address's family, sets its options and binds it.
+// Binding gives it its port, which others may want to know before the first
+// datagram.
+func open(addr netip.AddrPort, options ...option) (*Socket, error) {
 	s := &Socket{family: unix.AF_INET, gso: true}
-	if addr.Addr().Is6() {
+	options = append(options, option{"IP_RECVERR", unix.IPPROTO_IP, unix.IP_RECVERR, 1})
+	if addr.Addr().Is6() { // it may hear IPv4 too, and asks for the errors of both (ip(7), ipv6(7))
 		s.family = unix.AF_INET6
+		options = append(options, option{"IPV6_RECVERR", unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1})
 	}
 	var err error
 	if s.fd, err = unix.Socket(s.family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
-		return nil, fmt.Errorf("%s: %w", doing, os.NewSyscallError("socket", err))
+		return nil, os.NewSyscallError("socket", err)
 	}
-	if err = setUp(s); err == nil {
-		err = s.hearErrors()
+	for _, o := range options {
+		if err == nil {
+			err = os.NewSyscallError(o.name, unix.SetsockoptInt(s.fd, o.level, o.number, o.value))
+		}
 	}
 	if err == nil {
-		err = os.NewSyscallError("bind", unix.Bind(s.fd, unixAddr(addr, s.family)))
+		err = os.NewSyscallError("bind", s.attach(unix.SYS_BIND, addr))
 	}
 	if err != nil {
 		s.Close()
-		return nil, fmt.Errorf("%s: %w", doing, err)
+		return nil, err
 	}
 	return s, nil
 }
 
-// hearErrors: an IPv6 socket that hears IPv4 too has to ask for the errors of
-// both (ip(7), ipv6(7)).
-func (s *Socket) hearErrors() error {
-	if s.family == unix.AF_INET6 {
-		if err := s.set("IPV6_RECVERR", unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1); err != nil {
-			return err
-		}
+// attach binds or connects the socket to an address of its family.
+func (s *Socket) attach(call uintptr, to netip.AddrPort) error {
+	var sa sockaddr
+	length := putAddr(&sa, to, s.family)
+	_, _, errno := unix.RawSyscall(call, uintptr(s.fd), uintptr(unsafe.Pointer(&sa)), uintptr(length))
+	if errno != 0 {
+		return errno
 	}
-	return s.set("IP_RECVERR", unix.IPPROTO_IP, unix.IP_RECVERR, 1)
-}
-
-func (s *Socket) set(name string, level, option, value int) error {
-	return os.NewSyscallError(name, unix.SetsockoptInt(s.fd, level, option, value))
+	return nil
 }
 
 // Close closes the socket. What it had not received is lost.
 func (s *Socket) Close() error { return unix.Close(s.fd) }
 
 // Addr is the address the socket is bound to; a zone is a number.
-func (s *Socket) Addr() netip.AddrPort { return fromUnix(unix.Getsockname(s.fd)) }
+func (s *Socket) Addr() netip.AddrPort { return s.name(unix.SYS_GETSOCKNAME) }
 
 // Peer is the address the socket is connected to, as the kernel has it: for
 // 0.0.0.0 that is this machine, and a zone is a number. It is not valid if the
 // socket is not connected.
-func (s *Socket) Peer() netip.AddrPort { return fromUnix(unix.Getpeername(s.fd)) }
+func (s *Socket) Peer() netip.AddrPort { return s.name(unix.SYS_GETPEERNAME) }
+
+func (s *Socket) name(call uintptr) netip.AddrPort {
+	var sa sockaddr // stays zero if there is none
+	length := uint32(sizeofInet6)
+	unix.RawSyscall(call, uintptr(s.fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&length)))
+	return getAddr(&sa)
+}
 
 // SetReceiveBuffer asks for a receive buffer of so many bytes and returns how
 // many the kernel granted. The limit (net.core.rmem_max) holds unless the
 // process may exceed it (CAP_NET_ADMIN).
 func (s *Socket) SetReceiveBuffer(bytes int) (granted int) {
-	if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes) != nil {
-		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
-	}
-	granted, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
-	if err != nil {
-		return 0
-	}
+	s.setBuffer(unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, bytes)
+	granted, _ = unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
 	return granted / 2 // the kernel doubles what it grants, for its own bookkeeping: socket(7)
 }
 
 // SetSendBuffer asks for a send buffer of so many bytes, with the same limit
 // (net.core.wmem_max).
-func (s *Socket) SetSendBuffer(bytes int) {
-	if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bytes) != nil {
-		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bytes)
+func (s *Socket) SetSendBuffer(bytes int) { s.setBuffer(unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, bytes) }
+
+func (s *Socket) setBuffer(force, ask, bytes int) {
+	if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, force, bytes) != nil {
+		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, ask, bytes)
 	}
 }
 

@@ -15,8 +15,9 @@ type mmsghdr struct {
 	n   uint32 // bytes received
 }
 
-func recvmmsg(fd int, msgs []mmsghdr) (int, unix.Errno) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
+// transfer calls recvmmsg(2) or sendmmsg(2).
+func transfer(call uintptr, fd int, msgs []mmsghdr) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }
 
@@ -27,18 +28,8 @@ func recvfrom(fd int, iov *unix.Iovec, from *byte, length *uint32) (int, unix.Er
 	return int(n), errno
 }
 
-func sendmmsg(fd int, msgs []mmsghdr) (int, unix.Errno) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
-	return int(n), errno
-}
-
 func sendto(fd int, iov *unix.Iovec, to *sockaddr, length uint32) unix.Errno {
 	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(iov.Base)), uintptr(iov.Len), unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(to)), uintptr(length))
-	return errno
-}
-
-func recvErrors(fd int, h *unix.Msghdr) unix.Errno {
-	_, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(h)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 	return errno
 }
 
