@@ -260,7 +260,7 @@ func (b *balancer) sumUp() {
 func (b *balancer) facts() api.Facts {
 	return api.Facts{
 		Version: version(), Listen: b.path.Addr().String(),
-		DataPath: string(b.cfg.DataPath.Choose()), WhenDown: b.cfg.WhenDown.String(),
+		DataPath: string(b.cfg.DataPath.Choose()), WhenDown: string(b.cfg.WhenDown),
 		AnswerTimeout: float64(b.cfg.AnswerTimeout) / float64(time.Millisecond),
 	}
 }

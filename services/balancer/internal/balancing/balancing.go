@@ -18,36 +18,24 @@ import (
 	"udplab/services/balancer/internal/membership"
 )
 
-// WhenDown says what becomes of the turn of a server that is down.
-type WhenDown uint8
+// WhenDown says what becomes of the turn of a server that is down; empty is Skip.
+type WhenDown string
 
 const (
 	// Skip gives the turn to the next server that is up; the order goes on
 	// after that one.
-	Skip WhenDown = iota
+	Skip WhenDown = "skip"
 	// Hold leaves the turn with the server, and the datagram is lost, as a
 	// client of a balancer that knows nothing of its servers would see it.
-	Hold
+	Hold WhenDown = "hold"
 )
-
-// String is "skip" or "hold".
-func (w WhenDown) String() string {
-	if w == Hold {
-		return "hold"
-	}
-	return "skip"
-}
 
 // UnmarshalText reads "skip" or "hold".
 func (w *WhenDown) UnmarshalText(text []byte) error {
-	switch string(text) {
-	case "skip":
-		*w = Skip
-	case "hold":
-		*w = Hold
-	default:
+	if got := WhenDown(text); got != Skip && got != Hold {
 		return fmt.Errorf("%q is neither skip nor hold", text)
 	}
+	*w = WhenDown(text)
 	return nil
 }
 
@@ -67,24 +55,21 @@ type Step struct {
 	Skipped int    // how many servers were skipped because they are down
 }
 
-// policy decides whose turn comes next. Its methods are called under the
-// scheduler's lock.
+// policy decides whose turn comes next, and checks it.
 type policy interface {
-	// pick says which place has the next turn, and how many it skips. At least
-	// one server is not down.
-	pick(states []membership.State) (place, skipped int)
-	// took says that the server at a place of n has had its turn.
-	took(place, n int)
-	// next is the place where the policy goes on, also if the server there is
-	// down, and setNext makes it go on elsewhere.
-	next() int
-	setNext(place int)
+	// pick says which place has the turn when the order has come to next, and how
+	// many it skips. At least one server is not down.
+	pick(states []membership.State, next int) (place, skipped int)
+	// follows says whether turn b may come directly after turn a. lists are the
+	// lists from a's to b's.
+	follows(a, b Step, lists [][]membership.Backend) bool
 }
 
 // Scheduler hands out turns. Its methods may be called by several goroutines.
 type Scheduler struct {
 	mu       sync.Mutex
 	policy   policy
+	next     int // the place that the order has come to, also if the server there is down
 	snapshot *membership.Snapshot
 	states   []membership.State       // by place; the snapshot's, but for trials that have been used
 	up       int                      // how many of them are Up
@@ -95,7 +80,7 @@ type Scheduler struct {
 
 // New returns a scheduler for round-robin, which has no servers before Apply.
 func New(whenDown WhenDown) *Scheduler {
-	return &Scheduler{policy: &roundRobin{whenDown: whenDown}, snapshot: &membership.Snapshot{}, used: map[membership.ID]uint64{}}
+	return &Scheduler{policy: roundRobin{whenDown}, snapshot: &membership.Snapshot{}, used: map[membership.ID]uint64{}}
 }
 
 // Apply makes a snapshot hold from the next turn on. Whose turn is next stays,
@@ -105,7 +90,7 @@ func (s *Scheduler) Apply(snapshot *membership.Snapshot, from func(turn uint64))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if snapshot.List != s.snapshot.List {
-		s.policy.setNext(carryOver(s.policy.next(), s.snapshot.Backends, snapshot.Backends))
+		s.next = carryOver(s.next, s.snapshot.Backends, snapshot.Backends)
 		maps.DeleteFunc(s.used, func(id membership.ID, _ uint64) bool { return snapshot.Place(id) < 0 })
 	}
 	s.snapshot, s.states, s.up, s.trials = snapshot, s.states[:0], 0, 0
@@ -144,14 +129,14 @@ func (s *Scheduler) Take(turns []Turn) int {
 			s.trials--
 		}
 		s.number++
-		s.policy.took(turn.Step.Place, len(s.states))
+		s.next = after(turn.Step.Place, len(s.states))
 	}
 	return len(turns)
 }
 
 // fill makes turn the one that comes next. At least one server is not down.
 func (s *Scheduler) fill(turn *Turn) {
-	place, skipped := s.policy.pick(s.states)
+	place, skipped := s.policy.pick(s.states, s.next)
 	state := s.states[place]
 	turn.Number = s.number + 1
 	turn.Step = Step{List: s.snapshot.List, Place: place, Skipped: skipped}
@@ -176,7 +161,7 @@ func (s *Scheduler) Next() (turn Turn, ok bool) {
 func (s *Scheduler) Cursor() (turns uint64, snapshot *membership.Snapshot, next int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.number, s.snapshot, s.policy.next()
+	return s.number, s.snapshot, s.next
 }
 
 // Resume goes on after so many turns with the server at a place. It is to be
@@ -184,6 +169,5 @@ func (s *Scheduler) Cursor() (turns uint64, snapshot *membership.Snapshot, next 
 func (s *Scheduler) Resume(turns uint64, next int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.number = turns
-	s.policy.setNext(next)
+	s.number, s.next = turns, next
 }

@@ -94,7 +94,7 @@ func (m *model) take(n int) (turns []string) {
 			id, m.line = m.line[0], append(m.line[1:], m.line[0])
 			return id
 		}
-		for m.whenDown == Skip && m.state[m.line[0]] == membership.Down {
+		for m.whenDown != Hold && m.state[m.line[0]] == membership.Down {
 			walk()
 			skipped++
 		}
@@ -243,7 +243,7 @@ func TestRandomHistoriesAreTheModels(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 1_000 {
 		n := 1 + random.IntN(9)
-		w := newTwins(n, WhenDown(random.IntN(2)))
+		w := newTwins(n, []WhenDown{Skip, Hold}[random.IntN(2)])
 		ids := n
 		for range 40 {
 			for range random.IntN(3) {

@@ -30,13 +30,9 @@ func (o *Order) Apply(s *membership.Snapshot, turn uint64) {
 
 // Forget drops the lists that no turn from this one on was taken from.
 func (o *Order) Forget(turn uint64) {
-	n := 0
-	for n+1 < len(o.from) && o.from[n+1] <= turn {
-		n++
-	}
-	if n > 0 {
-		o.first += uint64(n)
-		o.lists, o.from = slices.Delete(o.lists, 0, n), slices.Delete(o.from, 0, n)
+	for len(o.from) > 1 && o.from[1] <= turn {
+		o.first++
+		o.lists, o.from = slices.Delete(o.lists, 0, 1), slices.Delete(o.from, 0, 1)
 	}
 }
 
@@ -61,4 +57,26 @@ func (o *Order) Follows(a, b Step) bool {
 		return true
 	}
 	return roundRobin{}.follows(a, b, o.lists[a.List-o.first:b.List-o.first+1])
+}
+
+// after is the place after one of n in the circle.
+func after(place, n int) int {
+	if place++; place < n {
+		return place
+	}
+	return 0
+}
+
+// carryOver finds the place, in another list, of the server whose turn is next. If
+// it is gone, its turn is that of the first after it that is still there; if none
+// is, that of the first server.
+func carryOver(next int, from, to []membership.Backend) int {
+	for range from {
+		same := func(b membership.Backend) bool { return b.ID == from[next].ID }
+		if place := slices.IndexFunc(to, same); place >= 0 {
+			return place
+		}
+		next = after(next, len(from))
+	}
+	return 0
 }

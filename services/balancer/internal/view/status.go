@@ -23,7 +23,7 @@ type Facts struct {
 }
 
 // Hold says whether a server that is down keeps its turns.
-func (f Facts) Hold() bool { return f.WhenDown == balancing.Hold.String() }
+func (f Facts) Hold() bool { return f.WhenDown == string(balancing.Hold) }
 
 // Status is everything at one moment.
 type Status struct {
