@@ -129,6 +129,7 @@ func newProject(t *testing.T, command []string, docker *client.Client) project {
 	p.environ = slices.DeleteFunc(os.Environ(), own.MatchString)
 	p.environ = append(p.environ,
 		"COMPOSE_PROJECT_NAME="+p.name,
+		"UDPLAB_IMAGE="+p.name,
 		"GO_IMAGE="+containers.GoImage(t, docker),
 		"UDPLAB_NET="+p.net,
 		"UDPLAB_PORT="+p.udpPort,
@@ -139,6 +140,7 @@ func newProject(t *testing.T, command []string, docker *client.Client) project {
 			t.Logf("the services said\n%s", p.compose("logs", "--no-color"))
 		}
 		p.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
+		p.docker("image", "rm", p.name)
 	})
 	return p
 }
