@@ -3,16 +3,11 @@ package balancing
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"udplab/services/balancer/internal/membership"
-)
-
-const (
-	up    = membership.Up
-	down  = membership.Down
-	trial = membership.Trial
 )
 
 // take returns whose n turns are, as IDs; a turn that is kept by a server that is
@@ -39,65 +34,47 @@ func started(n int, whenDown WhenDown) (*servers, *Scheduler) {
 	return list, s
 }
 
-func TestTurnsGoRoundInTheOrderOfTheList(t *testing.T) {
-	_, s := started(3, Skip)
-	for run, want := range []string{"1231231231", "2312312312", "3123123123"} {
-		if got := take(s, 10); got != want {
-			t.Errorf("run %d: %s, want %s", run+1, got, want)
-		}
-	}
-	if turns, list, next := s.Cursor(); turns != 30 || next != 0 || len(list.Backends) != 3 {
-		t.Errorf("after turn %d, at place %d of %d", turns, next, len(list.Backends))
-	}
-}
-
-func TestWhenAServerIsDown(t *testing.T) {
+// What a person would expect, as one may write it on a blackboard; the model plays
+// everything else.
+func TestWhoseTurnItIs(t *testing.T) {
 	type step struct {
-		server int // 0: no change
-		state  membership.State
-		n      int
+		change string // "2 down" or "list 1 3 4"
+		n      int    // turns asked for
 		want   string
 	}
 	for _, tt := range []struct {
 		name     string
-		n        int
 		whenDown WhenDown
 		steps    []step
 	}{
-		{"skip gives its turn to the next and goes on after that one", 3, Skip, []step{
-			{2, down, 5, "13131"}, {2, up, 4, "2312"},
+		{"the order of the list, on and on", Skip, []step{{"", 10, "1231231231"}, {"", 10, "2312312312"}}},
+		{"skip gives a turn to the next and goes on after that one", Skip, []step{{"2 down", 5, "13131"}, {"2 up", 4, "2312"}}},
+		{"hold keeps its turn", Hold, []step{{"2 down", 5, "1✗31✗"}, {"2 up", 4, "3123"}}},
+		{"no turn is taken while none is up", Skip, []step{{"list 1", 3, "111"}, {"1 down", 3, ""}, {"1 up", 2, "11"}}},
+		{"none is held either", Hold, []step{{"list 1 2", 0, ""}, {"1 down", 0, ""}, {"2 down", 3, ""}, {"1 up", 4, "1✗1✗"}}},
+		{"a trial is one turn and then down again", Skip, []step{{"2 down", 3, "131"}, {"2 trial", 6, "2?31313"}}},
+		{"a trial under hold", Hold, []step{{"2 down", 2, "1✗"}, {"2 trial", 7, "312?31✗3"}}},
+		{"a trial that was used is not had again because of other news", Skip, []step{
+			{"2 trial", 3, "12?3"}, {"3 down", 3, "111"}, {"3 up", 2, "31"}, {"2 trial", 3, "2?31"},
 		}},
-		{"hold keeps its turn", 3, Hold, []step{
-			{2, down, 5, "1✗31✗"}, {2, up, 4, "3123"},
-		}},
-		{"several in a row are skipped", 5, Skip, []step{
-			{2, down, 0, ""}, {3, down, 0, ""}, {4, down, 5, "15151"},
-		}},
-		{"no turn is taken while none is up", 2, Skip, []step{
-			{1, down, 1, "2"}, {2, down, 3, ""}, {2, up, 2, "22"}, {1, up, 3, "121"},
-		}},
-		{"no turn is held while none is up", 2, Hold, []step{
-			{1, down, 0, ""}, {2, down, 3, ""}, {1, up, 4, "1✗1✗"},
-		}},
-		{"a trial is one turn and then down again", 3, Skip, []step{
-			{2, down, 3, "131"}, {2, trial, 6, "2?31313"},
-		}},
-		{"a trial under hold", 3, Hold, []step{
-			{2, down, 2, "1✗"}, {2, trial, 7, "312?31✗3"},
-		}},
-		{"a trial while none is up takes one turn, the rest none", 3, Skip, []step{
-			{1, down, 0, ""}, {2, down, 0, ""}, {3, down, 1, ""}, {2, trial, 5, "2?"}, {3, up, 2, "33"},
-		}},
-		{"a trial that was used is not had again because of other news", 3, Skip, []step{
-			{2, trial, 3, "12?3"}, {3, down, 3, "111"}, {3, up, 2, "31"}, {2, trial, 3, "2?31"},
-		}},
-		{"one server alone", 1, Skip, []step{{0, up, 3, "111"}, {1, down, 3, ""}, {1, up, 2, "11"}}},
+		{"a fourth after a whole round", Skip, []step{{"", 3, "123"}, {"list 1 2 3 4", 5, "12341"}}},
+		{"a fourth in the middle of a round", Skip, []step{{"", 2, "12"}, {"list 1 2 3 4", 5, "34123"}}},
+		{"the one that was next is gone: its successor", Skip, []step{{"", 1, "1"}, {"list 1 3", 5, "31313"}}},
+		{"the last one was next and is gone", Skip, []step{{"", 2, "12"}, {"list 1 2", 5, "12121"}}},
+		{"all are gone", Skip, []step{{"", 1, "1"}, {"list 4 5", 5, "45454"}, {"list", 3, ""}}},
+		{"another order", Skip, []step{{"", 1, "1"}, {"list 3 2 1", 5, "21321"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			list, s := started(tt.n, tt.whenDown)
+			list, s := started(3, tt.whenDown)
 			for i, step := range tt.steps {
-				if step.server > 0 {
-					list.set(step.server-1, step.state)
+				if ids, ok := strings.CutPrefix(step.change, "list"); ok {
+					var changed []membership.Backend
+					for _, id := range strings.Fields(ids) {
+						changed = append(changed, newServer(int(id[0]-'0')))
+					}
+					list.change(changed)
+				} else if id, state, ok := strings.Cut(step.change, " "); ok {
+					list.set(int(id[0]-'1'), map[string]membership.State{"up": membership.Up, "down": membership.Down, "trial": membership.Trial}[state])
 				}
 				s.Apply(list.snapshot(), nil)
 				if got := take(s, step.n); got != step.want {
@@ -108,49 +85,15 @@ func TestWhenAServerIsDown(t *testing.T) {
 	}
 }
 
-func TestAChangeOfTheListKeepsWhoseTurnIsNext(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		before int // turns of servers 1, 2 and 3
-		list   []int
-		want   string
-	}{
-		{"a fourth after a whole round", 3, []int{1, 2, 3, 4}, "12341"},
-		{"a fourth in the middle of a round", 2, []int{1, 2, 3, 4}, "34123"},
-		{"the one that was next is gone: its successor", 1, []int{1, 3}, "31313"},
-		{"the last one was next and is gone", 2, []int{1, 2}, "12121"},
-		{"another is gone", 1, []int{2, 3}, "23232"},
-		{"the next and its successor are gone", 1, []int{1, 4}, "14141"},
-		{"all are gone", 1, []int{4, 5}, "45454"},
-		{"none is left", 1, nil, ""},
-		{"another order", 1, []int{3, 2, 1}, "21321"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			list, s := started(3, Skip)
-			take(s, tt.before)
-			var changed []membership.Backend
-			for _, id := range tt.list {
-				changed = append(changed, newServer(id))
-			}
-			list.change(changed)
-			s.Apply(list.snapshot(), func(turn uint64) {
-				if turn != uint64(tt.before+1) {
-					t.Errorf("it holds from turn %d", turn)
-				}
-			})
-			if got := take(s, 5); got != tt.want {
-				t.Errorf("got %s, want %s", got, tt.want)
-			}
-		})
-	}
-}
-
 func TestResumeGoesOnWhereAnotherStood(t *testing.T) {
-	_, s := started(3, Skip)
+	list, s := started(3, Skip)
 	s.Resume(10, 1)
 	turns := make([]Turn, 1)
 	if s.Take(turns); turns[0].Number != 11 || turns[0].Backend.ID != 2 {
 		t.Errorf("got %+v", turns[0])
+	}
+	if turns, snapshot, next := s.Cursor(); turns != 11 || next != 2 || snapshot.Generation != list.generation {
+		t.Errorf("after turn %d, at place %d of %+v", turns, next, snapshot)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	"udplab/services/balancer/internal/membership"
 )
@@ -191,59 +190,12 @@ func (w *twins) checkOrder(t *testing.T, a, b Turn) {
 	}
 }
 
-// patterns lists every way in which n servers can be in these states.
-func patterns(n int, states ...membership.State) (all [][]membership.State) {
-	if n == 0 {
-		return [][]membership.State{nil}
-	}
-	for _, rest := range patterns(n-1, states...) {
-		for _, s := range states {
-			all = append(all, append(slices.Clone(rest), s))
-		}
-	}
-	return all
-}
-
-// Every pattern of states, then every other, from every place in the circle, in
-// batches of one, of a part of a round, of a round, and of more.
-func TestEveryPatternOfStatesIsTheModels(t *testing.T) {
-	for _, tt := range []struct {
-		n     int
-		sizes []int
-	}{{2, []int{0, 1, 2, 3, 5}}, {3, []int{0, 1, 2, 4, 7}}} {
-		for _, whenDown := range []WhenDown{Skip, Hold} {
-			t.Run(fmt.Sprintf("%v/servers=%d", whenDown, tt.n), func(t *testing.T) {
-				all := patterns(tt.n, membership.Up, membership.Down, membership.Trial)
-				for _, first := range all {
-					for _, second := range all {
-						for place := range tt.n {
-							for _, size := range tt.sizes {
-								w := newTwins(tt.n, whenDown)
-								w.take(t, place)
-								for _, pattern := range [][]membership.State{first, second} {
-									for i, state := range pattern {
-										w.set(i, state)
-									}
-									w.apply()
-									w.take(t, size)
-								}
-							}
-						}
-					}
-				}
-			})
-		}
-	}
-}
-
-// Long histories of states and lists, too many to play all of them.
+// Long histories of states and lists.
 func TestRandomHistoriesAreTheModels(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	for range 1_000 {
-		n := 1 + random.IntN(9)
-		w := newTwins(n, []WhenDown{Skip, Hold}[random.IntN(2)])
+	for seed := range uint64(1_000) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		n := 1 + random.IntN(7)
+		w := newTwins(n, []WhenDown{Skip, Hold}[seed%2])
 		ids := n
 		for range 40 {
 			for range random.IntN(3) {
