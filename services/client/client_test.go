@@ -100,18 +100,10 @@ func (s *session) inLab(t *testing.T, l *labtest.Lab, ctrlC time.Duration) *sess
 // never is a Ctrl-C that no run waits for.
 const never = 1000 * time.Hour
 
-// same compares a text, given without its first line break.
-func same(t *testing.T, what, got, want string) {
-	t.Helper()
-	if want = strings.TrimPrefix(want, "\n"); got != want {
-		t.Errorf("%s is\n%s\nwant\n%s", what, got, want)
-	}
-}
-
 func (s *session) check(t *testing.T, code int, stdout, stderr string) {
 	t.Helper()
-	same(t, "stdout", s.stdout, stdout)
-	same(t, "stderr", s.stderr, stderr)
+	labtest.Same(t, "stdout", s.stdout, stdout)
+	labtest.Same(t, "stderr", s.stderr, stderr)
 	if s.code != code {
 		t.Errorf("exit code %d (%v), want %d", s.code, s.err, code)
 	}
@@ -144,19 +136,6 @@ page:  http://localhost:8080
 `, "")
 }
 
-func TestTheRunContinuesTheOrderOfTheOneBefore(t *testing.T) {
-	l := &labtest.Lab{Answer: labtest.RoundRobin()}
-	for _, want := range []string{
-		"1 2 3  1 2 3  1 2 3  1        the balancer keeps counting: the next turn is expected to be server2's",
-		"2 3  1 2 3  1 2 3  1 2        the balancer keeps counting: the next turn is expected to be server3's",
-		"3  1 2 3  1 2 3  1 2 3        the balancer keeps counting: the next turn is expected to be server1's",
-	} {
-		if s := (&session{args: "-q b:1"}).inLab(t, l, never); !strings.Contains(s.stdout, "order        "+want+"\n") {
-			t.Errorf("%s", s.stdout)
-		}
-	}
-}
-
 func TestWhatEndsARunAndWithWhichExitCode(t *testing.T) {
 	broken := func(n int, request string) []labtest.Datagram {
 		if n == 0 {
@@ -177,21 +156,17 @@ func TestWhatEndsARunAndWithWhichExitCode(t *testing.T) {
 		{"any answer is enough", "-c 4", labtest.RoundRobin(0, 1, 3), never, 0, "4 sent, 1 received", ""},
 		{"no answer is not", "-c 2", nobody, never, 1, "2 sent, 0 received, 100% loss", ""},
 		{"loss above the limit", "-c 4 --max-loss 24.9", labtest.RoundRobin(2), never, 1, "25% loss", "25% loss: more than the 24.9% allowed"},
-		{"loss at the limit", "-c 4 --max-loss 25", labtest.RoundRobin(2), never, 0, "25% loss", ""},
 		{"the expected cycle", "--expect-cycle server1,server2,server3", labtest.RoundRobin(), never, 0, "10 received", ""},
 		{"an answer out of turn", "--expect-cycle server1,server3,server2", labtest.RoundRobin(), never, 1, "2 sent, 2 received", "out of turn: seq=2 was answered by server2, expected server3"},
 		{"a socket that fails", "-W 5", broken, never, 2, "2 sent, 1 received, 1 unfinished, 0% loss", "target b:1: context deadline exceeded"},
 		{"Ctrl-C between two pings", "-c 0", labtest.RoundRobin(), 500 * time.Millisecond, 0, "3 sent, 3 received, 0% loss, time 500 ms\n", ""},
 		{"Ctrl-C while one waits breaks no limit", "-c 0 --max-loss 0", labtest.RoundRobin(1), 500 * time.Millisecond, 0, "2 sent, 1 received, 1 unfinished, 0% loss, time 500 ms\n", ""},
 		{"Ctrl-C while the first waits", "-c 0", nobody, 100 * time.Millisecond, 1, "1 sent, 0 received, 1 unfinished, time 100 ms\n", ""},
-		{"Ctrl-C before anything was sent", "-c 0", nobody, 0, 1, "0 sent, 0 received, time 0 ms\n", ""},
 		{"a load", "load -c 4 --window 2", labtest.RoundRobin(), never, 0, "4 sent, 4 received, 0 lost, 0% loss, time 1 ms\n", ""},
-		{"a load with loss", "load -c 4 --max-loss 24.9", labtest.RoundRobin(2), never, 1, "25% loss", "25% loss: more than the 24.9% allowed"},
 		{"a load that nobody answers", "load --window 3 --duration 1s -W 400ms", nobody, never, 1, "9 sent, 0 received, 9 lost, 100% loss, time 1200 ms\n0 answers a second\n", ""},
 		{"a load on a socket that fails", "load --window 1", broken, never, 2, "2 sent, 1 received, 0 lost, 1 unfinished, 0% loss", "target b:1: context deadline exceeded"},
 		{"Ctrl-C in a load", "load --duration 0 --window 2", labtest.After(200 * time.Millisecond), 690 * time.Millisecond, 0, "8 sent, 6 received, 0 lost, 2 unfinished, 0% loss, time 690 ms\n8.7 answers a second\n", ""},
 		{"a load has a usual duration and a usual window", "load", labtest.After(100 * time.Millisecond), never, 0, "3200 sent, 3200 received", ""},
-		{"a load at a rate", "load --rate 7 --duration 3s", labtest.RoundRobin(), never, 0, "21 sent, 21 received, 0 lost, 0% loss, time 3000 ms\n7 answers a second, 7 wanted\n", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			// How many pings a variable asks for is no limit for a load.
@@ -228,15 +203,9 @@ func TestWhatIsSent(t *testing.T) {
 }
 
 func TestAPingThatTheSystemDoesNotTake(t *testing.T) {
-	for refused, want := range []string{
-		"PING b (172.30.7.10:8888): 2 pings\nserver1  seq=1  ",
-		"PING b (172.30.7.10:8888): 2 pings\nserver1  seq=1  ", // an error of an earlier datagram
-		"PING b (172.30.7.10:8888): 2 pings\nREQUEST TIMED OUT  seq=1  (refused)\nserver1  seq=2",
-	} {
-		s := (&session{args: "-c 2 b:1"}).inLab(t, &labtest.Lab{Answer: labtest.RoundRobin(), RefuseWrites: refused}, never)
-		if !strings.HasPrefix(s.stdout, want) {
-			t.Errorf("%d refused:\n%s", refused, s.stdout)
-		}
+	s := (&session{args: "-c 2 b:1"}).inLab(t, &labtest.Lab{Answer: labtest.RoundRobin(), RefuseWrites: 2}, never)
+	if !strings.Contains(s.stdout, "REQUEST TIMED OUT  seq=1  (refused)\nserver1  seq=2") {
+		t.Errorf("%s", s.stdout)
 	}
 }
 
@@ -291,13 +260,11 @@ func TestColourAndProgressAreForTerminalsThatWantThem(t *testing.T) {
 		colour, inPlace bool
 	}{
 		{"a terminal", true, "", "TERM=xterm", true, true},
-		{"stdin is a pipe", true, "stdin", "TERM=xterm", true, true},
 		{"stdout is a pipe", true, "stdout", "TERM=xterm", false, true},
 		{"stderr is a pipe", true, "stderr", "TERM=xterm", true, false},
 		{"an empty NO_COLOR is none", true, "", "TERM=xterm NO_COLOR=", true, true},
 		{"NO_COLOR", true, "", "TERM=xterm NO_COLOR=1", false, false},
 		{"a dumb terminal", true, "", "TERM=dumb", false, false},
-		{"a terminal of no known kind", true, "", "", false, false},
 		{"the last of two counts", true, "", "TERM=xterm TERM=dumb", false, false},
 		{"no terminal", false, "", "TERM=xterm", false, false},
 	} {

@@ -8,11 +8,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"udplab/services/client/internal/transport"
@@ -50,14 +51,7 @@ func After(delay time.Duration, silent ...int) Answer {
 }
 
 // Refused is what a socket reports when nobody listens there.
-var Refused error = &net.OpError{Op: "read", Err: os.NewSyscallError("recv", refused())}
-
-func refused() syscall.Errno {
-	if runtime.GOOS == "windows" {
-		return 10054 // WSAECONNRESET
-	}
-	return syscall.ECONNREFUSED
-}
+var Refused error = &net.OpError{Op: "read", Err: os.NewSyscallError("recv", syscall.ECONNREFUSED)}
 
 // Addr is the address of every Lab.
 var Addr = netip.MustParseAddrPort("172.30.7.10:8888")
@@ -113,6 +107,22 @@ func (s *socket) Write(payload []byte) (int, error) {
 }
 
 func (s *socket) Close() error { close(s.closed); return nil }
+
+// Same compares a text with what is wanted, given without its first line break.
+func Same(t *testing.T, what, got, want string) {
+	t.Helper()
+	if want = strings.TrimPrefix(want, "\n"); got != want {
+		t.Errorf("%s is\n%s\nwant\n%s", what, got, want)
+	}
+}
+
+// Harmless wants a text to hold nothing that a terminal would obey.
+func Harmless(t *testing.T, what, text string) {
+	t.Helper()
+	if strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) {
+		t.Errorf("%s: %q", what, text)
+	}
+}
 
 // Traffic is a ping.Run or a load.Run.
 type Traffic interface {

@@ -42,67 +42,6 @@ func TestADatagramIsDueWhenItIsCounted(t *testing.T) {
 	}
 }
 
-func TestADurationHasExactlyItsDatagrams(t *testing.T) {
-	for _, tt := range []struct {
-		rate     int64
-		duration time.Duration
-		want     int64
-	}{
-		{1000, 5 * time.Second, 5000}, {30, 100 * ms, 3}, {3, time.Second, 3},
-		{7, 10 * time.Second, 70}, {1, 500 * ms, 1}, {1_000_000, 24 * time.Hour, 86_400_000_000},
-	} {
-		if got := (Plan{Rate: tt.rate, Duration: tt.duration}).dueBy(48 * time.Hour); got != tt.want {
-			t.Errorf("%d a second for %v: %d, want %d", tt.rate, tt.duration, got, tt.want)
-		}
-	}
-}
-
-func TestHowMuchIsSentAtATime(t *testing.T) {
-	for _, tt := range []struct {
-		name     string
-		plan     Plan
-		sent     int
-		answered int64
-		now      time.Duration
-		want     int
-		closed   bool
-	}{
-		{"an empty window is filled", Plan{Window: 8}, 0, 0, 0, 8, false},
-		{"a window of several batches too", Plan{Window: 3*batchSize + 5}, 0, 0, 0, 3*batchSize + 5, false},
-		{"an answer makes room for one", Plan{Window: 8}, 8, 1, ms, 1, false},
-		{"a full window has no room", Plan{Window: 8}, 8, 0, ms, 0, false},
-		{"no more than the count", Plan{Window: 8, Count: 10}, 8, 6, ms, 2, false},
-		{"no more than is due", Plan{Window: 8, Rate: 1000}, 1, 0, 3 * ms, 3, false},
-		{"nothing is due yet", Plan{Window: 8, Rate: 1000}, 4, 4, 3 * ms, 0, false},
-		{"no more than there is room for, whatever is due", Plan{Window: 8, Rate: 1000}, 8, 2, 100 * ms, 2, false},
-		{"nothing when the duration is over", Plan{Window: 8, Duration: 10 * ms}, 8, 8, 10 * ms, 0, true},
-		{"but what was due in it", Plan{Window: 8, Rate: 1000, Duration: 10 * ms}, 8, 8, 12 * ms, 2, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			tt.plan.Timeout = time.Hour
-			r := tt.plan.start()
-			for range tt.sent {
-				r.add(0)
-			}
-			for seq := range tt.answered {
-				r.Receive(0, r.answerTo(seq+1), began)
-			}
-			sent := 0
-			count := func(_ int, payloads [][]byte) { sent += len(payloads) }
-			r.Send(began.Add(tt.now), count)
-			if sent != tt.want || r.closed != tt.closed {
-				t.Errorf("sent %d, closed %v; want %d, %v", sent, r.closed, tt.want, tt.closed)
-			}
-			if sent = 0; tt.closed {
-				r.Send(began.Add(tt.now), count)
-			}
-			if sent > 0 {
-				t.Errorf("sent %d after the end", sent)
-			}
-		})
-	}
-}
-
 func TestClientsTakeTurnsAndEachIsSentItsOwnTogether(t *testing.T) {
 	r := Plan{Clients: 3, Window: 8, Timeout: time.Hour, Size: 22}.start()
 	var sent []string
@@ -155,53 +94,6 @@ func TestWhatALoadMakesOfADatagram(t *testing.T) {
 				t.Errorf("%+v, want %+v", r.Counts, tt.want)
 			}
 		})
-	}
-}
-
-func TestWhatWaitsForTooLongIsGivenUpOnce(t *testing.T) {
-	r := Plan{Window: 3, Count: 3, Timeout: 100}.start()
-	for _, at := range []time.Duration{0, 50, 60} {
-		r.add(at)
-	}
-	r.Receive(0, r.answerTo(2), began.Add(70))
-	for _, step := range []struct {
-		now              time.Duration
-		lost, unfinished int64
-		next             time.Duration
-		over             bool
-	}{
-		{100, 0, 2, 101, false}, {101, 1, 1, 161, false}, {160, 1, 1, 161, false}, {161, 2, 0, 161 + time.Hour, true}, {1000, 2, 0, 1000 + time.Hour, true},
-	} {
-		now := began.Add(step.now)
-		r.Expire(now)
-		if next, over := r.Next(now); r.Lost() != step.lost || r.Unfinished != step.unfinished || next != began.Add(step.next) || over != step.over {
-			t.Errorf("at %d: %d lost, %d in flight, next at %d, over %v; want %+v", step.now, r.Lost(), r.Unfinished, next.Sub(began), over, step)
-		}
-	}
-}
-
-func TestWhenThereIsSomethingToDo(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		plan Plan
-		sent int
-		want time.Duration // after 10 ms
-		over bool
-	}{
-		{"the timeout", Plan{Window: 1}, 1, time.Second + 1, false},
-		{"the end of the duration", Plan{Window: 1, Duration: 500 * ms}, 1, 500 * ms, false},
-		{"the next that is due", Plan{Window: 2, Rate: 20}, 1, 50 * ms, false},
-		{"not what has no room", Plan{Window: 1, Rate: 20}, 1, time.Second + 1, false},
-		{"nothing is sent any more", Plan{Window: 2, Rate: 20, Count: 1}, 1, time.Second + 1, false},
-	} {
-		tt.plan.Timeout = time.Second
-		r := tt.plan.start()
-		for range tt.sent {
-			r.add(0)
-		}
-		if next, over := r.Next(began.Add(10 * ms)); next != began.Add(tt.want) || over != tt.over {
-			t.Errorf("%s: %v, over %v; want %v", tt.name, next.Sub(began), over, tt.want)
-		}
 	}
 }
 
@@ -283,6 +175,8 @@ func TestTheResultsOfALoad(t *testing.T) {
 			ping.Counts{Sent: 30, Received: 30}, 0, 1000 * ms, 30},
 		{"a duration, and the answers to the last", Plan{Window: 2, Duration: 950 * ms}, time.Hour, labtest.After(100 * ms),
 			ping.Counts{Sent: 20, Received: 20}, 0, 1000 * ms, 20},
+		{"a window of several batches", Plan{Window: 3*batchSize + 5, Count: 4 * batchSize}, time.Hour, labtest.After(100 * ms),
+			ping.Counts{Sent: 256, Received: 256}, 0, 200 * ms, 1280},
 		{"a rate, exactly", Plan{Window: 64, Rate: 7, Duration: 3 * time.Second}, time.Hour, labtest.After(ms),
 			ping.Counts{Sent: 21, Received: 21}, 0, 3 * time.Second, 7},
 		{"a rate and a count", Plan{Window: 64, Rate: 10, Count: 5}, time.Hour, labtest.After(ms),

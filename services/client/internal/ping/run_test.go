@@ -154,23 +154,6 @@ func TestTwoPingsAreNeverOnTheWayAtOnce(t *testing.T) {
 	}
 }
 
-func TestARunThatIsStoppedLeavesAPingUnfinished(t *testing.T) {
-	for _, tt := range []struct {
-		after  time.Duration
-		silent int
-		want   Counts
-	}{
-		{500 * ms, -1, Counts{Sent: 3, Received: 3}},
-		{500 * ms, 1, Counts{Sent: 2, Received: 1, Unfinished: 1}},
-		{0, -1, Counts{}},
-	} {
-		_, found := simulate(Plan{Interval: 200 * ms, Timeout: time.Second}, tt.after, labtest.RoundRobin(tt.silent))
-		if found.Counts != tt.want || found.Elapsed != tt.after {
-			t.Errorf("after %v: %+v in %v", tt.after, found.Counts, found.Elapsed)
-		}
-	}
-}
-
 func TestTheTimeOfArrivalDecidesNotTheTimeItIsSeen(t *testing.T) {
 	const payload = "PING 1 00:00:00.000 server1"
 	for _, tt := range []struct {

@@ -1,57 +1,45 @@
 package report
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"udplab/services/client/internal/load"
 	"udplab/services/client/internal/ping"
 )
 
-// jsonLines shows pings and loads to programs: one object a line. Milliseconds are
-// numbers to three decimals, and what is not defined is null. What has no place in
-// those objects goes to stderr.
-type jsonLines struct{ quiet bool }
-
-func (j jsonLines) render(event any) (out, err string) {
-	switch e := event.(type) {
-	case ping.Status:
-		return "", pingStatus(e.Results) + "\n"
-	case load.Status:
-		return "", loadStatus(e.Results) + "\n"
-	case ping.Ended:
-		return pingSummary(e).line(), ""
-	case load.Ended:
-		return loadSummary(e).line(), ""
-	}
-	if j.quiet {
-		return "", ""
-	}
+// jsonLine is an event for programs, or nothing. Milliseconds are numbers to three
+// decimals, and what is not defined is null.
+func jsonLine(event any) string {
+	var o object
 	switch e := event.(type) {
 	case ping.Started:
-		return object{"type", "start", "target", e.Target, "addr", e.Addr.String(), "count", e.Count, "timeout_ms", milliseconds(e.Timeout)}.line(), ""
+		o = object{"type", "start", "target", e.Target, "addr", e.Addr, "count", e.Count, "timeout_ms", milliseconds(e.Timeout)}
 	case load.Started:
-		return object{"type", "start", "target", e.Target, "addr", e.Addr.String(), "count", e.Count, "timeout_ms", milliseconds(e.Timeout),
-			"clients", e.Clients, "window", e.Window / e.Clients, "rate", e.Rate, "duration_ms", milliseconds(e.Duration)}.line(), ""
+		o = object{"type", "start", "target", e.Target, "addr", e.Addr, "count", e.Count, "timeout_ms", milliseconds(e.Timeout),
+			"clients", e.Clients, "window", e.Window / e.Clients, "rate", e.Rate, "duration_ms", milliseconds(e.Duration)}
 	case ping.Replied:
-		return object{"type", "reply", "seq", e.Seq, "server", named(e.Server), "rtt_ms", milliseconds(e.RTT), "bytes", len(e.Payload), "message", e.Payload}.line(), ""
+		o = object{"type", "reply", "seq", e.Seq, "server", named(e.Server), "rtt_ms", milliseconds(e.RTT), "bytes", len(e.Payload), "message", e.Payload}
 	case ping.TimedOut:
-		o := object{"type", "timeout", "seq", e.Seq}
+		o = object{"type", "timeout", "seq", e.Seq}
 		if e.Why != "" {
 			o = append(o, "why", e.Why)
 		}
-		return o.line(), ""
 	case ping.Late:
-		return object{"type", "late", "seq", e.Seq, "server", named(e.Server), "rtt_ms", milliseconds(e.RTT)}.line(), ""
+		o = object{"type", "late", "seq", e.Seq, "server", named(e.Server), "rtt_ms", milliseconds(e.RTT)}
 	case ping.Duplicate:
-		return object{"type", "duplicate", "seq", e.Seq, "server", named(e.Server)}.line(), ""
-	case ping.Unmatched:
-		return "", fmt.Sprintf("client: stray %s answers no ping of this run\n", quoted(e.Payload))
+		o = object{"type", "duplicate", "seq", e.Seq, "server", named(e.Server)}
+	case ping.Ended:
+		o = pingSummary(e)
+	case load.Ended:
+		o = loadSummary(e)
+	default:
+		return ""
 	}
-	return "", ""
+	return o.line()
 }
 
 func pingSummary(e ping.Ended) object {
@@ -86,43 +74,35 @@ type object []any
 
 // MarshalJSON writes the fields in their order.
 func (o object) MarshalJSON() ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteByte('{')
+	var fields []string
 	for i := 0; i < len(o); i += 2 {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.Write(encode(o[i]))
-		b.WriteByte(':')
-		b.Write(encode(o[i+1]))
+		fields = append(fields, encode(o[i])+":"+encode(o[i+1]))
 	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
+	return []byte("{" + strings.Join(fields, ",") + "}"), nil
 }
 
-// line is the object on a line of its own. It escapes what encoding/json leaves as
-// it is although a terminal may obey it: DEL and the control characters from U+0080.
+// line is the object on a line of its own. It escapes what encoding/json leaves as it is
+// although a terminal may obey it: DEL and the control characters from U+0080.
 func (o object) line() string {
-	var b bytes.Buffer
-	for _, r := range string(encode(o)) {
+	var b strings.Builder
+	for _, r := range encode(o) {
 		if 0x7f <= r && r <= 0x9f {
 			fmt.Fprintf(&b, `\u%04x`, r)
 		} else {
 			b.WriteRune(r)
 		}
 	}
-	b.WriteByte('\n')
-	return b.String()
+	return b.String() + "\n"
 }
 
-func encode(value any) []byte {
-	var b bytes.Buffer
+func encode(value any) string {
+	var b strings.Builder
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false) // this is for no page
 	if err := encoder.Encode(value); err != nil {
 		panic(err) // no value of ours can fail
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // named is null for a server that does not say its name.

@@ -63,15 +63,6 @@ func loadProgress(p load.Progress) string {
 	return line
 }
 
-// isEnd says whether a run is over.
-func isEnd(event any) bool {
-	switch event.(type) {
-	case ping.Ended, load.Ended:
-		return true
-	}
-	return false
-}
-
 // inWords is a time as people say it, never less than there is.
 func inWords(d time.Duration) string {
 	seconds := int64((d + time.Second - 1) / time.Second)

@@ -6,6 +6,9 @@ package report
 import (
 	"fmt"
 	"io"
+
+	"udplab/services/client/internal/load"
+	"udplab/services/client/internal/ping"
 )
 
 // Options say how a run is shown.
@@ -21,23 +24,11 @@ type Options struct {
 // Report shows one run after the other.
 type Report struct {
 	Options
-	render func(event any) (out, err string)
-	drawn  bool // the line in place is on the screen
+	drawn bool // the line in place is on the screen
 }
 
 // New makes a report.
-func New(o Options) *Report {
-	r := &Report{Options: o}
-	switch {
-	case o.JSON:
-		r.render = jsonLines{o.Quiet}.render
-	case o.Answer:
-		r.render = answer{o.Quiet, paint(o.Colour)}.render
-	default:
-		r.render = text{o.Quiet, paint(o.Colour)}.render
-	}
-	return r
-}
+func New(o Options) *Report { return &Report{Options: o} }
 
 // toLineStart takes the cursor back to where its line begins, and empties the line
 // (ECMA-48: CR, EL).
@@ -62,4 +53,39 @@ func (r *Report) Show(event any) {
 	if err != "" {
 		io.WriteString(r.Err, err)
 	}
+}
+
+// render is what an event adds to stdout and to stderr.
+func (r *Report) render(event any) (out, err string) {
+	if r.Answer && !r.JSON {
+		return r.answer(event)
+	}
+	switch e := event.(type) {
+	case ping.Status:
+		return "", pingStatus(e.Results) + "\n"
+	case load.Status:
+		return "", loadStatus(e.Results) + "\n"
+	}
+	switch {
+	case r.Quiet && !isEnd(event):
+		return "", ""
+	case !r.JSON:
+		if out = r.text(event); out != "" {
+			out += "\n"
+		}
+		return out, ""
+	}
+	if e, ok := event.(ping.Unmatched); ok {
+		return "", fmt.Sprintf("client: stray %s answers no ping of this run\n", quoted(e.Payload))
+	}
+	return jsonLine(event), ""
+}
+
+// isEnd says whether a run is over.
+func isEnd(event any) bool {
+	switch event.(type) {
+	case ping.Ended, load.Ended:
+		return true
+	}
+	return false
 }

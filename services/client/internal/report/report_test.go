@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,14 +41,6 @@ func show(o Options, plan ping.Plan, loads *load.Plan, answer labtest.Answer) (o
 	return stdout.String(), stderr.String()
 }
 
-// same compares a text, given without its first line break.
-func same(t *testing.T, what, got, want string) {
-	t.Helper()
-	if want = strings.TrimPrefix(want, "\n"); got != want {
-		t.Errorf("%s is\n%s\nwant\n%s", what, got, want)
-	}
-}
-
 // mixed is a lab in which everything happens that can.
 func mixed(n int, request string) []labtest.Datagram {
 	d := labtest.Reply(request, []string{"server1", "server2", "server3"}[n%3])
@@ -74,7 +65,7 @@ var mixedPlan = ping.Plan{Count: 7, Interval: 200 * ms, Timeout: time.Second}
 
 func TestPingsAsPeopleSeeThem(t *testing.T) {
 	out, err := show(Options{}, mixedPlan, nil, mixed)
-	same(t, "stdout", out, `
+	labtest.Same(t, "stdout", out, `
 PING b (172.30.7.10:8888): 7 pings
 server1  seq=1  0.400 ms  PING 1 00:00:00.000
 server2  seq=2  0.400 ms  PING 2 00:00:00.200
@@ -92,12 +83,12 @@ rtt min/avg/max/mdev = 0.400/140.440/700.000/279.780 ms
 answered by  server1 ×2  server2 ×2  ? ×1
 order        1 2 3  1 2 ?        a server does not say its name, so nobody can tell who is next
 `)
-	same(t, "stderr", err, "5 of 7 pings answered so far, rtt min/avg/max = 0.400/140.440/700.000 ms\n")
+	labtest.Same(t, "stderr", err, "5 of 7 pings answered so far, rtt min/avg/max = 0.400/140.440/700.000 ms\n")
 }
 
 func TestPingsAsProgramsSeeThem(t *testing.T) {
 	out, err := show(Options{JSON: true}, mixedPlan, nil, mixed)
-	same(t, "stdout", out, `
+	labtest.Same(t, "stdout", out, `
 {"type":"start","target":"b:8888","addr":"172.30.7.10:8888","count":7,"timeout_ms":1000}
 {"type":"reply","seq":1,"server":"server1","rtt_ms":0.4,"bytes":27,"message":"PING 1 00:00:00.000 server1"}
 {"type":"reply","seq":2,"server":"server2","rtt_ms":0.4,"bytes":27,"message":"PING 2 00:00:00.200 server2"}
@@ -110,7 +101,7 @@ func TestPingsAsProgramsSeeThem(t *testing.T) {
 {"type":"timeout","seq":7,"why":"refused"}
 {"type":"summary","sent":7,"received":5,"late":1,"duplicates":1,"strays":1,"unfinished":0,"loss_pct":28.571,"time_ms":2500,"rtt_ms":{"min":0.4,"avg":140.44,"max":700,"mdev":279.78,"p50":0.4,"p95":null,"p99":null},"by_server":{"?":1,"server1":2,"server2":2},"next_expected":null,"out_of_turn":null,"exit":1}
 `)
-	same(t, "stderr", err, `
+	labtest.Same(t, "stderr", err, `
 client: stray "stray\x1b" answers no ping of this run
 5 of 7 pings answered so far, rtt min/avg/max = 0.400/140.440/700.000 ms
 `)
@@ -174,7 +165,7 @@ order        ?        this is not the expected order
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out, _ := show(Options{Quiet: true}, tt.plan, nil, tt.answer)
-			same(t, "stdout", out, tt.text)
+			labtest.Same(t, "stdout", out, tt.text)
 			out, _ = show(Options{Quiet: true, JSON: true}, tt.plan, nil, tt.answer)
 			if !strings.Contains(out, tt.json) || strings.Count(out, "\n") != 1 || !json.Valid([]byte(out)) {
 				t.Errorf("no %s in %s", tt.json, out)
@@ -250,14 +241,14 @@ LOAD b (172.30.7.10:8888): until Ctrl-C, 3 under way
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out, err := show(Options{}, ping.Plan{}, &tt.plan, tt.answer)
-			same(t, "stdout", out, tt.text)
-			same(t, "stderr", err, tt.status+"\n")
+			labtest.Same(t, "stdout", out, tt.text)
+			labtest.Same(t, "stderr", err, tt.status+"\n")
 			_, summary, _ := strings.Cut(strings.TrimPrefix(tt.text, "\n"), "\n")
 			out, _ = show(Options{Quiet: true}, ping.Plan{}, &tt.plan, tt.answer)
-			same(t, "stdout, quietly", out, summary)
+			labtest.Same(t, "stdout, quietly", out, summary)
 			out, err = show(Options{JSON: true}, ping.Plan{}, &tt.plan, tt.answer)
-			same(t, "JSON", out, tt.json)
-			same(t, "stderr", err, tt.status+"\n")
+			labtest.Same(t, "JSON", out, tt.json)
+			labtest.Same(t, "stderr", err, tt.status+"\n")
 		})
 	}
 }
@@ -280,10 +271,10 @@ func TestTheAnswerToAQuestion(t *testing.T) {
 	} {
 		plan := ping.Plan{Timeout: time.Second, Question: new("who?")}
 		out, err := show(Options{Answer: true}, plan, nil, tt.answer)
-		same(t, tt.name, out+err, tt.text)
+		labtest.Same(t, tt.name, out+err, tt.text)
 		out, err = show(Options{Answer: true, Quiet: true}, plan, nil, tt.answer)
-		same(t, tt.name+", quietly", out, tt.quiet)
-		same(t, tt.name+", quietly on stderr", err, tt.quietError)
+		labtest.Same(t, tt.name+", quietly", out, tt.quiet)
+		labtest.Same(t, tt.name+", quietly on stderr", err, tt.quietError)
 	}
 }
 
@@ -357,21 +348,13 @@ func TestHowFarARunIs(t *testing.T) {
 		{"until Ctrl-C", loads(load.Plan{}, ping.Counts{Sent: 1, Unfinished: 1}, 500*ms), false, "2500 answers/s, until Ctrl-C"},
 		{"that is all sent", loads(load.Plan{Count: 5}, ping.Counts{Sent: 5, Unfinished: 5}, 500*ms), false, "2500 answers/s, waiting for the last answers"},
 		{"whose time is over", loads(load.Plan{Duration: 500 * ms}, ping.Counts{Sent: 5, Unfinished: 5}, 500*ms), false, "2500 answers/s, waiting for the last answers"},
+		{"for a day and an hour", loads(load.Plan{Duration: 25*time.Hour + 30*time.Minute}, ping.Counts{}, 0), false, "2500 answers/s, 25 h 30 min left"},
+		{"for almost a minute", loads(load.Plan{Duration: 59*time.Second + 1}, ping.Counts{}, 0), false, "2500 answers/s, 1 min 0 s left"},
+		{"for almost nothing", loads(load.Plan{Duration: 1}, ping.Counts{}, 0), false, "2500 answers/s, 1 s left"},
 		{"another event", ping.Replied{}, false, ""},
 	} {
 		if got := progressLine(tt.event, tt.quiet); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
-		}
-	}
-}
-
-func TestTimesLeftAreSaidAsPeopleDo(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		time.Millisecond: "1 s", time.Second: "1 s", 59*time.Second + 1: "1 min 0 s", 61 * time.Second: "1 min 1 s",
-		time.Hour: "1 h 0 min", 25*time.Hour + 30*time.Minute: "25 h 30 min",
-	} {
-		if got := inWords(d); got != want {
-			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}
 }
@@ -411,20 +394,12 @@ func TestColourMarksWhatIsLostOrStrange(t *testing.T) {
 		ping.Late{Seq: 1, Server: "a"}:      "\x1b[33mlate\x1b[0m a seq=1 0 ms (already counted as lost)",
 		ping.Duplicate{Seq: 1, Server: "a"}: "a  seq=1  0.000 ms    \x1b[33m(DUP!)\x1b[0m",
 	} {
-		if got := (text{paint: true}).line(event); got != want {
+		if got := New(Options{Colour: true}).text(event); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	if got, _ := (answer{paint: true}).render(ping.TimedOut{}); got != "\x1b[31mREQUEST TIMED OUT\x1b[0m\n" {
+	if got, _ := New(Options{Colour: true}).answer(ping.TimedOut{}); got != "\x1b[31mREQUEST TIMED OUT\x1b[0m\n" {
 		t.Errorf("a question: %q", got)
-	}
-}
-
-// harmless wants a text to hold nothing that a terminal would obey.
-func harmless(t *testing.T, what, text string) {
-	t.Helper()
-	if strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) {
-		t.Errorf("%s: %q", what, text)
 	}
 }
 
@@ -471,9 +446,9 @@ func FuzzAnswers(f *testing.F) {
 		}
 		for _, o := range []Options{{}, {Answer: true}, {Answer: true, Quiet: true}, {JSON: true}, {JSON: true, Quiet: true}} {
 			out, err := show(o, plan, nil, answer)
-			harmless(t, "stderr", err)
+			labtest.Harmless(t, "stderr", err)
 			if !o.JSON {
-				harmless(t, "stdout", out)
+				labtest.Harmless(t, "stdout", out)
 				continue
 			}
 			for line := range strings.Lines(out) {

@@ -16,14 +16,12 @@ func Escapes(terminal any, environ []string) bool {
 	return value("NO_COLOR") == "" && obeysEscapes(terminal, value("TERM"))
 }
 
-// paint colours words, or does not. No word depends on its colour.
-type paint bool
+// red and yellow colour words if Out obeys that. No word depends on its colour.
+func (r *Report) red(text string) string    { return r.colour("31", text) }
+func (r *Report) yellow(text string) string { return r.colour("33", text) }
 
-func (p paint) red(text string) string    { return p.colour("31", text) }
-func (p paint) yellow(text string) string { return p.colour("33", text) }
-
-func (p paint) colour(code, text string) string {
-	if !p {
+func (r *Report) colour(code, text string) string {
+	if !r.Colour {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"

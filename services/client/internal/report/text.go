@@ -15,42 +15,8 @@ import (
 	"udplab/services/kit/logging"
 )
 
-// text shows pings and loads to people.
-type text struct {
-	quiet bool
-	paint paint
-}
-
-func (t text) render(event any) (out, err string) {
-	switch e := event.(type) {
-	case ping.Status:
-		return "", pingStatus(e.Results) + "\n"
-	case load.Status:
-		return "", loadStatus(e.Results) + "\n"
-	case ping.Ended:
-		return lines(t.pingSummary(e)), ""
-	case load.Ended:
-		return lines(t.loadSummary(e)), ""
-	}
-	if line := t.line(event); line != "" && !t.quiet {
-		return line + "\n", ""
-	}
-	return "", ""
-}
-
-// lines puts lines together, without the empty ones.
-func lines(all []string) string {
-	var b strings.Builder
-	for _, line := range all {
-		if line != "" {
-			b.WriteString(line + "\n")
-		}
-	}
-	return b.String()
-}
-
-// line is what an event looks like while the run goes on.
-func (t text) line(event any) string {
+// text is what an event looks like to people, without its last line break; or nothing.
+func (r *Report) text(event any) string {
 	switch e := event.(type) {
 	case ping.Started:
 		howMany := counted(e.Count, "ping")
@@ -63,14 +29,18 @@ func (t text) line(event any) string {
 	case ping.Replied:
 		return replyLine(e.Server, e.Seq, e.RTT, e.Message)
 	case ping.TimedOut:
-		return fmt.Sprintf("%s  seq=%d%s", t.paint.red("REQUEST TIMED OUT"), e.Seq, inBrackets(e.Why))
+		return r.red("REQUEST TIMED OUT") + fmt.Sprintf("  seq=%d", e.Seq) + inBrackets(e.Why)
 	case ping.Late:
 		return fmt.Sprintf("%s %s seq=%d %s ms (already counted as lost)",
-			t.paint.yellow("late"), ping.Printable(e.Server), e.Seq, wholeMillis(e.RTT))
+			r.yellow("late"), ping.Printable(e.Server), e.Seq, wholeMillis(e.RTT))
 	case ping.Duplicate:
-		return replyLine(e.Server, e.Seq, e.RTT, e.Message) + "  " + t.paint.yellow("(DUP!)")
+		return replyLine(e.Server, e.Seq, e.RTT, e.Message) + "  " + r.yellow("(DUP!)")
 	case ping.Unmatched:
 		return fmt.Sprintf("stray  %s (answers no ping of this run)", quoted(e.Payload))
+	case ping.Ended:
+		return pingStatistics(e)
+	case load.Ended:
+		return loadStatistics(e)
 	}
 	return ""
 }
@@ -79,18 +49,20 @@ func replyLine(server string, seq int64, rtt time.Duration, message string) stri
 	return fmt.Sprintf("%s  seq=%d  %s ms  %s", ping.Printable(server), seq, millis(rtt), excerpt(message))
 }
 
-func (t text) pingSummary(e ping.Ended) []string {
-	all := []string{
+func pingStatistics(e ping.Ended) string {
+	return joinLines(
 		fmt.Sprintf("--- %s ping statistics ---", host(e.Target)),
 		countLine(e.Counts, e.Elapsed, ""),
-	}
-	if e.Received > 0 {
-		all = append(all,
-			figureLine(e.Received, e.RoundTrips, "min", "avg", "max", "mdev"),
-			figureLine(e.Received, e.RoundTrips, "p50", "p95", "p99"),
-			shareLine(e.ByServer, func(string) string { return "" }))
-	}
-	return append(all, orderLine(e.Order))
+		figureLine(e.Received, e.RoundTrips, "min", "avg", "max", "mdev"),
+		figureLine(e.Received, e.RoundTrips, "p50", "p95", "p99"),
+		tallyLine("answered by", ping.Servers(e.ByServer), e.ByServer, nil),
+		orderLine(e.Order),
+	)
+}
+
+// joinLines leaves out the empty ones.
+func joinLines(all ...string) string {
+	return strings.Join(slices.DeleteFunc(all, func(line string) bool { return line == "" }), "\n")
 }
 
 func loadStart(e load.Started) string {
@@ -111,31 +83,24 @@ func loadStart(e load.Started) string {
 	return line
 }
 
-func (t text) loadSummary(e load.Ended) []string {
-	all := []string{
+func loadStatistics(e load.Ended) string {
+	rtt, order := figureLine(e.Received, e.Latency, "min", "avg", "max"), ""
+	if e.Received > 0 {
+		order = "order        not told: of many under way, answers come back in another order than the turns"
+		if e.Rate > 0 {
+			rtt += "  (from when each was due)"
+		}
+	}
+	return joinLines(
 		fmt.Sprintf("--- %s load statistics ---", host(e.Target)),
 		countLine(e.Counts, e.Elapsed, fmt.Sprintf("%d lost", e.Lost())),
 		speedLine(e.Results),
-	}
-	if len(e.Errors) > 0 {
-		line := "not delivered"
-		for _, why := range slices.Sorted(maps.Keys(e.Errors)) {
-			line += fmt.Sprintf("  %s ×%d", why, e.Errors[why])
-		}
-		all = append(all, line)
-	}
-	if e.Received == 0 {
-		return all
-	}
-	since := ""
-	if e.Rate > 0 {
-		since = "  (from when each was due)"
-	}
-	return append(all,
-		figureLine(e.Received, e.Latency, "min", "avg", "max")+since,
+		tallyLine("not delivered", slices.Sorted(maps.Keys(e.Errors)), e.Errors, nil),
+		rtt,
 		figureLine(e.Received, e.Latency, "p50", "p90", "p99", "p99.9"),
-		shareLine(e.ByServer, func(server string) string { return fmt.Sprintf(" (%.1f%%)", e.Share(server)) }),
-		"order        not told: of many under way, answers come back in another order than the turns")
+		tallyLine("answered by", ping.Servers(e.ByServer), e.ByServer, e.Share),
+		order,
+	)
 }
 
 // countLine has the numbers that are rarely zero, and the others only when they are
@@ -146,17 +111,18 @@ func countLine(c ping.Counts, elapsed time.Duration, lost string) string {
 	if lost != "" {
 		parts, late = append(parts, lost), "%d of them late"
 	}
-	if c.Late > 0 {
-		parts = append(parts, fmt.Sprintf(late, c.Late))
-	}
-	if c.Duplicates > 0 {
-		parts = append(parts, counted(c.Duplicates, "duplicate"))
-	}
-	if c.Unmatched > 0 {
-		parts = append(parts, counted(c.Unmatched, "stray"))
-	}
-	if c.Unfinished > 0 {
-		parts = append(parts, fmt.Sprintf("%d unfinished", c.Unfinished))
+	for _, rare := range []struct {
+		n    int64
+		text string
+	}{
+		{c.Late, fmt.Sprintf(late, c.Late)},
+		{c.Duplicates, counted(c.Duplicates, "duplicate")},
+		{c.Unmatched, counted(c.Unmatched, "stray")},
+		{c.Unfinished, fmt.Sprintf("%d unfinished", c.Unfinished)},
+	} {
+		if rare.n > 0 {
+			parts = append(parts, rare.text)
+		}
 	}
 	if loss, ok := c.Loss(); ok {
 		parts = append(parts, ping.Percent(loss)+" loss")
@@ -176,13 +142,19 @@ func speedLine(r load.Results) string {
 	return line
 }
 
-// shareLine says who answered, and of each what more there is to say.
-func shareLine(byServer map[string]int64, more func(server string) string) string {
-	line := "answered by"
-	for _, server := range ping.Servers(byServer) {
-		line += fmt.Sprintf("  %s ×%d%s", ping.Printable(server), byServer[server], more(server))
+// tallyLine is a title and how often each name was counted, with its percentage if
+// share gives one; nothing if there are no names.
+func tallyLine(title string, names []string, counts map[string]int64, share func(name string) float64) string {
+	if len(names) == 0 {
+		return ""
 	}
-	return line
+	for _, name := range names {
+		title += fmt.Sprintf("  %s ×%d", ping.Printable(name), counts[name])
+		if share != nil {
+			title += fmt.Sprintf(" (%.1f%%)", share(name))
+		}
+	}
+	return title
 }
 
 // pingStatus is the answer to SIGQUIT. The ping that still waits is neither
@@ -204,31 +176,25 @@ func loadStatus(r load.Results) string {
 	return line
 }
 
-// answer shows the answer to one question.
-type answer struct {
-	quiet bool // the answer alone on stdout
-	paint paint
-}
-
-func (a answer) render(event any) (out, err string) {
+// answer shows the answer to one question; quietly, it alone is on stdout.
+func (r *Report) answer(event any) (out, err string) {
 	switch e := event.(type) {
 	case ping.Replied:
-		message := ping.Printable(e.Message) + "\n"
-		if a.quiet {
-			return message, ""
-		}
+		out = ping.Printable(e.Message) + "\n"
 		server := ping.Printable(e.Server)
 		if e.Server == ping.Unnamed {
 			server = "a server that does not say its name"
 		}
-		return fmt.Sprintf("%sanswered by %s in %s ms\n", message, server, millis(e.RTT)), ""
+		if !r.Quiet {
+			out += fmt.Sprintf("answered by %s in %s ms\n", server, millis(e.RTT))
+		}
 	case ping.TimedOut:
-		if a.quiet {
+		if r.Quiet {
 			return "", "client: REQUEST TIMED OUT" + inBrackets(e.Why) + "\n"
 		}
-		return a.paint.red("REQUEST TIMED OUT") + inBrackets(e.Why) + "\n", ""
+		out = r.red("REQUEST TIMED OUT") + inBrackets(e.Why) + "\n"
 	}
-	return "", ""
+	return out, ""
 }
 
 // host is a target without its port, as a person names it.

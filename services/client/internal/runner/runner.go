@@ -4,8 +4,12 @@ package runner
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"os/signal"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"udplab/services/client/internal/load"
@@ -28,12 +32,12 @@ type Runner struct {
 func (r Runner) Pings(ctx context.Context, plan ping.Plan, show func(event any)) (ping.Results, error) {
 	sockets, addr, err := r.OpenPings(ctx, r.Target, 1)
 	if err != nil {
-		return ping.Results{}, err
+		return ping.Results{}, r.cannotReach(err)
 	}
 	defer sockets.Close()
 	show(ping.Started{Target: r.Target, Addr: addr, Plan: plan})
 	run := ping.NewRun(plan, show)
-	err = transport.CannotReach(r.Target, loop(ctx, sockets, run, show))
+	err = r.cannotReach(loop(ctx, sockets, run, show))
 	found := run.Results(time.Now())
 	if err == nil {
 		err = found.Verdict(r.MaxLoss)
@@ -46,18 +50,27 @@ func (r Runner) Pings(ctx context.Context, plan ping.Plan, show func(event any))
 func (r Runner) Load(ctx context.Context, plan load.Plan, show func(event any)) error {
 	sockets, addr, err := r.OpenLoad(ctx, r.Target, plan.Clients)
 	if err != nil {
-		return err
+		return r.cannotReach(err)
 	}
 	defer sockets.Close()
 	show(load.Started{Target: r.Target, Addr: addr, Plan: plan})
 	run := load.NewRun(plan, time.Now())
-	err = transport.CannotReach(r.Target, loop(ctx, sockets, run, show))
+	err = r.cannotReach(loop(ctx, sockets, run, show))
 	found := run.Results(time.Now())
 	if err == nil {
 		err = found.Verdict(r.MaxLoss)
 	}
 	show(load.Ended{Target: r.Target, Results: found, Exit: program.ExitCode(err)})
 	return err
+}
+
+// cannotReach marks an error about the target as a reason not to start: exit code
+// 2. nil stays nil.
+func (r Runner) cannotReach(err error) error {
+	if err == nil {
+		return nil
+	}
+	return program.CannotStart(fmt.Errorf("target %s: %w", r.Target, err))
 }
 
 // traffic is what a loop drives: the decisions of a ping.Run or a load.Run.
@@ -122,6 +135,14 @@ func loop(ctx context.Context, sockets transport.Transport, run traffic, show fu
 			return err
 		}
 	}
+}
+
+// StatusRequests hears SIGQUIT (Ctrl-\), as ping does, until stop is called. Windows
+// never sends it.
+func StatusRequests() (requests <-chan os.Signal, stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGQUIT)
+	return signals, func() { signal.Stop(signals) }
 }
 
 // wakeUp wakes the sockets when the context ends, and when somebody asks how far

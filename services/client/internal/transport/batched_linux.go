@@ -29,7 +29,7 @@ func Batched(ctx context.Context, target string, clients int) (Transport, netip.
 	}
 	poller, err := mmsg.NewPoller(min(clients, batchSize))
 	if err != nil {
-		return nil, netip.AddrPort{}, CannotReach(target, err)
+		return nil, netip.AddrPort{}, err
 	}
 	poller.SpinBeforeBlock = spin
 	if runtime.GOMAXPROCS(0) < 2 { // the rest of the program needs one too
@@ -39,7 +39,7 @@ func Batched(ctx context.Context, target string, clients int) (Transport, netip.
 	for client := range clients {
 		if err := b.connect(to, client); err != nil {
 			b.Close()
-			return nil, netip.AddrPort{}, CannotReach(target, err)
+			return nil, netip.AddrPort{}, err
 		}
 	}
 	b.to = b.sockets[0].Peer()

@@ -12,7 +12,7 @@ import (
 )
 
 // Dialer opens a connected UDP socket to the target and says which address that
-// is. Its errors have exit code 2.
+// is.
 type Dialer func(ctx context.Context, target string) (io.ReadWriteCloser, netip.AddrPort, error)
 
 // Dial is the Dialer of the real network.
@@ -23,7 +23,7 @@ func Dial(ctx context.Context, target string) (io.ReadWriteCloser, netip.AddrPor
 	}
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
-		return nil, netip.AddrPort{}, CannotReach(target, err)
+		return nil, netip.AddrPort{}, err
 	}
 	return conn, udp.Unmap(conn.RemoteAddr().(*net.UDPAddr).AddrPort()), nil
 }
@@ -35,7 +35,6 @@ func Plain(dial Dialer) Opener {
 		p := &plain{
 			reads: make(chan read, 1024),
 			wake:  make(chan struct{}, 1),
-			done:  make(chan struct{}),
 			timer: time.NewTimer(time.Hour),
 		}
 		var addr netip.AddrPort
@@ -57,7 +56,6 @@ type plain struct {
 	sockets []io.ReadWriteCloser
 	reads   chan read
 	wake    chan struct{}
-	done    chan struct{}
 	readers sync.WaitGroup
 	timer   *time.Timer
 }
@@ -78,11 +76,7 @@ func (p *plain) read(socket io.Reader, client int) {
 		if r.Undelivered != "" {
 			r.err = nil
 		}
-		select {
-		case p.reads <- r:
-		case <-p.done:
-			return
-		}
+		p.reads <- r
 		if r.err != nil {
 			return
 		}
@@ -133,10 +127,10 @@ func (p *plain) Wake() {
 }
 
 func (p *plain) Close() {
-	close(p.done)
-	p.timer.Stop()
 	for _, socket := range p.sockets {
 		socket.Close()
 	}
-	p.readers.Wait()
+	go func() { p.readers.Wait(); close(p.reads) }()
+	for range p.reads { // a reader may wait for room
+	}
 }

@@ -4,16 +4,14 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"syscall"
 	"time"
-
-	"udplab/services/kit/program"
 )
 
 // Transport is the sockets of one run. It belongs to one goroutine; only Wake may
@@ -42,17 +40,7 @@ type Arrival struct {
 }
 
 // Opener opens sockets to the target, HOST:PORT, and says which address that is.
-// Its errors have exit code 2.
 type Opener func(ctx context.Context, target string, clients int) (Transport, netip.AddrPort, error)
-
-// CannotReach marks an error about the target as a reason not to start: exit code
-// 2. nil stays nil.
-func CannotReach(target string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return program.CannotStart(fmt.Errorf("target %s: %w", target, err))
-}
 
 // resolve finds the target's address, of IPv4 if there is one: the assignment's
 // programs listen on IPv4 only, and UDP has no handshake that would tell a wrong choice
@@ -60,18 +48,31 @@ func CannotReach(target string, err error) error {
 func resolve(ctx context.Context, target string) (netip.AddrPort, error) {
 	host, port, err := net.SplitHostPort(target)
 	if err != nil {
-		return netip.AddrPort{}, CannotReach(target, err)
+		return netip.AddrPort{}, err
 	}
 	number, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
 	if err != nil {
-		return netip.AddrPort{}, CannotReach(target, err)
+		return netip.AddrPort{}, err
 	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return netip.AddrPort{}, CannotReach(target, err)
+		return netip.AddrPort{}, err
 	}
 	i := max(0, slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Unmap().Is4() }))
 	return netip.AddrPortFrom(addrs[i].Unmap(), uint16(number)), nil
+}
+
+// undelivered is the errors that report a datagram as not delivered.
+var undelivered = map[syscall.Errno]string{
+	syscall.ECONNREFUSED: "refused",
+	syscall.EHOSTUNREACH: "unreachable",
+	syscall.ENETUNREACH:  "unreachable",
+	// Windows has numbers of its own, and calls a refused datagram a reset.
+	10054: "refused",     // WSAECONNRESET
+	10061: "refused",     // WSAECONNREFUSED
+	10051: "unreachable", // WSAENETUNREACH
+	10052: "unreachable", // WSAENETRESET
+	10065: "unreachable", // WSAEHOSTUNREACH
 }
 
 // Undelivered says why a datagram was not delivered, if that is what the error
@@ -84,12 +85,9 @@ func Undelivered(err error) string {
 
 // Reason is an error in as few words as possible.
 func Reason(err error) string {
-	if why := Undelivered(err); why != "" {
-		return why
-	}
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
-		return errno.Error()
+		return cmp.Or(undelivered[errno], errno.Error())
 	}
 	return err.Error()
 }
