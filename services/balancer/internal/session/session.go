@@ -86,8 +86,7 @@ type Core[U any] struct {
 func New[U any](cfg Config[U], batch int) *Core[U] {
 	return &Core[U]{
 		Config: cfg, table: table[U]{byClient: map[netip.AddrPort]*Session[U]{}},
-		requests: make([]ledger.Request, 0, batch), sessions: make([]*Session[U], 0, batch),
-		admitted: make([]int, 0, batch), turns: make([]balancing.Turn, batch), forward: make([]int, 0, batch), keys: make([]uint64, 0, batch),
+		turns: make([]balancing.Turn, batch),
 	}
 }
 
