@@ -23,16 +23,14 @@ const (
 
 // file is the content.
 type file struct {
-	Format   string   `json:"format"`
-	Turns    uint64   `json:"turns"`    // how many there have been
-	Last     string   `json:"last"`     // the server that had the last one; empty: none yet
-	Backends []string `json:"backends"` // in turn order
-	Ended    bool     `json:"ended"`    // the run came to its end, so no turn is missing
+	Format string `json:"format"`
+	Cursor
+	Ended bool `json:"ended"` // the run came to its end, so no turn is missing
 }
 
 var (
-	errForeign = errors.New("not a file of ours")
-	errDamaged = errors.New("a file of ours that cannot be right")
+	errForeign = errors.New("is not ours and is left alone")
+	errDamaged = errors.New("is damaged")
 )
 
 // read reads a regular file. Anything else, such as a device or a pipe, would
@@ -74,10 +72,10 @@ func begunByUs(content []byte) bool {
 	return strings.HasPrefix(beginning, string(content[:n]))
 }
 
-// plausible says whether a balancer can have written the values.
-func (f file) plausible() bool {
-	if f.Turns == 0 {
-		return f.Last == ""
+// plausible says whether a balancer can have been there.
+func (c Cursor) plausible() bool {
+	if c.Turns == 0 {
+		return c.Last == ""
 	}
-	return f.Turns <= maxTurns && slices.Contains(f.Backends, f.Last)
+	return c.Turns <= maxTurns && slices.Contains(c.Names, c.Last)
 }

@@ -27,9 +27,9 @@ const saveEvery = time.Second
 
 // Cursor is a place in the order of turns.
 type Cursor struct {
-	Turns uint64   // the number of the last turn; 0: there has been none
-	Last  string   // the server that had it, one of Names; empty if there has been none
-	Names []string // the servers at that turn, in turn order
+	Turns uint64   `json:"turns"`    // the number of the last turn; 0: there has been none
+	Last  string   `json:"last"`     // the server that had it, one of Names; empty if there has been none
+	Names []string `json:"backends"` // the servers at that turn, in turn order
 }
 
 // Next is the place, counted from 0, of the server in a list of today whose turn
@@ -53,11 +53,11 @@ func (c Cursor) Next(today []string) int {
 
 // Store is the file at a path. A nil Store keeps nothing.
 type Store struct {
-	path  string
-	disk  disk
-	log   *slog.Logger
-	saved *file  // what this run has written last; nil: nothing yet
-	there []byte // what the file holds, as far as this run knows; nil: nothing of use
+	path   string
+	before func(step string) error // hook of the tests, see replace
+	log    *slog.Logger
+	saved  *file  // what this run has written last; nil: nothing yet
+	there  []byte // what the file holds, as far as this run knows; nil: nothing of use
 }
 
 // Open reads the file and returns where to go on with today's servers. A
@@ -65,77 +65,64 @@ type Store struct {
 // is one that cannot be used; then the log has a warning that says why, and the
 // Store may be nil.
 func Open(path string, today []string, log *slog.Logger) (*Store, Cursor) {
-	s, c, cutOff, err := open(path, today, system)
-	if err != nil {
-		log.Warn(err.Error())
-	}
-	next := today[c.Next(today)]
-	switch {
-	case cutOff:
-		log.Warn(fmt.Sprintf("the earlier run was cut off: its last second of turns may be missing from the state file; going on after turn %d: the next is %s's", c.Turns, next))
-	case c.Turns > 0:
-		log.Info(fmt.Sprintf("going on after turn %d of an earlier run: the next is %s's", c.Turns, next))
-	}
-	if s != nil {
-		s.log = log
-	}
-	return s, c
+	return open(path, today, log, func(string) error { return nil })
 }
 
-// open is Open without a log. It also says whether the run before was killed or
-// lost its power, so that turns after its last save are missing.
-func open(path string, today []string, d disk) (s *Store, c Cursor, cutOff bool, err error) {
-	s, c = &Store{path: target(path), disk: d}, Cursor{Names: today}
+func open(path string, today []string, log *slog.Logger, before func(step string) error) (*Store, Cursor) {
+	s := &Store{path: target(path), before: before, log: log}
+	beginning := Cursor{Names: today}
 	sweep(s.path)
 	var f file
 	content, err := read(s.path)
 	if err == nil {
 		f, err = parse(content)
 	}
+	cutOff := false // turns after the last save are missing
 	var why *fs.PathError
 	switch {
 	case err == nil:
 		s.there, cutOff = content, !f.Ended
-		if f.Turns > 0 {
-			c = Cursor{f.Turns, f.Last, f.Backends}
-			err = changed(c, today)
-		}
 	case errors.Is(err, fs.ErrNotExist):
-		err = nil
 	case errors.Is(err, errDamaged):
-		err = fmt.Errorf("state file %s is damaged; turns start from %s", path, today[0])
-	case errors.Is(err, errForeign):
-		return nil, c, false, fmt.Errorf("state file %s is not ours and is left alone; turns start from %s and are not kept", path, today[0])
+		log.Warn(fmt.Sprintf("state file %s is damaged; turns start from %s", path, today[0]))
 	default:
 		if errors.As(err, &why) {
 			err = why.Err
 		}
-		return nil, c, false, fmt.Errorf("state file %s cannot be read: %w; turns start from %s and are not kept", path, err, today[0])
+		if !errors.Is(err, errForeign) {
+			err = fmt.Errorf("cannot be read: %w", err)
+		}
+		log.Warn(fmt.Sprintf("state file %s %v; turns start from %s and are not kept", path, err, today[0]))
+		return nil, beginning
+	}
+	c := beginning
+	if f.Turns > 0 {
+		c = f.Cursor
 	}
 
 	// The file now says that a run is under way, and a place where nothing can be
 	// kept is known at the start. Only a full disk may pass.
-	failed := s.save(c, false)
+	err = s.save(c, false)
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	if err != nil && !full {
+		log.Warn(fmt.Sprintf("%v; turns start from %s and are not kept", err, today[0]))
+		return nil, beginning
+	}
+	next := today[c.Next(today)]
+	if !slices.Equal(c.Names, today) {
+		log.Warn(fmt.Sprintf("the servers have changed from %q to %q; the last turn was %q's, the next is %s's",
+			strings.Join(c.Names, ","), strings.Join(today, ","), c.Last, next))
+	}
+	if full {
+		log.Warn(fmt.Sprintf("%v; turns are not kept until there is room", err))
+	}
 	switch {
-	case failed == nil:
-		return s, c, cutOff, err
-	case errors.Is(failed, syscall.ENOSPC), errors.Is(failed, syscall.EDQUOT):
-		failed = fmt.Errorf("%w; turns are not kept until there is room", failed)
-		if err != nil {
-			failed = fmt.Errorf("%w; %w", err, failed)
-		}
-		return s, c, cutOff, failed
+	case cutOff:
+		log.Warn(fmt.Sprintf("the earlier run was cut off: its last second of turns may be missing from the state file; going on after turn %d: the next is %s's", c.Turns, next))
+	case c.Turns > 0:
+		log.Info(fmt.Sprintf("going on after turn %d of an earlier run: the next is %s's", c.Turns, next))
 	}
-	return nil, Cursor{Names: today}, false, fmt.Errorf("%w; turns start from %s and are not kept", failed, today[0])
-}
-
-// changed is the warning that the list of servers is another than before, or nil.
-func changed(c Cursor, today []string) error {
-	if slices.Equal(c.Names, today) {
-		return nil
-	}
-	return fmt.Errorf("the servers have changed from %q to %q; the last turn was %q's, the next is %s's",
-		strings.Join(c.Names, ","), strings.Join(today, ","), c.Last, today[c.Next(today)])
+	return s, c
 }
 
 // Keep saves the cursor every second while there are new turns, and at the end
@@ -165,16 +152,15 @@ func (s *Store) Keep(ctx context.Context, cursor func() Cursor) {
 }
 
 // save replaces the file, unless there has been no turn since the last time. It
-// is for one goroutine at a time. A
-// file that somebody else has put there meanwhile is left alone: that is an
-// error, until it is gone.
+// is for one goroutine at a time. A file that somebody else has put there
+// meanwhile is left alone: that is an error, until it is gone.
 func (s *Store) save(c Cursor, ended bool) error {
-	f := file{Format: format, Turns: c.Turns, Last: c.Last, Backends: c.Names, Ended: ended}
+	f := file{Format: format, Cursor: c, Ended: ended}
 	if s.saved != nil && s.saved.Turns == c.Turns {
 		if s.saved.Ended == ended {
 			return nil
 		}
-		f.Last, f.Backends = s.saved.Last, s.saved.Backends // the list may have changed since that turn
+		f.Cursor = s.saved.Cursor // the list may have changed since that turn
 	}
 	content, err := json.Marshal(f)
 	if err != nil {
@@ -184,7 +170,7 @@ func (s *Store) save(c Cursor, ended bool) error {
 		return fmt.Errorf("state file %s has been changed by somebody else and is left alone", s.path)
 	}
 	content = append(content, '\n')
-	if err := s.disk.replace(s.path, content); err != nil {
+	if err := replace(s.path, content, s.before); err != nil {
 		return fmt.Errorf("state file %s cannot be written: %w", s.path, err)
 	}
 	s.saved, s.there = &f, content
