@@ -2,8 +2,9 @@ package nettest
 
 import (
 	"encoding/binary"
-	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"testing"
 
 	"golang.org/x/net/icmp"
@@ -11,21 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Datagram is a UDP datagram over IPv4 with any sender.
+// Datagram is a UDP datagram over IPv4 with any sender. It has no checksum, which
+// is right for any (RFC 768).
 type Datagram struct {
 	From, To netip.AddrPort
 	Payload  []byte
-	Checksum uint16 // 0 means none, which is right for any datagram (RFC 768)
 }
 
 // Send sends the datagram through a raw socket (raw(7)).
 func (d Datagram) Send(t *testing.T) {
 	t.Helper()
-	sendPacket(t, header(unix.IPPROTO_UDP, d.From, d.To), d.bytes())
+	sendPacket(t, unix.IPPROTO_UDP, d.From, d.To, d.bytes())
 }
 
 func (d Datagram) bytes() (b []byte) {
-	for _, field := range []uint16{d.From.Port(), d.To.Port(), uint16(8 + len(d.Payload)), d.Checksum} {
+	for _, field := range []uint16{d.From.Port(), d.To.Port(), uint16(8 + len(d.Payload)), 0} {
 		b = binary.BigEndian.AppendUint16(b, field)
 	}
 	return append(b, d.Payload...)
@@ -40,43 +41,29 @@ const FragmentationNeeded = 4
 // says the path's MTU.
 func (d Datagram) Unreachable(t *testing.T, code, mtu int) {
 	t.Helper()
-	h := header(unix.IPPROTO_UDP, d.From, d.To)
-	h.TotalLen += len(d.bytes())
-	quoted, err := h.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	body := append([]byte{0, 0, byte(mtu >> 8), byte(mtu)}, quoted...)
-	body = append(body, d.bytes()[:8]...)
+	quoted := packet(t, unix.IPPROTO_UDP, d.From, d.To, d.bytes())[:ipv4.HeaderLen+8]
+	body := slices.Concat([]byte{0, 0, byte(mtu >> 8), byte(mtu)}, quoted)
 	message, err := (&icmp.Message{Type: ipv4.ICMPTypeDestinationUnreachable, Code: code, Body: &icmp.RawBody{Data: body}}).Marshal(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sendPacket(t, header(unix.IPPROTO_ICMP, d.To, d.From), message)
+	must(t, "ICMP message", err)
+	sendPacket(t, unix.IPPROTO_ICMP, d.To, d.From, message)
 }
 
-// header is an IPv4 header of a packet without content. The kernel adds its
-// checksum.
-func header(protocol int, from, to netip.AddrPort) *ipv4.Header {
-	return &ipv4.Header{
-		Version: ipv4.Version, Len: ipv4.HeaderLen, TotalLen: ipv4.HeaderLen, TTL: 64, Protocol: protocol,
-		Src: from.Addr().AsSlice(), Dst: to.Addr().AsSlice(),
-	}
-}
-
-func sendPacket(t *testing.T, h *ipv4.Header, content []byte) {
+// packet is an IPv4 packet. The kernel adds its checksum.
+func packet(t *testing.T, protocol int, from, to netip.AddrPort, content []byte) []byte {
 	t.Helper()
-	socket, err := net.ListenPacket("ip4:udp", "0.0.0.0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
-	raw, err := ipv4.NewRawConn(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.TotalLen += len(content)
-	if err := raw.WriteTo(h, content, nil); err != nil {
-		t.Fatal(err)
-	}
+	header, err := (&ipv4.Header{
+		Version: ipv4.Version, Len: ipv4.HeaderLen, TotalLen: ipv4.HeaderLen + len(content), TTL: 64, Protocol: protocol,
+		Src: from.Addr().AsSlice(), Dst: to.Addr().AsSlice(),
+	}).Marshal()
+	must(t, "IPv4 header", err)
+	return append(header, content...)
+}
+
+func sendPacket(t *testing.T, protocol int, from, to netip.AddrPort, content []byte) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	must(t, "raw socket", os.NewSyscallError("socket", err))
+	defer unix.Close(fd)
+	err = unix.Sendto(fd, packet(t, protocol, from, to, content), 0, &unix.SockaddrInet4{Addr: to.Addr().As4()})
+	must(t, "packet", os.NewSyscallError("sendto", err))
 }

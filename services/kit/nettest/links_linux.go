@@ -29,12 +29,11 @@ func Veth(t *testing.T, one, other string) (a, b netip.Addr) {
 		must(t, "IPv6 on "+name, netlink.LinkSetIP6AddrGenMode(link, nl.IN6_ADDR_GEN_MODE_NONE))
 		must(t, name, netlink.LinkSetUp(link))
 	}
-	for _, name := range []string{one, other} {
+	for name, address := range map[string]string{one: "fe80::1/64", other: "fe80::2/64"} {
 		// Until the kernel has seen the cable it drops what is sent there.
 		wait(t, name, func() bool { return find(t, name).Attrs().OperState == netlink.OperUp })
+		AddAddress(t, name, netip.MustParsePrefix(address))
 	}
-	AddAddress(t, one, netip.MustParsePrefix("fe80::1/64"))
-	AddAddress(t, other, netip.MustParsePrefix("fe80::2/64"))
 	return netip.MustParseAddr("fe80::1").WithZone(one), netip.MustParseAddr("fe80::2").WithZone(other)
 }
 
@@ -75,9 +74,7 @@ func AddSilentNeighbor(t *testing.T, link string, address netip.Addr) {
 func find(t *testing.T, name string) netlink.Link {
 	t.Helper()
 	link, err := netlink.LinkByName(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, name, err)
 	return link
 }
 

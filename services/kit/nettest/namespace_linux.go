@@ -50,9 +50,7 @@ func UseResolver(t *testing.T, address string) {
 		t.Fatal("UseResolver outside of Run would change this machine's resolver")
 	}
 	file := filepath.Join(t.TempDir(), "resolv.conf")
-	if err := os.WriteFile(file, fmt.Appendf(nil, "nameserver %s\noptions timeout:1 attempts:1\n", address), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	must(t, "resolv.conf", os.WriteFile(file, fmt.Appendf(nil, "nameserver %s\noptions timeout:1 attempts:1\n", address), 0o644))
 	// Else the mount would spread to the machine's own mounts.
 	must(t, "private mounts", os.NewSyscallError("mount", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")))
 	must(t, "mount on /etc/resolv.conf", os.NewSyscallError("mount", unix.Mount(file, "/etc/resolv.conf", "", unix.MS_BIND, "")))

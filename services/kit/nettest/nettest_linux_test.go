@@ -29,14 +29,10 @@ func TestATestHasItsOwnNetworkAndResolver(t *testing.T) {
 			}
 			// A listener on a low port, and its address reachable: lo is up.
 			listener, err := net.Listen("tcp", "127.0.0.1:53")
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, "listener", err)
 			defer listener.Close()
 			conn, err := net.Dial("tcp", "127.0.0.1:53")
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, "connection", err)
 			conn.Close()
 			UseResolver(t, "127.0.0.1")
 			if text, err := os.ReadFile("/etc/resolv.conf"); err != nil || !strings.HasPrefix(string(text), "nameserver 127.0.0.1\n") {
@@ -64,7 +60,7 @@ func TestTheResultOfATestIsThatOfItsProcess(t *testing.T) {
 		{"did not run", "testing: warning: no tests to run\nPASS\n", nil, false, false},
 		{"another test", "--- PASS: TestXY (0.00s)\nPASS\n", nil, false, false},
 	} {
-		skipped, err := result("TestX", func() string { return tt.output }, tt.ended)
+		skipped, err := result("TestX", tt.output, tt.ended)
 		if skipped != tt.skipped || (err == nil) != tt.ok {
 			t.Errorf("%s: skipped %v, error %v", tt.name, skipped, err)
 		}
@@ -92,22 +88,17 @@ func TestAVethPairCarriesWhatItsMTUAllows(t *testing.T) {
 		SetMTU(t, "left", 1300)
 		for _, listen := range []netip.Addr{b, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")} {
 			server, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(listen, 0)))
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, "server", err)
 			defer server.Close()
 			to := server.LocalAddr().(*net.UDPAddr).AddrPort()
 			if listen == b { // over the cable
 				to = netip.AddrPortFrom(b.WithZone("left"), to.Port())
 			}
 			client, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, "client", err)
 			defer client.Close()
-			if _, err := client.Write([]byte("hello")); err != nil {
-				t.Fatal(err)
-			}
+			_, err = client.Write([]byte("hello"))
+			must(t, "datagram", err)
 			server.SetDeadline(time.Now().Add(time.Minute))
 			buf := make([]byte, 10)
 			if n, err := server.Read(buf); err != nil || string(buf[:n]) != "hello" {
@@ -126,24 +117,14 @@ func TestACommandStartsInATestsNetwork(t *testing.T) {
 	}
 	networks := map[string]bool{}
 	machine, err := os.Readlink("/proc/thread-self/ns/net")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, "network", err)
 	for range 2 {
+		var output strings.Builder
 		cmd := exec.Command("readlink", "/proc/self/ns/net")
-		output, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := NewNetwork(t).Start(cmd); err != nil {
-			t.Fatal(err)
-		}
-		buf := make([]byte, 100)
-		n, _ := output.Read(buf)
-		if err := cmd.Wait(); err != nil {
-			t.Fatal(err)
-		}
-		networks[strings.TrimSpace(string(buf[:n]))] = true
+		cmd.Stdout = &output
+		must(t, "start", NewNetwork(t).Start(cmd))
+		must(t, "command", cmd.Wait())
+		networks[strings.TrimSpace(output.String())] = true
 	}
 	if len(networks) != 2 || networks[machine] {
 		t.Errorf("the machine's network is %s, the commands' are %v", machine, networks)

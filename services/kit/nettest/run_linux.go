@@ -39,16 +39,12 @@ func Run(t *testing.T, body func(t *testing.T)) {
 func (o Options) Run(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
 	if os.Getenv(inside) == t.Name() {
-		if err := LoopbackUp(); err != nil {
-			t.Fatal(err)
-		}
+		must(t, "network", LoopbackUp())
 		body(t)
 		return
 	}
 	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, "test binary", err)
 	limit := cmp.Or(o.Timeout, 2*time.Minute)
 	ctx, cancel := context.WithTimeout(t.Context(), limit+10*time.Second) // the test binary's own limit comes first, and says more
 	defer cancel()
@@ -64,7 +60,8 @@ func (o Options) Run(t *testing.T, body func(t *testing.T)) {
 	if err := cmd.Start(); err != nil {
 		unavailable(t, "a process in its own namespaces", err)
 	}
-	skipped, err := result(t.Name(), output.String, cmd.Wait())
+	err = cmd.Wait()
+	skipped, err := result(t.Name(), output.String(), err)
 	switch {
 	case err != nil:
 		t.Error("in its own namespaces:", cmp.Or(ctx.Err(), err))
@@ -87,8 +84,8 @@ func arguments(name string, limit time.Duration) []string {
 
 // result judges a test's process by its output and by how it ended. A process
 // that found no such test ends well too, but has not passed.
-func result(name string, output func() string, ended error) (skipped bool, err error) {
-	switch said := output(); {
+func result(name string, said string, ended error) (skipped bool, err error) {
+	switch {
 	case ended != nil:
 		return false, ended
 	case strings.Contains(said, "--- SKIP: "+name+" ("):
