@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"errors"
 	"net"
 	"net/netip"
 )
@@ -19,12 +18,8 @@ func Dial(to netip.AddrPort) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{UDPConn: conn}
-	if c.sender, err = newSender(conn); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
 	_ = conn.SetWriteBuffer(SendBuffer) // a smaller one serves too
-	return c, nil
+	return &Conn{conn, newSender(conn)}, nil
 }
 
 // Send sends a datagram to the peer. It does not wait for room in a full send

@@ -54,10 +54,7 @@ func Listen(ctx context.Context, address string) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{conn: conn.(*net.UDPConn), oob: make([]byte, 128)}
-	if s.sender, err = newSender(s.conn); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
+	s := &Socket{conn: conn.(*net.UDPConn), sender: newSender(conn.(*net.UDPConn)), oob: make([]byte, 128)}
 	_ = s.conn.SetWriteBuffer(SendBuffer) // a smaller one serves too
 	if local := s.Addr().Addr(); local.IsUnspecified() {
 		s.sources = reportDestinations(s.conn, local.Is6())
@@ -92,18 +89,14 @@ func (s *Socket) Read(buf []byte) (int, Peer, error) {
 func (s *Socket) Write(payload []byte, to Peer) error {
 	if to.source != "" {
 		err := s.sender.send(payload, []byte(to.source), to.Addr)
-		if err == nil || isFull(err) || errors.Is(err, net.ErrClosed) {
+		full := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOBUFS)
+		if err == nil || full || errors.Is(err, net.ErrClosed) {
 			return err
 		}
 		// The address may be gone since, or the system may not know the
 		// option: the kernel's choice is better than no answer.
 	}
 	return s.sender.send(payload, nil, to.Addr)
-}
-
-// isFull says whether a datagram was not sent for want of room.
-func isFull(err error) bool {
-	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOBUFS)
 }
 
 // Unmap turns an IPv4 address in its IPv6 form (::ffff:127.0.0.1) into plain
