@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -293,39 +294,39 @@ func TestAFileThatSomebodyElsePutThereMeanwhileIsLeftAlone(t *testing.T) {
 
 // keeping keeps the turns of a test in a bubble with a clock of its own. The
 // cursor is that of turns; said is the log, and end ends the run.
-func keeping(t *testing.T, path string, turns *uint64) (said *bytes.Buffer, end func()) {
+func keeping(t *testing.T, path string, turns *atomic.Uint64) (said *bytes.Buffer, end func()) {
 	t.Helper()
 	said = new(bytes.Buffer)
 	s, _ := Open(path, three, logTo(said))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); s.Keep(ctx, func() Cursor { return after(*turns) }) }()
+	go func() { defer close(done); s.Keep(ctx, func() Cursor { return after(turns.Load()) }) }()
 	return said, func() { cancel(); <-done }
 }
 
 func TestTheFileIsASecondBehindAtMost(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "turns")
 	synctest.Test(t, func(t *testing.T) {
-		var turns uint64
+		var turns atomic.Uint64
 		said, end := keeping(t, path, &turns)
 		random := rand.New(rand.NewPCG(1, 2))
 		const step = 10 * time.Millisecond
 		var had []uint64 // turns there had been, a step apart
 		for range 1000 {
-			turns += random.Uint64N(5)
-			had = append(had, turns)
+			turns.Add(random.Uint64N(5))
+			had = append(had, turns.Load())
 			time.Sleep(step)
 			synctest.Wait()
 			f, err := parse([]byte(contentOf(t, path)))
 			aSecondAgo := max(len(had)-1-int(saveEvery/step), 0)
-			if err != nil || f.Turns > turns || f.Turns < had[aSecondAgo] && len(had) > int(saveEvery/step) || f.Ended {
-				t.Fatalf("after %v: %+v after %d turns, a second ago there had been %d: %v", time.Duration(len(had))*step, f, turns, had[aSecondAgo], err)
+			if err != nil || f.Turns > turns.Load() || f.Turns < had[aSecondAgo] && len(had) > int(saveEvery/step) || f.Ended {
+				t.Fatalf("after %v: %+v after %d turns, a second ago there had been %d: %v", time.Duration(len(had))*step, f, turns.Load(), had[aSecondAgo], err)
 			}
 		}
-		turns += 7
+		turns.Add(7)
 		end()
-		if f, _ := parse([]byte(contentOf(t, path))); f.Turns != turns || !f.Ended {
-			t.Errorf("at the end it is %+v after %d turns", f, turns)
+		if f, _ := parse([]byte(contentOf(t, path))); f.Turns != turns.Load() || !f.Ended {
+			t.Errorf("at the end it is %+v after %d turns", f, turns.Load())
 		}
 		if said.Len() > 0 {
 			t.Errorf("it said %s", said)
@@ -336,11 +337,11 @@ func TestTheFileIsASecondBehindAtMost(t *testing.T) {
 func TestTroubleIsLoggedOnceAndSoIsItsEnd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "turns")
 	synctest.Test(t, func(t *testing.T) {
-		var turns uint64
+		var turns atomic.Uint64
 		said, end := keeping(t, path, &turns)
 		pass := func(seconds int) {
 			for range seconds {
-				turns++
+				turns.Add(1)
 				time.Sleep(time.Second)
 				synctest.Wait()
 			}
