@@ -16,16 +16,14 @@ func TestThePageReconnectsAndSaysWhatItMissed(t *testing.T) {
 	b, wire := openThroughWire(t, stack)
 	ping(t, stack, 4)
 	b.expect("the tape", tape, "1231")
-	wire.cut()
-	b.expectText("#stream", "trying again")
+	wire.lose(b)
 	b.expectSaid("trying again")
 	ping(t, stack, 2)
 	wire.mend()
 	b.expectText("#stream", "live")
 	b.expect("the tape after a short break", tape, "123123")
 
-	wire.cut()
-	b.expectText("#stream", "trying again")
+	wire.lose(b)
 	ping(t, stack, 70)
 	wire.mend()
 	b.expectText("#stream", "live")
@@ -34,11 +32,8 @@ func TestThePageReconnectsAndSaysWhatItMissed(t *testing.T) {
 	ping(t, stack, 1) // a new run: that is another story
 	b.expect("what went by", `document.getElementById("went-by").hidden`, "true")
 
-	wire.cut()
-	b.expectText("#stream", "trying again")
-	if _, err := stack.StopServer(t.Context(), "server2"); err != nil {
-		t.Fatal(err)
-	}
+	wire.lose(b)
+	stopServer(t, stack, "server2")
 	ping(t, stack, 3)
 	wire.mend()
 	b.expectSaid("server2 is down: ")
@@ -79,11 +74,12 @@ const story = `["#tape", "#news", "#clients", "#story", "#went-by"].map((id) => 
 func TestABalancerThatWasStartedAgainBeginsAnotherStory(t *testing.T) {
 	needBrowser(t)
 	before, after := startLab(t, lab.Config{}), startLab(t, lab.Config{})
+	two := startLab(t, lab.Config{Servers: []string{"127.0.0.1:0", "127.0.0.1:0"}})
+	ping(t, two, 3)
 	for _, freeze := range []bool{false, true} {
 		t.Run(fmt.Sprintf("frozen=%v", freeze), func(t *testing.T) {
 			b, wire := openThroughWire(t, before)
-			wire.cut()
-			b.expectText("#stream", "trying again")
+			wire.lose(b)
 			ping(t, before, 70)
 			wire.mend()
 			b.expectText("#went-by", "turns went by unseen")
@@ -93,8 +89,7 @@ func TestABalancerThatWasStartedAgainBeginsAnotherStory(t *testing.T) {
 				b.press("#freeze")
 			}
 			old := b.eval(story)
-			wire.cut()
-			b.expectText("#stream", "trying again")
+			wire.lose(b)
 			wire.lead(after)
 			wire.mend()
 			b.expectSaid("the balancer was started again")
@@ -108,24 +103,17 @@ func TestABalancerThatWasStartedAgainBeginsAnotherStory(t *testing.T) {
 			b.expect("the story", story, "next: 1 next|Nothing yet|No client yet start one and see its datagrams||")
 			b.expect("the states", states, "up, up, up")
 			b.expect("what was answered", answers, "0 0 0")
+
+			// For other servers the page is made anew.
+			rows := `document.querySelectorAll("#rows > tr").length + " " + document.querySelectorAll("#servers > li").length`
+			b.expect("rows and cards", rows, "3 3")
+			wire.lose(b)
+			wire.lead(two)
+			wire.mend()
+			b.expect("rows and cards", rows, "2 2")
+			b.expect("the chip", chip, "live")
+			b.expect("the tape", tape, "121")
 			b.expectNoProblems("ERR_")
 		})
 	}
-}
-
-func TestThePageIsMadeAnewForOtherServers(t *testing.T) {
-	needBrowser(t)
-	three, two := startLab(t, lab.Config{}), startLab(t, lab.Config{Servers: []string{"127.0.0.1:0", "127.0.0.1:0"}})
-	ping(t, two, 3)
-	b, wire := openThroughWire(t, three)
-	rows := `document.querySelectorAll("#rows > tr").length + " " + document.querySelectorAll("#servers > li").length`
-	b.expect("rows and cards", rows, "3 3")
-	wire.cut()
-	b.expectText("#stream", "trying again")
-	wire.lead(two)
-	wire.mend()
-	b.expect("rows and cards", rows, "2 2")
-	b.expect("the chip", chip, "live")
-	b.expect("the tape", tape, "121")
-	b.expectNoProblems("ERR_")
 }

@@ -1,7 +1,6 @@
 package browser
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -9,12 +8,6 @@ import (
 
 	"udplab/integration/lab"
 )
-
-// key presses a key on the keyboard.
-func (b *tab) key(key string) {
-	b.t.Helper()
-	b.do(chromedp.KeyEvent(key))
-}
 
 // focused is what the keyboard goes to, and how that can be seen.
 const focused = `(() => {
@@ -24,29 +17,27 @@ const focused = `(() => {
 })()`
 
 func TestThePageWorksByKeyboard(t *testing.T) {
-	needBrowser(t)
-	lab := startLab(t, lab.Config{})
-	b := openPage(t, lab)
-	ping(t, lab, 1)
+	stack, b := openLab(t, lab.Config{})
+	ping(t, stack, 1)
 	b.expect("the tape", tape, "1")
 	pressed := func(id string) string { return `document.getElementById("` + id + `").ariaPressed` }
-	b.key(kb.Tab)
+	b.do(chromedp.KeyEvent(kb.Tab))
 	b.expect("the focus", focused, "freeze")
-	b.key(kb.Enter)
+	b.do(chromedp.KeyEvent(kb.Enter))
 	b.expect("Freeze after Enter", pressed("freeze"), "true")
 	b.expectText("#stream", "frozen at ")
-	b.key(" ")
+	b.do(chromedp.KeyEvent(" "))
 	b.expect("Freeze after the space bar", pressed("freeze"), "false")
 	b.expectText("#stream", "live")
-	b.key(kb.Tab)
+	b.do(chromedp.KeyEvent(kb.Tab))
 	b.expect("the focus", focused, "big")
-	b.key(" ")
+	b.do(chromedp.KeyEvent(" "))
 	b.expect("Big after the space bar", pressed("big"), "true")
 	b.expect("the address", "location.hash", "#big")
-	b.key(kb.Enter)
+	b.do(chromedp.KeyEvent(kb.Enter))
 	b.expect("Big after Enter", pressed("big"), "false")
 	for _, place := range []string{"news", "/api/status", "/api/ledger", "/metrics"} {
-		b.key(kb.Tab)
+		b.do(chromedp.KeyEvent(kb.Tab))
 		b.expect("the focus", focused, place)
 	}
 	b.do(chromedp.KeyEvent(kb.Tab, chromedp.KeyModifiers(chromedp.ModifierShift)))
@@ -57,11 +48,9 @@ func TestThePageWorksByKeyboard(t *testing.T) {
 // What somebody reads, with a screen reader or by marking text, stays where it
 // is when something comes.
 func TestListsAreLeftAloneWhileNothingHappens(t *testing.T) {
-	needBrowser(t)
-	lab := startLab(t, lab.Config{})
-	b := openPage(t, lab)
+	stack, b := openLab(t, lab.Config{})
 	for range 8 {
-		ping(t, lab, 2) // a client of its own each
+		ping(t, stack, 2) // a client of its own each
 	}
 	b.expect("the tape", tape+".length", "16")
 	b.expect("what waits", `document.querySelectorAll("#tape .waiting").length`, "0")
@@ -77,14 +66,11 @@ func TestListsAreLeftAloneWhileNothingHappens(t *testing.T) {
 	if got := b.eval("touched.join()"); got != "" {
 		t.Errorf("while nothing happened, this was touched: %s", got)
 	}
-	ping(t, lab, 2)
+	ping(t, stack, 2)
 	b.expect("the tape", tape+".length", "18")
 	if got := b.eval("first.every((li) => li.isConnected)"); got != "true" {
 		t.Error("what had been there was put there anew")
 	}
-	tree := accessibilityTree(b)
-	if !strings.Contains(tree, "StaticText next:") {
-		t.Errorf("nobody is next in\n%s", tree)
-	}
+	b.expectTold("StaticText next:")
 	b.expectNoProblems()
 }

@@ -3,6 +3,8 @@ package browser
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"sync"
@@ -38,6 +40,16 @@ var build = sync.OnceValues(func() (lab.Programs, error) {
 	return lab.Build(context.Background(), buildDir)
 })
 
+// openLab starts a lab and opens its page, which is live.
+func openLab(t *testing.T, cfg lab.Config) (*lab.Stack, *tab) {
+	t.Helper()
+	needBrowser(t)
+	stack := startLab(t, cfg)
+	b := openTab(t)
+	b.openLive(stack.URL())
+	return stack, b
+}
+
 // startLab starts three ping servers and the balancer, and ends them with the
 // test.
 func startLab(t testing.TB, cfg lab.Config) *lab.Stack {
@@ -66,6 +78,47 @@ func ping(t *testing.T, stack *lab.Stack, n int, more ...string) {
 	if _, err := stack.Client(t.Context(), args...); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// stopServer stops a server of a lab.
+func stopServer(t *testing.T, stack *lab.Stack, name string) {
+	t.Helper()
+	if _, err := stack.StopServer(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startReaders opens /events n times and returns when each has had its first
+// event, with which the balancer's answer begins; stop ends them.
+func startReaders(t testing.TB, url string, n int) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var reading sync.WaitGroup
+	transport := &http.Transport{}
+	stop = func() {
+		cancel()
+		reading.Wait()
+		transport.CloseIdleConnections()
+	}
+	for range n {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := transport.RoundTrip(request)
+		if err != nil {
+			stop()
+			t.Fatal(err)
+		}
+		if answer.StatusCode != http.StatusOK {
+			t.Errorf("a reader was not let in: %s", answer.Status)
+		}
+		reading.Go(func() {
+			defer answer.Body.Close()
+			_, _ = io.Copy(io.Discard, answer.Body)
+		})
+	}
+	return stop
 }
 
 // ledger returns the turns that the balancer remembers, by number.

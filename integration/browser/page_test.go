@@ -27,13 +27,11 @@ const (
 )
 
 func TestThePageShowsWhoseTurnIsNextAndThatTheOrderContinues(t *testing.T) {
-	needBrowser(t)
-	lab := startLab(t, lab.Config{})
-	b := openPage(t, lab)
+	stack, b := openLab(t, lab.Config{})
 	b.expectText("#next", "server1")
 	b.expectText("#clients", "No client yet")
 
-	ping(t, lab, 4)
+	ping(t, stack, 4)
 	b.expect("the tape", runs, "|1231")
 	b.expect("the place after the tape", next, "2")
 	b.expect("the mark in the picture", marked, "- next -")
@@ -41,23 +39,35 @@ func TestThePageShowsWhoseTurnIsNextAndThatTheOrderContinues(t *testing.T) {
 	b.expect("what was answered", answers, "2 1 1")
 	b.expect("the title", "document.title", "server2 is next – udplab balancer")
 
-	ping(t, lab, 3)
+	ping(t, stack, 3)
 	b.expect("the tape of two clients", runs, "|1231|231")
 	b.expectText("#story", "began at turn #5 with server2: the order went on after #4, server1.")
 	b.expectText("#news", "began at turn #5 with server2")
+
+	// A screen reader is told what is there.
+	b.press("#big")
+	tree := b.expectTold(
+		"heading udplab balancer",
+		"button Freeze pressed=false", "button Big pressed=true",
+		"status  live=polite",
+		"region The way of the datagrams", "list Clients", "list Servers in turn order",
+		"region The last turns", "StaticText new client:", "StaticText next:",
+		"table Servers in turn order", "columnheader No answer", "rowheader 2 server2",
+		"region Round trips of the last minute", "image Round trips of the last minute. server1: shown ",
+		"region What happened", "list What happened",
+	)
+	if n := strings.Count(tree, "live="); n != strings.Count(tree, "live=polite") {
+		t.Errorf("more than one place speaks up by itself:\n%s", tree)
+	}
 	b.expectNoProblems()
 }
 
 // Without probes a server that is down is found to be back by a turn that
 // tries it; that turn is no promise that it answers.
 func TestThePageTellsOfAServerThatIsDown(t *testing.T) {
-	needBrowser(t)
-	stack := startLab(t, lab.Config{})
-	b := openPage(t, stack)
+	stack, b := openLab(t, lab.Config{})
 	ping(t, stack, 3)
-	if _, err := stack.StopServer(t.Context(), "server2"); err != nil {
-		t.Fatal(err)
-	}
+	stopServer(t, stack, "server2")
 	ping(t, stack, 3, "-W", "100ms") // the second of these turns finds out
 	b.expect("the states", states, "up, down, up")
 	b.wait("the banner", `document.getElementById("downs").textContent`, regexp.MustCompile(
@@ -90,19 +100,13 @@ func TestThePageTellsOfAServerThatIsDown(t *testing.T) {
 // What a server that keeps its turns does not get is not sent, and that is said
 // in words, too.
 func TestADatagramThatIsNotSentIsMarked(t *testing.T) {
-	needBrowser(t)
-	stack := startLab(t, lab.Config{Balancer: lab.Env{"BALANCER_WHEN_DOWN": "hold"}})
-	b := openPage(t, stack)
-	if _, err := stack.StopServer(t.Context(), "server2"); err != nil {
-		t.Fatal(err)
-	}
+	stack, b := openLab(t, lab.Config{Balancer: lab.Env{"BALANCER_WHEN_DOWN": "hold"}})
+	stopServer(t, stack, "server2")
 	b.wait("the tape", marks, func(got string) bool {
 		ping(t, stack, 3, "-W", "100ms")
 		return strings.HasPrefix(got, "1✗3") && strings.Contains(got, "⊘")
 	}, "1✗3…⊘")
-	if tree := accessibilityTree(b); !strings.Contains(tree, "StaticText , not sent") || !strings.Contains(tree, "StaticText , no answer") {
-		t.Errorf("outcomes are not said in words:\n%s", tree)
-	}
+	b.expectTold("StaticText , not sent", "StaticText , no answer")
 	b.expectNoProblems()
 }
 
@@ -113,27 +117,20 @@ func TestThePageIsReadableWithoutItsScripts(t *testing.T) {
 	b := openTab(t)
 	must(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	b.open(lab.URL())
-	for _, size := range []struct{ width, height int64 }{{1024, 768}, {390, 844}} {
-		b.resize(size.width, size.height)
-		if got := b.eval(beyond); got != "" {
-			t.Errorf("%d px wide it must be scrolled sideways: %s", size.width, got)
-		}
-		b.shoot(fmt.Sprintf("plain-%d", size.width))
+	for _, width := range []int64{1024, 390} {
+		b.resize(width, 844)
+		name := fmt.Sprintf("plain-%d", width)
+		b.expectFits(name)
+		b.shoot(name)
 	}
-	tree := accessibilityTree(b)
-	for _, want := range []string{"StaticText server2", "rowheader 1 server1", "cell State up since", "columnheader Round trip p50 / p95"} {
-		if !strings.Contains(tree, want) {
-			t.Errorf("no %q in\n%s", want, tree)
-		}
-	}
-	if strings.Contains(tree, "button ") {
+	if tree := b.expectTold("StaticText server2", "rowheader 1 server1", "cell State up since", "columnheader Round trip p50 / p95"); strings.Contains(tree, "button ") {
 		t.Error("there are buttons that do nothing")
 	}
 }
 
-// accessibilityTree is what a screen reader is told: a line with role and name
-// for each thing.
-func accessibilityTree(b *tab) string {
+// expectTold fails the test unless a screen reader is told all of that, and
+// returns what it is told: a line with role and name for each thing.
+func (b *tab) expectTold(wants ...string) (tree string) {
 	b.t.Helper()
 	must(b, accessibility.Enable, cdp.Empty{})
 	text := func(v *accessibility.Value) string {
@@ -146,81 +143,51 @@ func accessibilityTree(b *tab) string {
 		}
 		return unquoted
 	}
-	lines := ""
 	for _, node := range must(b, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{}).Nodes {
-		if !node.Ignored {
-			lines += text(node.Role) + " " + text(node.Name)
-			for _, p := range node.Properties {
-				if name := string(p.Name); name == "live" || name == "pressed" {
-					lines += " " + name + "=" + text(p.Value)
-				}
+		if node.Ignored {
+			continue
+		}
+		tree += text(node.Role) + " " + text(node.Name)
+		for _, p := range node.Properties {
+			if name := string(p.Name); name == "live" || name == "pressed" {
+				tree += " " + name + "=" + text(p.Value)
 			}
-			lines += "\n"
 		}
+		tree += "\n"
 	}
-	return lines
-}
-
-func TestAScreenReaderIsToldWhatIsThere(t *testing.T) {
-	needBrowser(t)
-	lab := startLab(t, lab.Config{})
-	b := openPage(t, lab)
-	ping(t, lab, 4)
-	b.expect("the tape", tape, "1231")
-	b.press("#big")
-	tree := accessibilityTree(b)
-	for _, want := range []string{
-		"heading udplab balancer",
-		"button Freeze pressed=false", "button Big pressed=true",
-		"status  live=polite",
-		"region The way of the datagrams", "list Clients", "list Servers in turn order",
-		"region The last turns", "StaticText new client:", "StaticText next:",
-		"table Servers in turn order", "columnheader No answer", "rowheader 2 server2",
-		"region Round trips of the last minute", "image Round trips of the last minute. server1: shown ",
-		"region What happened", "list What happened",
-	} {
+	for _, want := range wants {
 		if !strings.Contains(tree, want) {
-			t.Errorf("no %q in\n%s", want, tree)
+			b.t.Errorf("no %q in\n%s", want, tree)
 		}
 	}
-	if n := strings.Count(tree, "live="); n != strings.Count(tree, "live=polite") || !strings.Contains(tree, "status") {
-		t.Errorf("more than one place speaks up by itself:\n%s", tree)
-	}
-	b.expectNoProblems()
+	return tree
 }
 
-// audit returns the text whose contrast with what is behind it is too low, by
-// the rule of WCAG 2, 1.4.3: 4.5 to 1, or 3 to 1 for large letters.
-const audit = `(() => {
-	const rgba = (c) => { const m = c.match(/[\d.]+/g).map(Number); return m.length < 4 ? [...m, 1] : m };
-	const light = ([r, g, b]) => [r, g, b].map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+// unreadable returns what cannot be read well: letters smaller than %v CSS
+// pixels, and colours with too little contrast by the rules of WCAG 2: text 4.5
+// to 1, or 3 to 1 if it is large (1.4.3), also in dots and in the plot; what is
+// only seen 3 to 1 (1.4.11).
+const unreadable = `(() => {
+	const least = %v, bad = [];
+	const parse = (c) => c[0] === "#" ? [1, 3, 5].map((i) => parseInt(c.slice(i, i + 2), 16)) : c.match(/[\d.]+/g).map(Number);
+	const light = (c) => c.slice(0, 3).map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
 		.reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-	const behind = (e) => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] === 1) return c } return [255, 255, 255, 1] };
-	const bad = [];
+	const check = (what, a, b, least) => {
+		const [x, y] = [light(a), light(b)].sort((p, q) => q - p), ratio = (x + 0.05) / (y + 0.05);
+		if (!(ratio >= least)) bad.push(what + ": contrast " + ratio.toFixed(2));
+	};
+	const behind = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] !== 0) return c } return [255, 255, 255] };
 	let seen = 0;
 	for (const e of document.body.querySelectorAll("*")) {
-		if (e.closest("svg, .visually-hidden, noscript") || e.getClientRects().length === 0) continue;
+		if (e.closest(".visually-hidden, noscript") || e.getClientRects().length === 0) continue;
 		if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+		const style = getComputedStyle(e), size = parseFloat(style.fontSize), what = e.className + " " + e.textContent.trim();
 		seen++;
-		const style = getComputedStyle(e), size = parseFloat(style.fontSize);
-		const [a, b] = [light(rgba(style.color)), light(behind(e))].sort((x, y) => y - x);
-		const ratio = (a + 0.05) / (b + 0.05);
-		if (ratio < (size >= 24 || size >= 18.66 && style.fontWeight >= 700 ? 3 : 4.5)) bad.push(e.className + " " + e.textContent.trim() + " " + ratio.toFixed(2));
+		if (size < least) bad.push(what + ": " + size + " px");
+		if (!e.closest("svg")) check(what, parse(style.color), behind(e), size >= 24 || size >= 18.66 && style.fontWeight >= 700 ? 3 : 4.5);
 	}
-	return seen < 50 ? "only " + seen + " texts were found" : bad.join("; ");
-})()`
-
-// colours returns the pairs of colours that the audit does not see, those of
-// dots and of the plot, whose contrast is too low: 4.5 to 1 for what is read,
-// 3 to 1 for what is only seen (WCAG 2, 1.4.3 and 1.4.11).
-const colours = `(() => {
-	const parse = (c) => [1, 3, 5].map((i) => parseInt(c.slice(i, i + 2), 16));
-	const light = (c) => c.map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-		.reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-	const contrast = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05) };
+	if (seen < 50) bad.push("only " + seen + " texts were found");
 	const over = (a, b, alpha) => a.map((v, i) => v * alpha + b[i] * (1 - alpha));
-	const bad = [];
-	let seen = 0;
 	const probe = document.body.appendChild(document.createElement("i"));
 	for (let place = 1; place <= 8; place++) {
 		probe.className = "c" + place;
@@ -230,79 +197,56 @@ const colours = `(() => {
 			["a dot's number", strong, paper, 4.5], ["a turn's number", strong, soft, 4.5],
 			["a sign of loss", down, color("--down-ground"), 4.5], ["a loss on the plot", down, paper, 4.5], ["words on the plot", color("--faint"), paper, 4.5],
 			["a round trip", over(strong, paper, 0.75), paper, 3], ["the next way", color("--turn-line"), paper, 3], ["the way to a lost server", down, paper, 3],
-		]) {
-			seen++;
-			if (!(contrast(a, b) >= least)) bad.push(what + " of " + place + ": " + contrast(a, b).toFixed(2));
-		}
+		]) check(what + " of " + place, a, b, least);
 	}
 	probe.remove();
-	return seen === 64 ? bad.join("; ") : seen + " pairs";
+	return bad.join("; ");
 })()`
 
-// smallest is the size of the smallest letters on the page, in CSS pixels.
-const smallest = `Math.min(...[...document.body.querySelectorAll("*")].filter((e) => e.getClientRects().length > 0 && !e.closest(".visually-hidden, noscript")
-	&& [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())).map((e) => parseFloat(getComputedStyle(e).fontSize)))`
+// expectFits fails the test if something is wider than the page, once a script
+// has run.
+func (b *tab) expectFits(when string, scripts ...string) {
+	b.t.Helper()
+	if got := b.eval(strings.Join(append(scripts, "0"), ", ") + `, document.documentElement.scrollWidth > innerWidth ? [...document.querySelectorAll("body *")].filter((e) =>
+		e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.tagName + "." + e.className).slice(0, 5).join(", ") || "something" : ""`); got != "" {
+		b.t.Errorf("%s: must be scrolled sideways: %s", when, got)
+	}
+}
 
-// beyond lists what is wider than the page.
-const beyond = `document.documentElement.scrollWidth > innerWidth ? [...document.querySelectorAll("body *")].filter((e) =>
-	e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.tagName + "." + e.className).slice(0, 5).join(", ") || "something" : ""`
-
-// longAddresses puts the longest addresses that there are into the page, measures
-// it, and leaves it to the page to write its own again.
+// longAddresses puts the longest addresses that there are into the page, until
+// it writes its own again. Those of IPv6 have colons of their own.
 const longAddresses = `(() => {
 	const long = "[fd12:3456:789a:bcde:1234:5678:9abc:def0]:65535";
 	for (const e of document.querySelectorAll("#clients b, .address")) e.textContent = long;
 	for (const e of document.querySelectorAll("#story, #news span")) e.textContent = e.textContent.replace(/127\S+:\d+/, long);
-	return %s;
+	return 0;
 })()`
 
 func TestThePageFitsAndCanBeReadAtEverySize(t *testing.T) {
-	needBrowser(t)
-	lab := startLab(t, lab.Config{Server: lab.Env{"PINGSERVER_LOSS": "0.15", "PINGSERVER_SEED": "7", "PINGSERVER_JITTER": "8ms"}})
-	b := openPage(t, lab)
-	ping(t, lab, 10)
-	ping(t, lab, 7)
-	if _, err := lab.StopServer(t.Context(), "server3"); err != nil {
-		t.Fatal(err)
-	}
-	ping(t, lab, 10)
+	stack, b := openLab(t, lab.Config{Server: lab.Env{"PINGSERVER_LOSS": "0.15", "PINGSERVER_SEED": "7", "PINGSERVER_JITTER": "8ms"}})
+	ping(t, stack, 10)
+	ping(t, stack, 7)
+	stopServer(t, stack, "server3")
+	ping(t, stack, 10)
 	b.expect("the states", states, "up, up, down")
-	sizes := []struct{ width, height int64 }{{1024, 768}, {390, 844}, {1920, 1080}}
-	for _, big := range []bool{false, true} {
-		if big {
+	for _, look := range []string{"page", "big"} {
+		least := 13
+		if look == "big" {
+			least = 28
 			b.press("#big")
-			b.expect("Big", `document.documentElement.className`, "big")
 		}
 		for _, scheme := range []string{"light", "dark"} {
 			b.prefer("prefers-color-scheme", scheme)
-			if got := b.eval(colours); got != "" {
-				t.Errorf("%s: not enough contrast: %s", scheme, got)
-			}
-			for _, size := range sizes {
-				name := fmt.Sprintf("page-%s-%dx%d", scheme, size.width, size.height)
-				if big {
-					name = strings.Replace(name, "page", "big", 1)
-				}
+			for _, size := range []struct{ width, height int64 }{{1024, 768}, {390, 844}, {1920, 1080}} {
+				name := fmt.Sprintf("%s-%s-%dx%d", look, scheme, size.width, size.height)
 				b.resize(size.width, size.height)
 				b.eval("(dispatchEvent(new Event('resize')), scrollTo(0, 0), 0)")
-				if got := b.eval(beyond); got != "" {
-					t.Errorf("%s: must be scrolled sideways: %s", name, got)
-				}
-				if got := b.eval(audit); got != "" {
-					t.Errorf("%s: not enough contrast: %s", name, got)
-				}
-				least := 13.0
-				if big {
-					least = 28
-				}
-				if got, _ := strconv.ParseFloat(b.eval(smallest), 64); got < least {
-					t.Errorf("%s: letters of %v px, want %v at least", name, got, least)
+				b.expectFits(name)
+				if got := b.eval(fmt.Sprintf(unreadable, least)); got != "" {
+					t.Errorf("%s: %s", name, got)
 				}
 				b.shoot(name)
-				// Addresses of IPv6 are longer, and have colons of their own.
-				if got := b.eval(fmt.Sprintf(longAddresses, beyond)); got != "" {
-					t.Errorf("%s: must be scrolled sideways with the longest addresses: %s", name, got)
-				}
+				b.expectFits(name+" with the longest addresses", longAddresses)
 			}
 		}
 	}
@@ -315,16 +259,12 @@ func TestAPictureForTheReadme(t *testing.T) {
 	if os.Getenv("UDPLAB_SCREENSHOTS") == "" {
 		t.Skip("UDPLAB_SCREENSHOTS is not set: nobody wants a picture")
 	}
-	needBrowser(t)
-	lab := startLab(t, lab.Config{Server: lab.Env{"PINGSERVER_DELAY": "2ms", "PINGSERVER_JITTER": "30ms"}})
-	b := openPage(t, lab)
+	stack, b := openLab(t, lab.Config{Server: lab.Env{"PINGSERVER_DELAY": "2ms", "PINGSERVER_JITTER": "30ms"}})
 	b.resize(1280, 1180)
-	ping(t, lab, 10, "-i", "200ms")
-	ping(t, lab, 10, "-i", "200ms")
-	if _, err := lab.StopServer(t.Context(), "server3"); err != nil {
-		t.Fatal(err)
-	}
-	last := lab.ClientCommand(t.Context(), "-c", "1000", "-i", "350ms", "-q")
+	ping(t, stack, 10, "-i", "200ms")
+	ping(t, stack, 10, "-i", "200ms")
+	stopServer(t, stack, "server3")
+	last := stack.ClientCommand(t.Context(), "-c", "1000", "-i", "350ms", "-q")
 	if err := last.Start(); err != nil {
 		t.Fatal(err)
 	}

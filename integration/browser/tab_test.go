@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
@@ -24,12 +25,12 @@ import (
 
 // tab is a page in a browser, and everything that went wrong in it.
 type tab struct {
-	t   *testing.T
-	ctx context.Context
+	t         *testing.T
+	ctx       context.Context
+	disturbed atomic.Bool // the networks of the machine changed
 
-	mu        sync.Mutex
-	problems  []string
-	disturbed bool // the networks of the machine changed
+	mu       sync.Mutex
+	problems []string
 }
 
 // openTab opens a tab, which ends with the test. Nothing is loaded yet.
@@ -41,8 +42,8 @@ func openTab(t *testing.T) *tab {
 		t.Fatal(err)
 	}
 	b := &tab{t: t}
-	ctx, end := chromedp.NewContext(browser, chromedp.WithListener(b.hear))
-	b.ctx = ctx
+	var end func()
+	b.ctx, end = chromedp.NewContext(browser, chromedp.WithListener(b.hear))
 	t.Cleanup(end)
 	b.do() // opens it
 	must(b, log.Enable, cdp.Empty{})
@@ -57,15 +58,6 @@ func openTab(t *testing.T) *tab {
 			if (place) new MutationObserver(() => said.push(place.textContent)).observe(place, { childList: true });
 		})`})
 	b.resize(1024, 768)
-	return b
-}
-
-// openPage opens a lab's page, and returns when it is live.
-func openPage(t *testing.T, stack *lab.Stack) *tab {
-	t.Helper()
-	b := openTab(t)
-	b.open(stack.URL())
-	b.expectText("#stream", "live")
 	return b
 }
 
@@ -97,7 +89,7 @@ func (b *tab) hear(event any) {
 		}
 	case *log.EventEntryAdded:
 		if strings.Contains(e.Entry.Text, "ERR_NETWORK_CHANGED") {
-			b.disturbed = true
+			b.disturbed.Store(true)
 		} else if e.Entry.Level == "error" || e.Entry.Level == "warning" {
 			note("log: %s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}
@@ -131,17 +123,19 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 func (b *tab) open(url string) {
 	b.t.Helper()
 	for range 10 {
-		b.mu.Lock()
-		b.disturbed = false
-		b.mu.Unlock()
+		b.disturbed.Store(false)
 		b.do(chromedp.Navigate(url))
-		b.mu.Lock()
-		disturbed := b.disturbed
-		b.mu.Unlock()
-		if !disturbed {
+		if !b.disturbed.Load() {
 			return
 		}
 	}
+}
+
+// openLive opens the balancer's page and waits until it is live.
+func (b *tab) openLive(url string) {
+	b.t.Helper()
+	b.open(url)
+	b.expectText("#stream", "live")
 }
 
 // press presses a button as a mouse would.

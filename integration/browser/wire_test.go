@@ -39,8 +39,7 @@ func openThroughWire(t *testing.T, stack *lab.Stack) (*tab, *wire) {
 	t.Cleanup(w.Close)
 	t.Cleanup(w.cut)
 	b := openTab(t)
-	b.open(w.URL)
-	b.expectText("#stream", "live")
+	b.openLive(w.URL)
 	return b, w
 }
 
@@ -57,6 +56,13 @@ func (w *wire) lead(to *lab.Stack) {
 func (w *wire) cut() {
 	w.severed.Store(true)
 	w.CloseClientConnections()
+}
+
+// lose cuts the wire and waits until the page says so.
+func (w *wire) lose(b *tab) {
+	b.t.Helper()
+	w.cut()
+	b.expectText("#stream", "trying again")
 }
 
 // mend lets new requests through again.

@@ -1,11 +1,10 @@
 package api
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -44,7 +43,7 @@ type feed struct {
 	readers map[*reader]struct{}
 	covered uint64               // the last turn that frames have covered
 	open    []view.Turn          // turns that were sent and may still change
-	sent    []byte               // the last status that was sent, without its time
+	sent    view.Status          // the last that was sent, without its time
 	last    time.Time            // of the last frame or beat
 	tried   map[string]time.Time // servers that a turn has tried since they went down, and when they did
 	news    activity
@@ -61,6 +60,8 @@ type pageState struct {
 	Status *view.Status `json:"status,omitempty"`
 	Texts  *page.Texts  `json:"texts,omitempty"`
 }
+
+func newPageState(s view.Status) pageState { return pageState{&s, new(page.NewTexts(s))} }
 
 // frame is what one event of /events says.
 type frame struct {
@@ -176,7 +177,7 @@ func (f *feed) nextFrame(now time.Time) (next frame, ok bool) {
 	next.Changes = f.changes(now)
 	next.Count, next.Turns = f.newTurns(now, snapshot.Turns)
 	if status := f.newStatus(snapshot); f.isNews(status) {
-		next.pageState = pageState{&status, new(page.NewTexts(status))}
+		next.pageState = newPageState(status)
 	}
 	return next, next.Count > 0 || len(next.Changes) > 0 || len(next.News) > 0 || next.Status != nil
 }
@@ -207,12 +208,9 @@ func (f *feed) newStatus(snapshot ledger.Snapshot) view.Status {
 // than its time.
 func (f *feed) isNews(s view.Status) bool {
 	s.At = time.Time{}
-	text, err := json.Marshal(s)
-	if err == nil && bytes.Equal(text, f.sent) {
-		return false
-	}
-	f.sent = text
-	return true
+	before := f.sent
+	f.sent = s
+	return !reflect.DeepEqual(s, before)
 }
 
 func (f *feed) lookForNews(now time.Time, snapshot ledger.Snapshot) []view.Item {
@@ -249,7 +247,8 @@ func window(covered, last uint64) (after, to uint64) {
 // newTurns returns the turns since the last frame, and how many there were.
 func (f *feed) newTurns(now time.Time, last uint64) (count uint64, shown []view.Turn) {
 	after, to := window(f.covered, last)
-	shown = f.follow(now, after, to)
+	shown = f.turns(now, after, to)
+	f.follow(shown)
 	if last-f.covered <= tapeLength { // one that is still being recorded comes in the next frame
 		last = f.covered + uint64(len(shown))
 	}
@@ -258,19 +257,29 @@ func (f *feed) newTurns(now time.Time, last uint64) (count uint64, shown []view.
 	return count, shown
 }
 
-// follow returns the turns after one number and up to another, and remembers
-// those whose outcome may change.
-func (f *feed) follow(now time.Time, after, last uint64) []view.Turn {
+// tape returns the turns that the page shows one by one when the given one is
+// the last.
+func (f *feed) tape(now time.Time, last uint64) []view.Turn {
+	return f.turns(now, last-min(last, tapeLength), last)
+}
+
+// turns returns the turns after one number and up to another.
+func (f *feed) turns(now time.Time, after, last uint64) []view.Turn {
 	shown := []view.Turn{}
 	for t := range turns(f.cfg.Ledger, now, after, last) {
-		turn := view.NewTurn(t)
-		shown = append(shown, turn)
+		shown = append(shown, view.NewTurn(t))
+	}
+	return shown
+}
+
+// follow remembers those turns whose outcome may change.
+func (f *feed) follow(shown []view.Turn) {
+	for _, turn := range shown {
 		if mayChange(turn) {
 			f.open = append(f.open, turn)
 		}
 	}
 	f.open = slices.Delete(f.open, 0, max(0, len(f.open)-followed))
-	return shown
 }
 
 func mayChange(t view.Turn) bool { return t.Outcome == ledger.Waiting || t.Outcome == ledger.Silent }
@@ -337,27 +346,20 @@ func (f *feed) leave(r *reader) {
 func (f *feed) begin(now time.Time) {
 	f.lookForNews(now, f.cfg.Ledger.Snapshot(now))
 	f.covered, f.open, f.last = f.cfg.Ledger.Last(), nil, now
-	f.follow(now, f.beforeTape(), f.covered)
+	f.follow(f.tape(now, f.covered))
 	select {
 	case f.wake <- struct{}{}:
 	default:
 	}
 }
 
-// beforeTape is the turn before those of the first event.
-func (f *feed) beforeTape() uint64 { return f.covered - min(f.covered, tapeLength) }
-
 // hello tells how things are, up to where the frames go on.
 func (f *feed) hello(now time.Time, after *uint64) hello {
-	status := f.newStatus(f.cfg.Ledger.Snapshot(now))
 	h := hello{frame: frame{
-		At: now, Turns: []view.Turn{}, Changes: []change{}, News: f.news.recent(),
-		pageState: pageState{&status, new(page.NewTexts(status))},
+		At: now, Turns: f.tape(now, f.covered), Changes: []change{}, News: f.news.recent(),
+		pageState: newPageState(f.newStatus(f.cfg.Ledger.Snapshot(now))),
 	}}
 	h.Trips, h.Sample = f.trips(now)
-	for t := range turns(f.cfg.Ledger, now, f.beforeTape(), f.covered) {
-		h.Turns = append(h.Turns, view.NewTurn(t))
-	}
 	if after != nil && *after <= f.covered { // else it knows another balancer's turns
 		h.After = after
 		h.Count = f.covered - *after
@@ -370,10 +372,9 @@ func (f *feed) hello(now time.Time, after *uint64) hello {
 // many.
 func (f *feed) trips(now time.Time) (trips []trip, isSample bool) {
 	trips = []trip{}
-	for t := range turns(f.cfg.Ledger, now, f.covered-min(f.covered, ledger.Size), f.covered) {
+	for _, t := range f.turns(now, f.covered-min(f.covered, ledger.Size), f.covered) {
 		if now.Sub(t.At) < tripsSpan && (t.Outcome == ledger.Answered || t.Outcome == ledger.Silent) {
-			turn := view.NewTurn(t)
-			trips = append(trips, trip{turn.At, turn.Place, turn.RTT})
+			trips = append(trips, trip{t.At, t.Place, t.RTT})
 		}
 	}
 	return sample(trips, tripsShown)

@@ -339,7 +339,7 @@ func TestAFrameCostsTheLedgerNothingWhileNobodyWatches(t *testing.T) {
 	if wait := b.feed.look(time.Now()); wait != idleEvery {
 		t.Errorf("looks again after %v", wait)
 	}
-	if b.feed.sent != nil || b.feed.covered != 0 {
+	if b.feed.sent.Backends != nil || b.feed.covered != 0 {
 		t.Error("made a frame for nobody")
 	}
 }

@@ -18,33 +18,27 @@ import (
 // handler is everything that is answered.
 func handler(cfg Config, feed *feed) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if !cfg.Alive() {
-			http.Error(w, "the data path does not run", http.StatusServiceUnavailable)
-			return
+	health := func(word string, servers bool) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			up := func(b ledger.Backend) bool { return b.Up() }
+			switch {
+			case !cfg.Alive():
+				http.Error(w, "the data path does not run", http.StatusServiceUnavailable)
+			case servers && !slices.ContainsFunc(cfg.Ledger.Snapshot(time.Now()).Backends, up):
+				http.Error(w, "no server is up", http.StatusServiceUnavailable)
+			default:
+				fmt.Fprintln(w, word)
+			}
 		}
-		fmt.Fprintln(w, "alive")
-	})
-	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
-		up := func(b ledger.Backend) bool { return b.Up() }
-		switch {
-		case !cfg.Alive():
-			http.Error(w, "the data path does not run", http.StatusServiceUnavailable)
-		case !slices.ContainsFunc(cfg.Ledger.Snapshot(time.Now()).Backends, up):
-			http.Error(w, "no server is up", http.StatusServiceUnavailable)
-		default:
-			fmt.Fprintln(w, "ready")
-		}
-	})
+	}
+	mux.HandleFunc("/healthz", health("alive", false))
+	mux.HandleFunc("/readyz", health("ready", true))
 	mux.HandleFunc("/api/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, feed.status(time.Now())) })
 	mux.HandleFunc("/api/ledger", func(w http.ResponseWriter, r *http.Request) { serveLedger(w, r, cfg.Ledger) })
 	mux.HandleFunc("/events", feed.serve)
 	mux.Handle("/metrics", metricsHandler(cfg))
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { servePage(w, feed) })
-	mux.HandleFunc("/page.json", func(w http.ResponseWriter, _ *http.Request) {
-		status := feed.status(time.Now())
-		writeJSON(w, pageState{&status, new(page.NewTexts(status))})
-	})
+	mux.HandleFunc("/page.json", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, newPageState(feed.status(time.Now()))) })
 	page.AddFiles(mux)
 	return guardReading(cfg.Hosts, mux)
 }
@@ -70,12 +64,8 @@ func servePage(w http.ResponseWriter, f *feed) {
 	if status.NextTurn != nil {
 		last = min(last, *status.NextTurn-1)
 	}
-	var tape []view.Turn
-	for t := range turns(f.cfg.Ledger, now, last-min(last, tapeLength), last) {
-		tape = append(tape, view.NewTurn(t))
-	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_ = page.New(status, tape, f.recentNews()).Write(w) // fails only when the reader has gone
+	_ = page.New(status, f.tape(now, last), f.recentNews()).Write(w) // fails only when the reader has gone
 }
 
 // chunk is how many turns are copied from the ledger at a time: the data path

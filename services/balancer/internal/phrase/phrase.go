@@ -50,11 +50,6 @@ func Millis(ms float64) string {
 	return strconv.FormatFloat(ms, 'f', decimals, 64)
 }
 
-// Seconds writes a timeout: "1 s", "0.5 s".
-func Seconds(d time.Duration) string {
-	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + " s"
-}
-
 // Moment is a time of day, with the date if that is not the day of now.
 func Moment(t, now time.Time) string {
 	layout := time.TimeOnly

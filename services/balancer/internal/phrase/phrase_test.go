@@ -13,7 +13,6 @@ func TestNumbersAsPeopleReadThem(t *testing.T) {
 		{Percent(1, 3), "33.3 %"}, {Percent(0, 3), "0.0 %"}, {Percent(0, 0), "–"},
 		{Millis(0), "0.00"}, {Millis(0.412), "0.41"}, {Millis(9.99), "9.99"}, {Millis(45.678), "45.7"}, {Millis(1718.2), "1718"},
 		{Millis(Milliseconds(45678 * time.Microsecond)), "45.7"},
-		{Seconds(time.Second), "1 s"}, {Seconds(500 * time.Millisecond), "0.5 s"}, {Seconds(90 * time.Second), "90 s"},
 		{TurnsOfDown(false), "its turns go to the next server"}, {TurnsOfDown(true), "its turns are kept and lost"},
 	} {
 		if test.got != test.want {

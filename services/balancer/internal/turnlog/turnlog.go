@@ -160,7 +160,7 @@ func (t *turnLogger) logOutcome(turn ledger.Turn) bool {
 	case ledger.Undelivered:
 		t.logTurn(turn, fmt.Sprintf("answered, but %v did not get it: the system would not send it", turn.Client), roundTrip...)
 	case ledger.Silent:
-		t.logTurn(turn, fmt.Sprintf("silent for %s, asked by %v", phrase.Seconds(t.AnswerTimeout), turn.Client))
+		t.logTurn(turn, fmt.Sprintf("silent for %v s, asked by %v", t.AnswerTimeout.Seconds(), turn.Client))
 	case ledger.Dropped:
 		why := "the system would not send it (" + turn.Disposition.String() + ")"
 		if turn.Disposition == ledger.DroppedDown {
