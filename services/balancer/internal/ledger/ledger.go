@@ -200,10 +200,7 @@ func (l *Ledger) write(now time.Time, r *Request) {
 	first := l.isNew(r)
 	if first {
 		l.totals.Clients++
-		l.totals.Newest = Run{Client: r.Client, At: now, Turn: turn, Server: backend.Name}
-		if turn > 1 {
-			l.totals.Newest.After = l.before(&r.Turn)
-		}
+		l.totals.Newest = Run{Client: r.Client, At: now, Turn: turn, Server: backend.Name, After: l.before(&r.Turn)}
 	}
 	if !l.isNext(now, s, turn) {
 		if r.Disposition == Forwarded {
@@ -225,9 +222,12 @@ func (l *Ledger) write(now time.Time, r *Request) {
 	}
 }
 
-// before names the server that had the turn before this one; empty if nobody can
-// tell any more.
+// before names the server that had the turn before this one; empty if there was
+// none, or nobody can tell any more.
 func (l *Ledger) before(t *balancing.Turn) string {
+	if t.Number <= 1 {
+		return ""
+	}
 	if s := &l.ring[(t.Number-1)%Size]; s.Number == t.Number-1 {
 		return s.Server
 	}
@@ -240,11 +240,11 @@ func (l *Ledger) before(t *balancing.Turn) string {
 // isNew says whether a turn is the first of a client. A session's client need not
 // be looked up but once.
 func (l *Ledger) isNew(r *Request) bool {
-	if r.Outstanding != nil {
-		if r.Outstanding.known {
+	if o := r.Outstanding; o != nil {
+		if o.known {
 			return false
 		}
-		r.Outstanding.known = true
+		o.known = true
 	}
 	return l.clients.observe(r.Client)
 }
@@ -253,9 +253,6 @@ func (l *Ledger) isNew(r *Request) bool {
 // ones. Workers append in no order between them, and one that the system does
 // not run for a while is late with what it has taken.
 const missingAfter = 10 * time.Second
-
-// mostMissing is how far the turns may get ahead of one that is missing.
-const mostMissing = 10_000 * Size
 
 // isNext says whether a turn takes over this slot. As a rule the one there is
 // exactly one round of the ring older. If it is older than that, the turns in
@@ -280,9 +277,6 @@ func (l *Ledger) isNext(now time.Time, s *slot, turn uint64) bool {
 	case int64(there-turn) >= 0: // it has been recorded already
 		l.totals.OrderViolations++
 		return false
-	case turn-there > mostMissing: // no worker is ever so late
-		l.totals.OrderViolations++
-		return true
 	}
 	if l.missing == nil {
 		l.missing = map[uint64]time.Time{}

@@ -110,19 +110,3 @@ func TestATurnIsReadAfterItsListIsForgotten(t *testing.T) {
 		t.Errorf("%d violations", got)
 	}
 }
-
-func TestATurnFarAheadIsAViolationAndNotMillionsThatAreMissing(t *testing.T) {
-	for ahead, want := range map[uint64]int{mostMissing: mostMissing/Size - 1, mostMissing + Size: 0} {
-		b := newBook(0)
-		b.drop(start, 1)
-		turn := b.take(1)
-		turn.Number += ahead
-		b.Received(start, []Request{{Client: client, Disposition: DroppedDown, Turn: turn}})
-		if got := b.Snapshot(start).OrderViolations; len(b.missing) != want || (got == 1) != (want == 0) {
-			t.Errorf("%d ahead: %d missing, %d violations", ahead, len(b.missing), got)
-		}
-		if b.Last() != turn.Number {
-			t.Errorf("the last turn is %d", b.Last())
-		}
-	}
-}

@@ -166,13 +166,16 @@ func (m *Members) lookUp(ctx context.Context, b *member) (netip.AddrPort, error)
 	m.mu.Lock()
 	had := b.claim
 	m.mu.Unlock()
-	if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return at(a) == had }) {
-		return had, nil
+	rank := func(a netip.Addr) int {
+		switch {
+		case at(a) == had:
+			return 0
+		case a.Unmap().Is4():
+			return 1
+		}
+		return 2
 	}
-	if i := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Unmap().Is4() }); i >= 0 {
-		return at(addrs[i]), nil
-	}
-	return at(addrs[0]), nil
+	return at(slices.MinFunc(addrs, func(a, b netip.Addr) int { return rank(a) - rank(b) })), nil
 }
 
 // numberedZone writes the zone of an IPv6 address as the kernel does, by the
