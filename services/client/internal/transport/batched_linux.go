@@ -74,7 +74,7 @@ func (b *batched) Send(client int, payloads [][]byte, refused func(error)) {
 		if b.out.Send() == 0 {
 			continue
 		}
-		for i := range b.out.Len() {
+		for i := range batch {
 			if err := b.out.Failed(i); err != nil {
 				refused(err)
 			}
