@@ -1,6 +1,7 @@
 package logging
 
 import (
+	"cmp"
 	"io"
 	"sync"
 	"time"
@@ -37,21 +38,13 @@ func (b *BufferedWriter) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.held) == 0 {
-		b.startTimer()
+		b.timer = time.AfterFunc(bufferDelay, func() { b.Flush() })
 	}
 	b.held = append(b.held, p...)
 	if len(b.held) >= bufferSize {
 		b.passOn()
 	}
 	return len(p), nil
-}
-
-func (b *BufferedWriter) startTimer() {
-	if b.timer == nil {
-		b.timer = time.AfterFunc(bufferDelay, func() { b.Flush() })
-		return
-	}
-	b.timer.Reset(bufferDelay)
 }
 
 // Flush passes on what is held, and returns the first error that passing on
@@ -68,8 +61,7 @@ func (b *BufferedWriter) passOn() {
 		return
 	}
 	b.timer.Stop()
-	if _, err := b.out.Write(b.held); err != nil && b.err == nil {
-		b.err = err
-	}
+	_, err := b.out.Write(b.held)
+	b.err = cmp.Or(b.err, err)
 	b.held = b.held[:0]
 }

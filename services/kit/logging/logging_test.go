@@ -14,12 +14,14 @@ func TestLogFormats(t *testing.T) {
 		"pretty": " WARN server2 is slow\n",
 		"text":   `level=WARN msg="server2 is slow" server=server2`,
 		"json":   `"msg":"server2 is slow","server":"server2"`,
-		"":       `msg="server2 is slow"`, // not a terminal
+		"":       `msg="server2 is slow"`, // not a terminal, nor a buffer before one
 	} {
 		var out bytes.Buffer
-		log := Config{LogFormat: format}.Logger(&out)
+		buffer := NewBufferedWriter(&out)
+		log := Config{LogFormat: format}.Logger(buffer)
 		log.Warn("server2 is slow", "server", "server2")
 		log.Log(t.Context(), slog.LevelDebug, "hidden")
+		buffer.Flush()
 		if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "hidden") {
 			t.Errorf("%q: %s", format, out.String())
 		}

@@ -41,6 +41,9 @@ func NewOutbox(n int) *Outbox {
 // are to be sent.
 func (o *Outbox) Begin(s *Socket) { o.socket, o.count, o.messages = s, 0, o.messages[:0] }
 
+// Len is how many datagrams have been added since Begin.
+func (o *Outbox) Len() int { return o.count }
+
 // Full says whether there is no room for another datagram.
 func (o *Outbox) Full() bool { return o.count == len(o.iovs) }
 
