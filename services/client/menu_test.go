@@ -54,9 +54,9 @@ The turn shows only by being taken: sending one ping.
 It was server2's turn, and this ping has taken it. The order of the servers is not known yet: option 2 shows it.
 
 > 3
-How many pings (0: until Ctrl-C, which also quits)? [10]: many
-"many" does not do: give a whole number from 0 to 2147483647, or Enter for 10.
-How many pings (0: until Ctrl-C, which also quits)? [10]: 2
+How many pings (0: until Ctrl-C, which also quits)? [3]: many
+"many" does not do: give a whole number from 0 to 2147483647, or Enter for 3.
+How many pings (0: until Ctrl-C, which also quits)? [3]: 2
 How long from one to the next? [200ms]: 0.1
 How long to wait for an answer? [1s]: 0
 "0" does not do: give a duration such as 200ms, 1.5s or 0.2 (seconds) from 1ms up, or Enter for 1s.
