@@ -49,30 +49,19 @@ func (c *settings) Check(wrong func(variable, want string)) {
 	}
 }
 
-// names lists the servers' names in turn order.
-func (c *settings) names() (names []string) {
-	for _, s := range c.Backends {
-		names = append(names, s.Name)
-	}
-	return names
-}
-
 // load reads the configuration of a start with these arguments.
 func load(args, environ []string) (*settings, []string, error) {
 	var cfg settings
 	warnings, err := config.Load(&cfg, config.Source{
 		Prefix: "BALANCER_", Args: args, Environ: environ,
 		Arguments: func(args []string) (map[string]string, error) {
-			if len(args) == 0 {
+			switch len(args) {
+			case 0:
 				return nil, nil
+			case 1:
+				return map[string]string{"BALANCER_LISTEN": ":" + args[0]}, config.Port(args[0])
 			}
-			if len(args) > 1 {
-				return nil, config.Problem{Name: "argument", Value: args[1], Want: "one argument at most, the port"}
-			}
-			if err := config.Port(args[0]); err != nil {
-				return nil, err
-			}
-			return map[string]string{"BALANCER_LISTEN": ":" + args[0]}, nil
+			return nil, config.Problem{Name: "argument", Value: args[1], Want: "one argument at most, the port"}
 		},
 	})
 	return &cfg, warnings, err

@@ -14,7 +14,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +25,7 @@ import (
 	"udplab/services/balancer/internal/ledger"
 	"udplab/services/balancer/internal/membership"
 	"udplab/services/balancer/internal/persist"
+	"udplab/services/balancer/internal/session"
 	"udplab/services/balancer/internal/turnlog"
 	"udplab/services/kit/config"
 	"udplab/services/kit/program"
@@ -76,8 +76,9 @@ type balancer struct {
 	ledger    *ledger.Ledger
 	members   *membership.Members
 	path      datapath.DataPath
-	page      net.Listener   // nil: off
-	state     *persist.Store // nil: off
+	self      *session.SelfAddrs // the listener's, which no server may have
+	page      net.Listener       // nil: off
+	state     *persist.Store     // nil: off
 }
 
 // open opens everything and starts nothing, or opens nothing.
@@ -86,6 +87,7 @@ func open(ctx context.Context, cfg *settings, log *slog.Logger) (*balancer, erro
 		cfg: cfg, log: log,
 		scheduler: balancing.New(cfg.WhenDown),
 		ledger:    ledger.New(cfg.AnswerTimeout, time.Now()),
+		self:      session.NewSelfAddrs(net.InterfaceAddrs),
 	}
 	b.members = membership.New(membership.Config{
 		Servers: cfg.Backends, ResolveInterval: cfg.ResolveInterval,
@@ -93,13 +95,13 @@ func open(ctx context.Context, cfg *settings, log *slog.Logger) (*balancer, erro
 			Payload: cfg.Probe, Interval: cfg.ProbeInterval, Timeout: cfg.ProbeTimeout,
 			Rise: cfg.ProbeRise, Fall: cfg.ProbeFall,
 		},
-		Apply: b.apply, IsSelf: b.isSelf,
+		Apply: b.apply, IsSelf: func(addr netip.AddrPort) bool { return b.self.Contains(time.Now(), addr) },
 	})
-	if err := b.listen(ctx); err != nil {
-		b.close()
-		return nil, err
+	err := b.listen(ctx)
+	if err == nil {
+		err = b.members.Resolve(ctx)
 	}
-	if err := b.members.Resolve(ctx); err != nil {
+	if err != nil {
 		b.close()
 		return nil, err
 	}
@@ -107,6 +109,16 @@ func open(ctx context.Context, cfg *settings, log *slog.Logger) (*balancer, erro
 		b.resume()
 	}
 	return b, nil
+}
+
+// close closes what open has opened, for a balancer that is not going to serve.
+func (b *balancer) close() {
+	if b.path != nil {
+		b.path.Close()
+	}
+	if b.page != nil {
+		b.page.Close()
+	}
 }
 
 // apply makes a snapshot of the servers hold from the next turn on. The ledger
@@ -124,7 +136,9 @@ func (b *balancer) listen(ctx context.Context) error {
 		Kind: b.cfg.DataPath, Workers: b.cfg.Workers,
 		Scheduler: b.scheduler, Ledger: b.ledger, Members: b.members,
 	})
-	if err != nil {
+	if err == nil {
+		b.self.Add(b.path.Addr())
+	} else {
 		problems = append(problems, config.Problem{Name: "BALANCER_LISTEN", Value: string(b.cfg.Listen), Want: fmt.Sprintf("an address that is free here (%v)", err)})
 	}
 	if b.cfg.HTTP != "" {
@@ -139,31 +153,31 @@ func (b *balancer) listen(ctx context.Context) error {
 	return nil
 }
 
-// close closes what open has opened, for a balancer that is not going to serve.
-func (b *balancer) close() {
-	if b.path != nil {
-		b.path.Close()
-	}
-	if b.page != nil {
-		b.page.Close()
-	}
+// resume goes on where the state file says.
+func (b *balancer) resume() {
+	today := names(b.members.Snapshot())
+	state, cursor := persist.Open(b.cfg.StateFile, today, b.log)
+	b.state = state
+	b.scheduler.Resume(cursor.Turns, cursor.Next(today))
+	b.ledger.Resume(cursor.Turns)
 }
 
-// isSelf says whether an address is the balancer's own listener's: one
-// datagram would go round in circles from there through ever new sessions.
-func (b *balancer) isSelf(addr netip.AddrPort) bool {
-	listen := b.path.Addr()
-	if addr.Port() != listen.Port() {
-		return false
+// cursor is where the order stands.
+func (b *balancer) cursor() persist.Cursor {
+	turns, servers, next := b.scheduler.Cursor()
+	cursor := persist.Cursor{Turns: turns, Names: names(servers)}
+	if n := len(cursor.Names); turns > 0 && n > 0 {
+		cursor.Last = cursor.Names[(next+n-1)%n]
 	}
-	if !listen.Addr().IsUnspecified() {
-		return addr.Addr() == listen.Addr()
+	return cursor
+}
+
+// names lists the servers' names in turn order.
+func names(servers *membership.Snapshot) (names []string) {
+	for _, s := range servers.Backends {
+		names = append(names, s.Name)
 	}
-	local, _ := net.InterfaceAddrs() // without them only the plain cases are found
-	return addr.Addr().IsLoopback() || slices.ContainsFunc(local, func(a net.Addr) bool {
-		own, ok := a.(*net.IPNet)
-		return ok && own.IP.Equal(addr.Addr().AsSlice())
-	})
+	return names
 }
 
 // pageGrace is how long an answer of the page that is under way may take at the

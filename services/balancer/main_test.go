@@ -23,22 +23,11 @@ import (
 	"go.uber.org/goleak"
 
 	"udplab/services/balancer/internal/datapath"
+	"udplab/services/kit/config"
 	"udplab/services/kit/program"
 )
 
-// roles is what a test may start this program again as, by the name that
-// roleVariable then has.
-var roles = map[string]func(){}
-
-const roleVariable = "UDPLAB_TEST_ROLE"
-
-func TestMain(m *testing.M) {
-	if play := roles[os.Getenv(roleVariable)]; play != nil {
-		play()
-		return
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what must come: so long that a busy
 // machine makes no test fail.
@@ -60,6 +49,7 @@ func startServers(t *testing.T, names ...string) string {
 	return strings.Join(list, ",")
 }
 
+// startServer starts a server that answers in upper case with its name.
 func startServer(t *testing.T, name, listen string) (stop func(), addr string) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", listen)
@@ -67,22 +57,19 @@ func startServer(t *testing.T, name, listen string) (stop func(), addr string) {
 		t.Fatal(err)
 	}
 	var serving sync.WaitGroup
-	serving.Go(func() { serve(conn, name) })
+	serving.Go(func() {
+		buf := make([]byte, 65536)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			conn.WriteTo(append(bytes.ToUpper(buf[:n]), " "+name...), from)
+		}
+	})
 	stop = func() { conn.Close(); serving.Wait() }
 	t.Cleanup(stop)
 	return stop, conn.LocalAddr().String()
-}
-
-// serve answers in upper case with the server's name.
-func serve(conn net.PacketConn, name string) {
-	buf := make([]byte, 65536)
-	for {
-		n, from, err := conn.ReadFrom(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		conn.WriteTo(append(bytes.ToUpper(buf[:n]), " "+name...), from)
-	}
 }
 
 // line is one line of the log.
@@ -182,22 +169,17 @@ func (r *running) client() net.Conn {
 }
 
 // ping sends datagrams one by one from one socket and wants answers from the
-// servers in one of these orders.
-func (r *running) ping(orders ...string) {
+// servers in this order.
+func (r *running) ping(order string) {
 	r.t.Helper()
-	conn, buf, got := r.client(), make([]byte, 65536), ""
-	for i := range orders[0] {
-		conn.SetDeadline(time.Now().Add(patience))
+	conn, buf := r.client(), make([]byte, 65536)
+	conn.SetDeadline(time.Now().Add(patience))
+	for i, server := range order {
 		fmt.Fprintf(conn, "ping %d", i+1)
 		n, err := conn.Read(buf)
-		server, ok := strings.CutPrefix(string(buf[:n]), fmt.Sprintf("PING %d server", i+1))
-		if err != nil || !ok {
-			r.t.Fatalf("answer %q to ping %d: %v", buf[:n], i+1, err)
+		if want := fmt.Sprintf("PING %d server%c", i+1, server); err != nil || string(buf[:n]) != want {
+			r.t.Fatalf("answer %q, want %q: %v", buf[:n], want, err)
 		}
-		got += server
-	}
-	if !slices.Contains(orders, got) {
-		r.t.Errorf("answered by %s, want %s", got, orders)
 	}
 }
 
@@ -234,17 +216,14 @@ func (r *running) shows(pages map[string][]string) {
 	}
 }
 
-// eventually waits for what must come and returns how long that took.
-func eventually(t *testing.T, what string, come func() bool) time.Duration {
+// eventually waits for what must come.
+func eventually(t *testing.T, what string, come func() bool) {
 	t.Helper()
-	began := time.Now()
-	for !come() {
-		if time.Since(began) > patience {
+	for deadline := time.Now().Add(patience); !come(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
 			t.Fatalf("after %v: not yet %s", patience, what)
 		}
-		time.Sleep(time.Millisecond)
 	}
-	return time.Since(began)
 }
 
 func TestARunFromItsStartToItsSummary(t *testing.T) {
@@ -327,11 +306,8 @@ func TestTheClientRateIsObeyedAndTold(t *testing.T) {
 	if least := sent - limit*(1+time.Since(began).Seconds()); refused > sent-limit || refused < least {
 		t.Errorf("%v refused of %d, want %.1f to %d", refused, sent, least, sent-limit)
 	}
-	if want := fmt.Sprintf("(client_rate %v)", refused); !strings.Contains(last.text("msg"), want) {
-		t.Errorf("the summary does not say %s: %v", want, last)
-	}
-	if want := fmt.Sprintf(`balancer_dropped_total{reason="client_rate"} %v`+"\n", refused); !strings.Contains(metrics, want) {
-		t.Errorf("the metrics do not say %s", want)
+	if !strings.Contains(last.text("msg"), fmt.Sprintf("(client_rate %v)", refused)) || !strings.Contains(metrics, fmt.Sprintf(`balancer_dropped_total{reason="client_rate"} %v`+"\n", refused)) {
+		t.Errorf("%v refused, the summary is %v, the metrics\n%s", refused, last, metrics)
 	}
 }
 
@@ -348,12 +324,12 @@ func TestAStopDuringTheStartIsNoError(t *testing.T) {
 func TestServersWhoseNamesDoNotResolve(t *testing.T) {
 	t.Run("one: it is down and the others serve", func(t *testing.T) {
 		t.Parallel() // the start waits for it for three seconds
-		servers := strings.Split(startServers(t, "server1", "server3"), ",")
-		r := start(t, "BALANCER_BACKENDS="+servers[0]+",server2="+nowhere+":2527,"+servers[1])
+		server1, server3 := startServers(t, "server1"), startServers(t, "server3")
+		r := start(t, "BALANCER_BACKENDS="+server1+",server2="+nowhere+":2527,"+server3)
 		for _, want := range []string{
-			"turn 1: server1 at " + strings.TrimPrefix(servers[0], "server1="),
+			"turn 1: " + strings.Replace(server1, "=", " at ", 1),
 			"turn 2: server2, once " + nowhere + " resolves",
-			"turn 3: server3 at " + strings.TrimPrefix(servers[1], "server3="),
+			"turn 3: " + strings.Replace(server3, "=", " at ", 1),
 			"server2 down: its name does not resolve: ",
 		} {
 			if l := r.next(); !strings.HasPrefix(l.text("msg"), want) || strings.Contains(fmt.Sprint(l), "invalid AddrPort") {
@@ -368,13 +344,10 @@ func TestServersWhoseNamesDoNotResolve(t *testing.T) {
 		t.Parallel() // the start waits for them for three seconds
 		r := start(t, "BALANCER_BACKENDS=a="+nowhere+":1,b="+nowhere+":2")
 		r.shows(map[string][]string{"/healthz": {"alive\n"}, "/readyz": {"no server is up\n"}})
-		conn := r.client()
-		for range 3 {
-			conn.Write([]byte("to nobody"))
-		}
-		eventually(t, "all received", func() bool { return strings.Contains(r.get("/api/status"), `"received": 3`) })
+		r.client().Write([]byte("to nobody"))
+		eventually(t, "it is received", func() bool { return strings.Contains(r.get("/api/status"), `"received": 1`) })
 		rest := r.end()
-		want := "stopped: 3 received, 0 forwarded, 0 replied, 3 dropped (no_backend 3); the next turn is nobody's: no server is up"
+		want := "stopped: 1 received, 0 forwarded, 0 replied, 1 dropped (no_backend 1); the next turn is nobody's: no server is up"
 		if last := rest[len(rest)-1].text("msg"); last != want {
 			t.Errorf("the last line is %q, want %q", last, want)
 		}
@@ -418,7 +391,8 @@ func TestTheHealthcheck(t *testing.T) {
 		http.Error(w, "the data path does not run", http.StatusServiceUnavailable)
 	}))
 	defer sick.Close()
-	_, gone := freePorts(t)
+	_, gone, release := occupied(t)
+	release()
 	for _, tt := range []struct {
 		name, http string
 		code       int
@@ -444,58 +418,52 @@ func TestTheHealthcheck(t *testing.T) {
 	r.end()
 }
 
-// freePorts are a UDP and a TCP address on loopback that were free just now.
-func freePorts(t *testing.T) (udp, tcp string) {
+// occupied listens at a UDP and a TCP address on loopback until release.
+func occupied(t *testing.T) (udp, tcp string, release func()) {
 	t.Helper()
-	u, l := take(t, "127.0.0.1:0", "127.0.0.1:0")
-	defer u.Close()
-	defer l.Close()
-	return u.LocalAddr().String(), l.Addr().String()
-}
-
-// take listens at a UDP and a TCP address; the test closes both.
-func take(t *testing.T, udp, tcp string) (net.PacketConn, net.Listener) {
-	t.Helper()
-	u, err := net.ListenPacket("udp", udp)
+	u, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", tcp)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return u, l
+	release = func() { u.Close(); l.Close() }
+	t.Cleanup(release)
+	return u.LocalAddr().String(), l.Addr().String(), release
 }
 
-func TestAPortInUseStopsTheStartAndLeavesNothingOpen(t *testing.T) {
+func TestPortsInUseAreToldAtOnceAndNothingIsLeftOpen(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "turns")
+	udp, tcp, _ := occupied(t)
 	for _, tt := range []struct {
-		name               string
-		udpTaken, tcpTaken bool
-		want               []string
+		udp, tcp string
+		want     []string
 	}{
-		{"the clients' port", true, false, []string{"BALANCER_LISTEN="}},
-		{"the page's port", false, true, []string{"BALANCER_HTTP="}},
-		{"both, told at once", true, true, []string{"BALANCER_LISTEN=", "BALANCER_HTTP="}},
+		{udp, "127.0.0.1:0", []string{"BALANCER_LISTEN="}},
+		{"127.0.0.1:0", tcp, []string{"BALANCER_HTTP="}},
+		{udp, tcp, []string{"BALANCER_LISTEN=", "BALANCER_HTTP="}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			u, l := take(t, "127.0.0.1:0", "127.0.0.1:0")
-			udp, tcp := u.LocalAddr().String(), l.Addr().String()
-			if !tt.udpTaken {
-				u.Close()
-			}
-			if !tt.tcpTaken {
-				l.Close()
-			}
-			state := filepath.Join(t.TempDir(), "turns")
-			refuses(t, nil, []string{"BALANCER_LISTEN=" + udp, "BALANCER_HTTP=" + tcp, "BALANCER_BACKENDS=127.0.0.1:9", "BALANCER_STATE_FILE=" + state}, tt.want...)
-			if _, err := os.Stat(state); err == nil {
-				t.Error("there is a state file")
-			}
-			u.Close()
-			l.Close()
-			u, l = take(t, udp, tcp) // fails if the balancer has left one open
-			u.Close()
-			l.Close()
-		})
+		cfg, _, err := load(nil, []string{"BALANCER_LISTEN=" + tt.udp, "BALANCER_HTTP=" + tt.tcp, "BALANCER_BACKENDS=127.0.0.1:9", "BALANCER_STATE_FILE=" + state})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := openFiles()
+		_, err = open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+		var problems config.Problems
+		if !errors.As(err, &problems) || !slices.EqualFunc(problems, tt.want, func(p error, want string) bool { return strings.HasPrefix(p.Error(), want) }) {
+			t.Errorf("returned %v, want %q", err, tt.want)
+		}
+		if _, err := os.Stat(state); err == nil {
+			t.Error("there is a state file")
+		}
+		eventually(t, "no more files are open than before", func() bool { return openFiles() <= before })
 	}
+}
+
+// openFiles counts this process's open files where the system shows them.
+func openFiles() int {
+	files, _ := os.ReadDir("/proc/self/fd")
+	return len(files)
 }
