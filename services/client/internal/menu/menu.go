@@ -4,6 +4,7 @@ package menu
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ type Menu struct {
 	// has a config.Problem.
 	SetFlag func(plan *ping.Plan, flag, value string) error
 
-	prompt prompt
+	in     *bufio.Reader
 	cycle  ping.Cycle // the order of the servers, once known
 	result error      // of the latest run
 }
@@ -72,8 +73,7 @@ const usual = "2"
 func (m *Menu) Show(ctx context.Context) error {
 	_, stop := runner.StatusRequests() // between two runs one does no harm
 	defer stop()
-	m.prompt = prompt{in: bufio.NewReader(m.In), out: m.Report.Out, echo: m.Echo}
-	m.cycle = m.Pings.Cycle
+	m.in, m.cycle = bufio.NewReader(m.In), m.Pings.Cycle
 	for ctx.Err() == nil {
 		chosen, err := m.choose(ctx)
 		if err != nil || chosen.run == nil {
@@ -96,7 +96,7 @@ func (m *Menu) choose(ctx context.Context) (option, error) {
 		m.say(strings.TrimRight(fmt.Sprintf("  %s) %-30s%s", o.key, o.title, o.note), " "))
 	}
 	for {
-		answer, err := m.prompt.ask(ctx, "Your choice", usual)
+		answer, err := m.ask(ctx, "Your choice", usual)
 		if err != nil {
 			return option{}, err
 		}
@@ -128,7 +128,7 @@ func (m *Menu) explain(all []option, which string) {
 }
 
 func (m *Menu) question(ctx context.Context) error {
-	text, err := m.prompt.ask(ctx, "Your question", "hello")
+	text, err := m.ask(ctx, "Your question", "hello")
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (m *Menu) myWay(ctx context.Context) error {
 // askFlag asks until the answer is a value that the flag takes.
 func (m *Menu) askFlag(ctx context.Context, plan *ping.Plan, text, flag, usual string) error {
 	for {
-		answer, err := m.prompt.ask(ctx, text, usual)
+		answer, err := m.ask(ctx, text, usual)
 		if err != nil {
 			return err
 		}
@@ -249,3 +249,42 @@ func (m *Menu) remember(err error) {
 }
 
 func (m *Menu) say(line string) { fmt.Fprintln(m.Report.Out, line) }
+
+// ask prints the question and returns the trimmed answer, the usual one for an empty
+// line. It returns io.EOF at the end of the input, and the context's error when that
+// ends first; nothing may be asked after an error.
+func (m *Menu) ask(ctx context.Context, text, usual string) (string, error) {
+	fmt.Fprintf(m.Report.Out, "%s [%s]: ", text, usual)
+	line, err := m.line(ctx)
+	if err != nil {
+		m.say("")
+		return "", err
+	}
+	answer := strings.TrimSpace(line)
+	if m.Echo {
+		m.say(ping.Printable(answer))
+	}
+	return cmp.Or(answer, usual), nil
+}
+
+// line reads one line, which the end of the input may end. Nothing can stop a read
+// from a terminal: when the context ends first, the read is left to the end of the
+// process.
+func (m *Menu) line(ctx context.Context) (line string, err error) {
+	done := make(chan struct{})
+	var read string
+	var failed error
+	go func() {
+		defer close(done)
+		read, failed = m.in.ReadString('\n')
+	}()
+	select {
+	case <-done:
+		if read != "" {
+			failed = nil
+		}
+		return read, failed
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}

@@ -100,16 +100,21 @@ func loop(ctx context.Context, sockets transport.Transport, run traffic, show fu
 	defer stop()
 	refused := func(err error) { run.Undelivered(transport.Reason(err), time.Now()) }
 	send := func(client int, payloads [][]byte) { sockets.Send(client, payloads, refused) }
+	var failed error
 	arrived := func(a transport.Arrival) {
-		if a.Undelivered != "" {
+		switch {
+		case failed != nil:
+		case a.Failed != nil:
+			failed = a.Failed
+		case a.Undelivered != "":
 			run.Undelivered(a.Undelivered, a.At)
-		} else {
+		default:
 			run.Receive(a.Client, a.Payload, a.At)
 		}
 	}
 
 	progressAt := time.Now().Add(progressEvery)
-	for {
+	for failed == nil {
 		now := time.Now()
 		run.Expire(now)
 		if ctx.Err() != nil {
@@ -131,10 +136,9 @@ func loop(ctx context.Context, sockets transport.Transport, run traffic, show fu
 		if progressAt.Before(next) {
 			next = progressAt
 		}
-		if err := sockets.Receive(time.Until(next), arrived); err != nil {
-			return err
-		}
+		sockets.Receive(time.Until(next), arrived)
 	}
+	return failed
 }
 
 // StatusRequests hears SIGQUIT (Ctrl-\), as ping does, until stop is called. Windows

@@ -82,10 +82,10 @@ func (b *batched) Send(client int, payloads [][]byte, refused func(error)) {
 	}
 }
 
-func (b *batched) Receive(limit time.Duration, arrived func(Arrival)) error {
+func (b *batched) Receive(limit time.Duration, arrived func(Arrival)) {
 	n, err := b.poller.Wait(max(limit, 0))
 	if err != nil {
-		return err
+		arrived(Arrival{Failed: err})
 	}
 	for i := range n {
 		event, ok := b.poller.Event(i)
@@ -105,10 +105,9 @@ func (b *batched) Receive(limit time.Duration, arrived func(Arrival)) error {
 			arrived(Arrival{Client: client, At: at, Payload: string(b.in.Payload(i))})
 		}
 		if err != nil {
-			return err
+			arrived(Arrival{Failed: err})
 		}
 	}
-	return nil
 }
 
 func (b *batched) Wake() { b.poller.Wake() }

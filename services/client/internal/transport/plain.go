@@ -33,7 +33,7 @@ func Dial(ctx context.Context, target string) (io.ReadWriteCloser, netip.AddrPor
 func Plain(dial Dialer) Opener {
 	return func(ctx context.Context, target string, clients int) (Transport, netip.AddrPort, error) {
 		p := &plain{
-			reads: make(chan read, 1024),
+			reads: make(chan Arrival, 1024),
 			wake:  make(chan struct{}, 1),
 			timer: time.NewTimer(time.Hour),
 		}
@@ -54,16 +54,10 @@ func Plain(dial Dialer) Opener {
 
 type plain struct {
 	sockets []io.ReadWriteCloser
-	reads   chan read
+	reads   chan Arrival
 	wake    chan struct{}
 	readers sync.WaitGroup
 	timer   *time.Timer
-}
-
-// read is what one read of a socket gave.
-type read struct {
-	Arrival
-	err error // the socket failed for good
 }
 
 // read reads a client's datagrams, of any size, and stamps them, until the
@@ -72,12 +66,12 @@ func (p *plain) read(socket io.Reader, client int) {
 	buf := make([]byte, udp.MaxDatagram)
 	for {
 		n, err := socket.Read(buf)
-		r := read{Arrival{client, time.Now(), string(buf[:n]), Undelivered(err)}, err}
-		if r.Undelivered != "" {
-			r.err = nil
+		a := Arrival{Client: client, At: time.Now(), Payload: string(buf[:n]), Undelivered: Undelivered(err)}
+		if a.Undelivered == "" {
+			a.Failed = err
 		}
-		p.reads <- r
-		if r.err != nil {
+		p.reads <- a
+		if a.Failed != nil {
 			return
 		}
 	}
@@ -97,26 +91,18 @@ func (p *plain) Send(client int, payloads [][]byte, refused func(error)) {
 	}
 }
 
-func (p *plain) Receive(limit time.Duration, arrived func(Arrival)) error {
+func (p *plain) Receive(limit time.Duration, arrived func(Arrival)) {
 	p.timer.Reset(limit)
 	select {
-	case r := <-p.reads:
-		if r.err != nil {
-			return r.err
-		}
-		arrived(r.Arrival)
+	case a := <-p.reads:
+		arrived(a)
 	case <-p.wake:
 	case <-p.timer.C:
 	}
 	// No more than there is now: a flood must not hold up the caller.
 	for range len(p.reads) {
-		r := <-p.reads
-		if r.err != nil {
-			return r.err
-		}
-		arrived(r.Arrival)
+		arrived(<-p.reads)
 	}
-	return nil
 }
 
 func (p *plain) Wake() {

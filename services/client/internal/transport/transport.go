@@ -21,22 +21,22 @@ type Transport interface {
 	// the error of each that it does not take. The payloads are not kept.
 	Send(client int, payloads [][]byte, refused func(error))
 	// Receive waits until something has arrived or Wake is called, at most for
-	// limit, and calls arrived for everything that is there. After an error the
-	// transport is of no use.
-	Receive(limit time.Duration, arrived func(Arrival)) error
+	// limit, and calls arrived for everything that is there.
+	Receive(limit time.Duration, arrived func(Arrival))
 	// Wake makes Receive return, now or at its next call.
 	Wake()
 	// Close closes the sockets and leaves nothing running.
 	Close()
 }
 
-// Arrival is one datagram that came to a client, or the news that one was not
-// delivered.
+// Arrival is one datagram that came to a client, or else why one was not delivered,
+// or why nothing will come any more.
 type Arrival struct {
 	Client      int
 	At          time.Time
 	Payload     string
-	Undelivered string // why; empty: it is a datagram
+	Undelivered string
+	Failed      error // the transport is of no use any more
 }
 
 // Opener opens sockets to the target, HOST:PORT, and says which address that is.
