@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -23,9 +24,8 @@ const patience = time.Minute
 
 // clientProcess is the client as a process of its own, with these variables and no
 // other.
-func clientProcess(t *testing.T, environ []string, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+func clientProcess(ctx context.Context, environ []string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Env = append([]string{asClient + "=1", "TZ=UTC"}, environ...)
 	return cmd
 }
@@ -43,7 +43,7 @@ type person struct {
 // sitDown starts the client in a pseudo-terminal.
 func sitDown(t *testing.T, environ []string, args ...string) *person {
 	t.Helper()
-	p := &person{T: t, cmd: clientProcess(t, environ, args...), more: make(chan []byte)}
+	p := &person{T: t, cmd: clientProcess(t.Context(), environ, args...), more: make(chan []byte)}
 	var err error
 	if p.tty, err = pty.Start(p.cmd); err != nil {
 		t.Skipf("no pseudo-terminal here: %v", err)
@@ -157,48 +157,38 @@ func TestASecondCtrlCEndsItAtOnce(t *testing.T) {
 	defer signal.Stop(caught)
 	// Nobody reads what the client says, so it can neither print its summary nor end by
 	// itself.
-	for _, args := range [][]string{{"-c", "0", "--json"}, {"menu"}} {
-		t.Run(args[0], func(t *testing.T) {
-			r, w, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer r.Close()
-			defer w.Close()
-			fill(t, w)
-			// A warning on stderr shows that it runs.
-			cmd := clientProcess(t, []string{"CLIENT_TARGET=" + serve(t), "CLIENT_RUNS=1"}, args...)
-			cmd.Stdout = w
-			stderr, err := cmd.StderrPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := bufio.NewReader(stderr).ReadString('\n'); err != nil {
-				t.Error(err)
-			}
-			ended := make(chan error, 1)
-			go func() { ended <- cmd.Wait() }()
-			limit := time.After(patience)
-			for again := time.NewTicker(20 * time.Millisecond); ; {
-				select {
-				case <-again.C:
-					cmd.Process.Signal(os.Interrupt)
-					continue
-				case err := <-ended:
-					var exit *exec.ExitError
-					if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
-						t.Errorf("it ended with %v, want by SIGINT", err)
-					}
-				case <-limit:
-					cmd.Process.Kill()
-					t.Error("it does not end")
-				}
-				return
-			}
-		})
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	fill(t, w)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := clientProcess(ctx, []string{"CLIENT_TARGET=" + serve(t), "CLIENT_RUNS=1"}, "-c", "0", "--json")
+	cmd.Stdout = w
+	stderr, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	bufio.NewReader(stderr).ReadString('\n') // a warning shows that it runs
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
+	for again := time.NewTicker(20 * time.Millisecond); ; {
+		select {
+		case <-again.C:
+			cmd.Process.Signal(os.Interrupt)
+			continue
+		case <-ended:
+		}
+		break
+	}
+	if how := cmd.ProcessState; how.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
+		t.Errorf("it ended with %v, want by SIGINT", how)
 	}
 }
 

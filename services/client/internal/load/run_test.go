@@ -207,17 +207,6 @@ func TestTheResultsOfALoad(t *testing.T) {
 	}
 }
 
-func TestARefusalIsCountedAndKeepsItsPlace(t *testing.T) {
-	r := Plan{Window: 2, Duration: time.Second, Timeout: 600 * ms}.start()
-	end := labtest.Simulate(r, began, time.Hour, func(int, string) []labtest.Datagram {
-		return []labtest.Datagram{{After: ms, Err: labtest.Refused}}
-	})
-	found := r.Results(end)
-	if found.Sent != 4 || found.Lost() != 4 || found.Errors["refused"] != 4 || len(found.Errors) != 1 {
-		t.Errorf("%+v, errors %v", found.Counts, found.Errors)
-	}
-}
-
 func TestAServerThatSaysSomethingElseEachTimeHasNoName(t *testing.T) {
 	r := Plan{Window: 64, Count: 1000, Timeout: time.Second}.start()
 	end := labtest.Simulate(r, began, time.Hour, func(n int, request string) []labtest.Datagram {

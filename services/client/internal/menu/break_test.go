@@ -1,7 +1,6 @@
 package menu
 
 import (
-	"slices"
 	"strings"
 	"testing"
 )
@@ -20,15 +19,5 @@ func TestWhatToTypeIsForTheShellOfTheSystem(t *testing.T) {
 	}
 	if text := whatToType("windows"); strings.Contains(text, "export") || strings.Contains(text, "unset") {
 		t.Errorf("PowerShell knows no such command:\n%s", text)
-	}
-}
-
-func TestEveryOptionHasItsKeyOnce(t *testing.T) {
-	var keys []string
-	for _, o := range options() {
-		keys = append(keys, o.key)
-	}
-	if want := []string{"1", "2", "3", "4", "5", "6", "0"}; !slices.Equal(keys, want) || !slices.Contains(keys, usual) {
-		t.Errorf("%q with Enter for %s, want %q", keys, usual, want)
 	}
 }

@@ -103,14 +103,16 @@ func rotations(turns []string) (found []rotation, reason string) {
 		if step%length != 0 {
 			continue
 		}
-		if r, ok := fold(first, length); ok {
-			if !r.ascends() {
-				// Other clients take turns in between, or the names do
-				// not say the order: either way the next is anyone's.
-				return nil, noRotation
-			}
-			found = append(found, r)
+		r := fold(first, length)
+		if r == nil {
+			continue
 		}
+		if !r.ascends() {
+			// Other clients take turns in between, or the names do not say the
+			// order: either way the next is anyone's.
+			return nil, noRotation
+		}
+		found = append(found, r)
 	}
 	if found == nil {
 		return nil, noRotation
@@ -119,29 +121,29 @@ func rotations(turns []string) (found []rotation, reason string) {
 }
 
 // fold puts the servers into a rotation of this length, each by one of its
-// turns. ok is false if two fall into one place.
-func fold(turnOf map[string]int, length int) (r rotation, ok bool) {
-	r = make(rotation, length)
+// turns, or returns nil if two fall into one place.
+func fold(turnOf map[string]int, length int) rotation {
+	r := make(rotation, length)
 	for server, turn := range turnOf {
 		if r.at(turn) != "" {
-			return nil, false
+			return nil
 		}
 		r[(turn-1)%length] = server
 	}
-	return r, true
+	return r
 }
 
 // ascends says whether the known servers stand in the order of their names,
 // wherever the rotation starts.
 func (r rotation) ascends() bool {
 	known := slices.DeleteFunc(slices.Clone(r), func(s string) bool { return s == "" })
-	descents := 0
-	for i, server := range known {
-		if CompareNames(server, known[(i+1)%len(known)]) > 0 {
-			descents++
-		}
-	}
-	return descents <= 1
+	return slices.IsSortedFunc(known.fromFirst(), CompareNames)
+}
+
+// fromFirst begins the rotation with the first server by name.
+func (r rotation) fromFirst() rotation {
+	start := slices.Index(r, slices.MinFunc(r, CompareNames))
+	return slices.Concat(r[start:], r[:start])
 }
 
 func gcd(a, b int) int {
@@ -181,9 +183,7 @@ func (o Order) Cycle() Cycle {
 	if len(o.rotations) != 1 || slices.Contains(o.rotations[0], "") {
 		return nil
 	}
-	r := o.rotations[0]
-	start := slices.Index(r, slices.MinFunc(r, CompareNames))
-	return Cycle(slices.Concat(r[start:], r[:start]))
+	return Cycle(o.rotations[0].fromFirst())
 }
 
 // Cycle is the names of servers in the order of their turns, each once.

@@ -142,11 +142,11 @@ func (r *Run) Receive(_ int, payload string, at time.Time) {
 
 // match finds the ping that a payload answers.
 func (r *Run) match(payload string) (seq int64, server, message string, ok bool) {
-	seq = 1 // there is no number in a question
+	seq, ok = 1, true // there is no number in a question
 	if r.Question == nil {
 		seq, ok = Sequence(payload)
 	}
-	if !ok && r.Question == nil || seq < 1 || seq > r.Sent {
+	if !ok || seq < 1 || seq > r.Sent {
 		return 0, "", "", false
 	}
 	server, message, ok = ParseReply(payload, r.text(seq))
@@ -203,12 +203,8 @@ func (r Results) Verdict(maxLoss float64) error {
 // Results copies the state at this time.
 func (r *Run) Results(now time.Time) Results {
 	found := Results{
-		Counts:     r.Counts,
-		Elapsed:    r.elapsed(now),
-		RoundTrips: slices.Sorted(slices.Values(r.roundTrips)),
-		ByServer:   maps.Clone(r.byServer),
-		Order:      OrderOf(slices.Clone(r.turns), r.Cycle),
-		OutOfTurn:  r.outOfTurn,
+		Counts: r.Counts, Elapsed: r.elapsed(now), OutOfTurn: r.outOfTurn, ByServer: maps.Clone(r.byServer),
+		RoundTrips: slices.Sorted(slices.Values(r.roundTrips)), Order: OrderOf(slices.Clone(r.turns), r.Cycle),
 	}
 	if r.ambiguous {
 		found.Order.rotations, found.Order.reason = nil, twoAnswers
