@@ -91,7 +91,7 @@ func (s *server) serve(ctx context.Context) error {
 		case errors.Is(err, net.ErrClosed):
 			return err
 		case err != nil:
-			s.readFailed(ctx, err)
+			s.readFailed(err)
 		case string(buf[:n]) == probe:
 			answer, _ := appendAnswer(s.answer[:0], buf[:n], s.name)
 			_ = s.socket.Write(answer, peer) // the sender of a probe sees whether it arrives
@@ -109,12 +109,10 @@ func (s *server) serve(ctx context.Context) error {
 // readFailed goes on after an error, such as the refusal of an earlier answer
 // that some systems report here. The pause keeps an error that stays from
 // taking a whole core.
-func (s *server) readFailed(ctx context.Context, err error) {
+func (s *server) readFailed(err error) {
 	s.log.Warn(fmt.Sprintf("%s could not read a request: %v", s.name, err),
 		"event", "read_failed", "name", s.name, "error", err.Error())
-	pause, cancel := context.WithTimeout(ctx, time.Millisecond)
-	defer cancel()
-	<-pause.Done()
+	time.Sleep(time.Millisecond)
 }
 
 // respond answers one request as the impairment wants it.

@@ -2,33 +2,29 @@ package mmsg
 
 import (
 	"net/netip"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// mayBePending says whether an error of a call may be about an earlier datagram
-// (the ICMP errors of icmp(7)).
-func mayBePending(errno unix.Errno) bool {
-	switch errno {
-	case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENONET,
-		unix.ENOPROTOOPT, unix.EPROTO, unix.EACCES, unix.EMSGSIZE, unix.EOPNOTSUPP:
-		return true
+// What the error of a call may be about.
+var (
+	// An earlier datagram: the ICMP errors of icmp(7).
+	mayBePending = errnos{
+		unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENONET,
+		unix.ENOPROTOOPT, unix.EPROTO, unix.EACCES, unix.EMSGSIZE, unix.EOPNOTSUPP,
 	}
-	return false
-}
+	// That the kernel was to cut the message into segments.
+	cannotSegment = errnos{unix.EIO, unix.EINVAL, unix.EMSGSIZE, unix.EOPNOTSUPP}
+	// The address that the datagram is to leave from. ENETUNREACH: on an IPv6
+	// socket, one of IPv4.
+	refusesSource = errnos{unix.EINVAL, unix.EADDRNOTAVAIL, unix.ENETUNREACH}
+)
 
-// cannotSegment says whether a message may have failed because the kernel was
-// to cut it into segments.
-func cannotSegment(errno unix.Errno) bool {
-	return errno == unix.EIO || errno == unix.EINVAL || errno == unix.EMSGSIZE || errno == unix.EOPNOTSUPP
-}
+type errnos []unix.Errno
 
-// refusesSource says whether a datagram may have failed because of the address
-// that it is to leave from. ENETUNREACH: on an IPv6 socket, for one of IPv4.
-func refusesSource(errno unix.Errno) bool {
-	return errno == unix.EINVAL || errno == unix.EADDRNOTAVAIL || errno == unix.ENETUNREACH
-}
+func (e errnos) has(errno unix.Errno) bool { return slices.Contains(e, errno) }
 
 // Errors calls report for every ICMP error that has come in about datagrams this
 // socket sent: where the datagram was sent to, and what is wrong there

@@ -75,7 +75,7 @@ func (in *Inbox) Receive(s *Socket, at, most int) (int, error) {
 			return n, nil
 		case errno == unix.EAGAIN:
 			return 0, nil
-		case errno == unix.EINTR, mayBePending(errno) && tries < 100:
+		case errno == unix.EINTR, mayBePending.has(errno) && tries < 100:
 		default:
 			return 0, errno
 		}

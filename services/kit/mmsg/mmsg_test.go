@@ -24,18 +24,28 @@ var (
 func listen(t testing.TB, addr netip.AddrPort) *Socket {
 	t.Helper()
 	s, err := Listen(addr, false)
-	if err != nil {
-		t.Skipf("%v", err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
+	return opened(t, s, err)
 }
 
 func dial(t testing.TB, v6 bool) *Socket {
 	t.Helper()
 	s, err := Dial(v6)
+	return opened(t, s, err)
+}
+
+func connected(t testing.TB, to netip.AddrPort) *Socket {
+	t.Helper()
+	s, err := Connect(to)
+	return opened(t, s, err)
+}
+
+func opened(t testing.TB, s *Socket, err error) *Socket {
+	t.Helper()
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) {
+		t.Skip(err) // no IPv6 here
+	}
 	if err != nil {
-		t.Skipf("%v", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
@@ -45,15 +55,12 @@ func dial(t testing.TB, v6 bool) *Socket {
 func ready(t testing.TB, s *Socket) {
 	t.Helper()
 	fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
-	for {
-		n, err := unix.Poll(fds, 60_000)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if n == 0 || err != nil {
-			t.Fatalf("nothing came: %v", err)
-		}
-		return
+	n, err := 0, error(unix.EINTR)
+	for err == unix.EINTR {
+		n, err = unix.Poll(fds, 60_000)
+	}
+	if n == 0 || err != nil {
+		t.Fatalf("nothing came: %v", err)
 	}
 }
 
@@ -74,16 +81,6 @@ func receive(t testing.TB, s *Socket, in *Inbox, n int) (payloads [][]byte) {
 		}
 	}
 	return payloads
-}
-
-func connected(t *testing.T, to netip.AddrPort) *Socket {
-	t.Helper()
-	s, err := Connect(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
 }
 
 // nobody is an address at which nobody listens any more.

@@ -125,7 +125,7 @@ func (o *Outbox) Send() (failed int) {
 			for ; k < len(o.messages); k++ {
 				failed += o.fail(&o.messages[k], errno)
 			}
-		case m.n > 1 && cannotSegment(errno):
+		case m.n > 1 && cannotSegment.has(errno):
 			// Only if segmentation was at fault, and not a datagram or the
 			// path's MTU, is the socket to do without it.
 			lost := o.sendOneByOne(k)
@@ -133,7 +133,7 @@ func (o *Outbox) Send() (failed int) {
 				o.socket.gso = false
 			}
 			failed += lost
-		case m.from.IsValid() && refusesSource(errno):
+		case m.from.IsValid() && refusesSource.has(errno):
 			failed += o.sendOneByOne(k)
 		default:
 			failed += o.fail(m, errno)
@@ -185,7 +185,7 @@ func (o *Outbox) sendOneByOne(k int) (failed int) {
 		case errno == 0:
 			i++
 		case retry.allowed(o, i, errno):
-		case h.Control != nil && refusesSource(errno):
+		case h.Control != nil && refusesSource.has(errno):
 			h.SetControllen(0)
 		default:
 			o.failed[i] = errno
@@ -228,7 +228,7 @@ func (r *retry) allowed(o *Outbox, k int, errno unix.Errno) bool {
 	switch {
 	case errno == unix.EINTR:
 		return true
-	case !mayBePending(errno) || r.tries == maxTries:
+	case !mayBePending.has(errno) || r.tries == maxTries:
 		return false
 	case r.at == k && (o.OnError == nil || o.socket.Errors(o.OnError) == 0):
 		return false

@@ -65,14 +65,9 @@ func (p *Poller) Close() error {
 func (p *Poller) Add(s *Socket, token uint64) error { return p.add(s.fd, token) }
 
 func (p *Poller) add(fd int, token uint64) error {
-	event := unix.EpollEvent{Events: unix.EPOLLIN}
-	binary.NativeEndian.PutUint64(userData(&event), token)
+	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(token), Pad: int32(token >> 32)} // both are ours to use
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &event))
 }
-
-// userData is the eight bytes that an event has for us, which x/sys shows as
-// two int32.
-func userData(e *unix.EpollEvent) []byte { return (*[8]byte)(unsafe.Pointer(&e.Fd))[:] }
 
 // Remove makes Wait report a socket no more.
 func (p *Poller) Remove(s *Socket) error {
@@ -133,7 +128,7 @@ func (p *Poller) wait(limit time.Duration) (n int, err error) {
 // which is no socket's.
 func (p *Poller) Event(i int) (e Event, ok bool) {
 	raw := &p.events[i]
-	token := binary.NativeEndian.Uint64(userData(raw))
+	token := uint64(uint32(raw.Fd)) | uint64(uint32(raw.Pad))<<32
 	if token == wakeToken {
 		var count [8]byte
 		_, _ = unix.Read(p.wake, count[:])
