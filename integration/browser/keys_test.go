@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -9,39 +10,29 @@ import (
 	"udplab/integration/lab"
 )
 
-// focused is what the keyboard goes to, and how that can be seen.
-const focused = `(() => {
+// keyboard is what the keyboard goes to, whether that can be seen, which buttons
+// are pressed, and the address.
+const keyboard = `(() => {
 	const e = document.activeElement, style = getComputedStyle(e);
 	const ring = style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2 && e.matches(":focus-visible");
-	return (e.id || e.getAttribute("href") || e.tagName) + (ring ? "" : " without a ring");
+	const pressed = ["freeze", "big"].filter((id) => document.getElementById(id).ariaPressed === "true");
+	return [e.id || e.getAttribute("href") || e.tagName, ring ? "with a ring" : "without a ring", ...pressed, location.hash].join(" ").trim();
 })()`
 
 func TestThePageWorksByKeyboard(t *testing.T) {
 	stack, b := openLab(t, lab.Config{})
 	ping(t, stack, 1)
 	b.expect("the tape", tape, "1")
-	pressed := func(id string) string { return `document.getElementById("` + id + `").ariaPressed` }
-	b.do(chromedp.KeyEvent(kb.Tab))
-	b.expect("the focus", focused, "freeze")
-	b.do(chromedp.KeyEvent(kb.Enter))
-	b.expect("Freeze after Enter", pressed("freeze"), "true")
-	b.expectText("#stream", "frozen at ")
-	b.do(chromedp.KeyEvent(" "))
-	b.expect("Freeze after the space bar", pressed("freeze"), "false")
-	b.expectText("#stream", "live")
-	b.do(chromedp.KeyEvent(kb.Tab))
-	b.expect("the focus", focused, "big")
-	b.do(chromedp.KeyEvent(" "))
-	b.expect("Big after the space bar", pressed("big"), "true")
-	b.expect("the address", "location.hash", "#big")
-	b.do(chromedp.KeyEvent(kb.Enter))
-	b.expect("Big after Enter", pressed("big"), "false")
-	for _, place := range []string{"news", "/api/status", "/api/ledger", "/metrics"} {
-		b.do(chromedp.KeyEvent(kb.Tab))
-		b.expect("the focus", focused, place)
+	for i, step := range []struct{ key, want string }{
+		{kb.Tab, "freeze with a ring"}, {kb.Enter, "freeze with a ring freeze"}, {" ", "freeze with a ring"},
+		{kb.Tab, "big with a ring"}, {" ", "big with a ring big #big"}, {kb.Enter, "big with a ring"},
+		{kb.Tab, "news with a ring"}, {kb.Tab, "/api/status with a ring"}, {kb.Tab, "/api/ledger with a ring"}, {kb.Tab, "/metrics with a ring"},
+	} {
+		b.do(chromedp.KeyEvent(step.key))
+		b.expect(fmt.Sprintf("the keyboard after key %d", i+1), keyboard, step.want)
 	}
 	b.do(chromedp.KeyEvent(kb.Tab, chromedp.KeyModifiers(chromedp.ModifierShift)))
-	b.expect("the focus", focused, "/api/ledger")
+	b.expect("the keyboard after going back", keyboard, "/api/ledger with a ring")
 	b.expectNoProblems()
 }
 

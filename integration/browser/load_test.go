@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -12,32 +13,21 @@ import (
 	"udplab/integration/lab"
 )
 
-// flood sends about a thousand datagrams a second until stop is called.
+// flood sends about a thousand datagrams a second until stop is called or the
+// test ends.
 func flood(t *testing.T, stack *lab.Stack) (stop func()) {
 	t.Helper()
 	conn := dial(t, stack)
-	end := make(chan struct{})
+	ctx, end := context.WithCancel(t.Context())
 	var sending sync.WaitGroup
 	sending.Go(func() {
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-end:
-				return
-			case <-tick.C:
-				for range 20 {
-					_, _ = conn.Write([]byte("PING"))
-				}
+		for tick := time.Tick(20 * time.Millisecond); ctx.Err() == nil; <-tick {
+			for range 20 {
+				_, _ = conn.Write([]byte("PING"))
 			}
 		}
 	})
-	stop = sync.OnceFunc(func() {
-		close(end)
-		sending.Wait()
-	})
-	t.Cleanup(stop)
-	return stop
+	return func() { end(); sending.Wait() }
 }
 
 // dial opens a client's socket, which is closed after the test.
@@ -129,25 +119,27 @@ func TestUnderLoadWhatThePageShowsIsTrueAndSaidToBeASample(t *testing.T) {
 		t.Errorf("the tape is out of order %d times, first %s", len(got.Wrong), got.Wrong[0])
 	}
 	known := 0
-	for turn, place := range got.Turns {
+	check := func(what string, turn uint64, place int) {
 		if entry, ok := turns[turn]; ok {
 			known++
 			if entry.Place != place {
-				t.Errorf("turn #%d is %d on the tape and %d in the ledger", turn, place, entry.Place)
+				t.Errorf("turn #%d is %d %s and %d in the ledger", turn, place, what, entry.Place)
 			}
 		}
+	}
+	for turn, place := range got.Turns {
+		check("on the tape", turn, place)
 	}
 	if known == 0 {
 		t.Error("no turn of the tape is in the ledger")
 	}
-	most, times := 0, map[uint64]int{}
+	most, shown := 0, map[uint64]bool{}
 	for i, d := range got.Dots {
-		if times[d.Turn]++; times[d.Turn] > 1 {
-			t.Errorf("turn #%d had %d dots", d.Turn, times[d.Turn])
+		if shown[d.Turn] {
+			t.Errorf("turn #%d had more than one dot", d.Turn)
 		}
-		if entry, ok := turns[d.Turn]; ok && entry.Place != d.Place {
-			t.Errorf("the dot of turn #%d has a %d and is %d in the ledger", d.Turn, d.Place, entry.Place)
-		}
+		shown[d.Turn] = true
+		check("on its dot", d.Turn, d.Place)
 		within := 0
 		for _, other := range got.Dots[i:] {
 			if other.At < d.At+1000 {

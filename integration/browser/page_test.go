@@ -20,8 +20,6 @@ const (
 	tape    = `[...document.querySelectorAll("#tape li[data-turn] b")].map((b) => b.textContent).join("")`
 	marks   = `[...document.querySelectorAll("#tape li[data-turn]")].map((li) => li.querySelector("i")?.textContent || li.querySelector("b").textContent).join("")`
 	runs    = `[...document.querySelectorAll("#tape li[data-turn]")].map((li) => (li.matches(".run") ? "|" : "") + li.querySelector("b").textContent).join("")`
-	next    = `document.querySelector("#ghost:not([hidden]) b")?.textContent`
-	marked  = `[...document.querySelectorAll("#servers > li")].map((li) => li.matches(".turn") ? "next" : "-").join(" ")`
 	states  = `[...document.querySelectorAll('#rows [data-cell="state"]')].map((cell) => cell.textContent).join(", ")`
 	answers = `[...document.querySelectorAll('[data-cell="answered"]')].map((td) => td.textContent).join(" ")`
 )
@@ -33,8 +31,8 @@ func TestThePageShowsWhoseTurnIsNextAndThatTheOrderContinues(t *testing.T) {
 
 	ping(t, stack, 4)
 	b.expect("the tape", runs, "|1231")
-	b.expect("the place after the tape", next, "2")
-	b.expect("the mark in the picture", marked, "- next -")
+	b.expect("the place after the tape", `document.querySelector("#ghost:not([hidden]) b")?.textContent`, "2")
+	b.expect("the mark in the picture", `[...document.querySelectorAll("#servers > li")].map((li) => li.matches(".turn") ? "next" : "-").join(" ")`, "- next -")
 	b.expectText("#next", "server2")
 	b.expect("what was answered", answers, "2 1 1")
 	b.expect("the title", "document.title", "server2 is next – udplab balancer")
@@ -72,15 +70,11 @@ func TestThePageTellsOfAServerThatIsDown(t *testing.T) {
 	b.expect("the states", states, "up, down, up")
 	b.wait("the banner", `document.getElementById("downs").textContent`, regexp.MustCompile(
 		`^\s*✖ server2 is down since \d\d:\d\d:\d\d \(\d+.(s|min).ago\): .*refused.*\. Its turns go to the next server[.;]`).MatchString, "server2 is down since …")
-	b.expectText("#servers .is-down", "down since")
-	b.expectText("#news", "server2 is down: ")
 	b.expectSaid("server2 is down: ")
 	b.expect("the tape", marks, "1231✗3")
 
 	ping(t, stack, 1)
 	b.expectText("#next", "Next turn 2 server2 (a try: is it back?)") // in two seconds
-	b.expectText("#downs", "Its turns go to the next server; one turn every two seconds tries it.")
-	b.expect("the title", "document.title", "server2 is next (a try) – udplab balancer")
 	b.expectText("#servers .turn .flag", "next, a try")
 	ping(t, stack, 1, "-W", "100ms")
 	b.expectText("#next", "Next turn 3 server3")

@@ -40,12 +40,23 @@ func BenchmarkReaders(b *testing.B) {
 			if err := loop.Connect(books, stack.Addr()); err != nil {
 				b.Fatal(err)
 			}
+			process, err := procfs.NewProc(stack.BalancerPID())
+			if err != nil {
+				b.Fatal(err)
+			}
+			used := func() float64 { // µs of all processors so far, for itself and in the kernel
+				stat, err := process.Stat()
+				if err != nil {
+					b.Fatal(err)
+				}
+				return stat.CPUTime() * 1e6
+			}
 			measure := func() float64 { // µs of the balancer for each round trip
-				before, settled, end := processorTime(b, stack.BalancerPID()), books[0].Settled(), loop.Now()+time.Second
+				before, settled, end := used(), books[0].Settled(), loop.Now()+time.Second
 				if err := loop.Run(b.Context(), func(now time.Duration) bool { return now >= end }); err != nil {
 					b.Fatal(err)
 				}
-				return float64((processorTime(b, stack.BalancerPID()) - before).Microseconds()) / float64(books[0].Settled()-settled)
+				return (used() - before) / float64(books[0].Settled()-settled)
 			}
 			measure() // warm up
 			var without, with, ratios []float64
@@ -65,19 +76,4 @@ func BenchmarkReaders(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
-}
-
-// processorTime is what a process has used of the processors so far, for
-// itself and in the kernel.
-func processorTime(b *testing.B, pid int) time.Duration {
-	b.Helper()
-	process, err := procfs.NewProc(pid)
-	if err != nil {
-		b.Fatal(err)
-	}
-	stat, err := process.Stat()
-	if err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(stat.CPUTime() * float64(time.Second))
 }

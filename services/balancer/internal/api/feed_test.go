@@ -48,10 +48,18 @@ func (r *reader) take(t *testing.T) (frames []told) {
 	}
 }
 
-// one returns the only frame that has been sent.
-func (r *reader) one(t *testing.T) told {
+// look makes a frame if there is something new, and returns what a reader has
+// been sent since the last call.
+func (b *balancer) look(t *testing.T, r *reader, now time.Time) []told {
 	t.Helper()
-	frames := r.take(t)
+	b.feed.look(now)
+	return r.take(t)
+}
+
+// one is look when there is one frame.
+func (b *balancer) one(t *testing.T, r *reader, now time.Time) told {
+	t.Helper()
+	frames := b.look(t, r, now)
 	if len(frames) != 1 {
 		t.Fatalf("%d frames, want 1", len(frames))
 	}
@@ -87,19 +95,16 @@ func TestAFrameHasTheTurnsSinceTheLast(t *testing.T) {
 	if first.name != "hello" || first.id != "3" || first.numbers() != "1-3" || first.Status == nil || first.Missed != 0 {
 		t.Fatalf("the first event is %+v", first)
 	}
-	b.feed.look(now)
-	if frames := r.take(t); len(frames) != 1 || frames[0].Status == nil {
-		t.Fatalf("the first frame has the state: %+v", frames) // the one that later frames are compared with
+	if frame := b.one(t, r, now); frame.Status == nil { // that of later frames is compared with it
+		t.Fatalf("the first frame has no state: %+v", frame)
 	}
-	b.feed.look(now.Add(frameEvery))
-	if frames := r.take(t); frames != nil {
+	if frames := b.look(t, r, now.Add(frameEvery)); frames != nil {
 		t.Fatalf("a frame of nothing: %+v", frames)
 	}
 
 	now = now.Add(2 * time.Second)
 	b.more(now, 4, "127.0.0.1:4001")
-	b.feed.look(now)
-	frame := r.one(t)
+	frame := b.one(t, r, now)
 	if frame.name != "frame" || frame.id != "7" || frame.Count != 4 || frame.numbers() != "4-7" {
 		t.Errorf("%s %s: %d turns, %s", frame.name, frame.id, frame.Count, frame.numbers())
 	}
@@ -117,18 +122,16 @@ func TestALaterFrameTellsWhatBecameOfATurn(t *testing.T) {
 	r, _ := mustJoin(t, b.feed, now, nil)
 	var pending ledger.Outstanding
 	for range 3 {
-		b.turn(now, "127.0.0.1:4001", &pending)
+		b.turn(now, "127.0.0.1:4001", &pending, ledger.Forwarded)
 	}
-	b.feed.look(now)
-	r.take(t)
+	b.look(t, r, now)
 	answer := func(at time.Time, backend int) {
 		b.Ledger.Replied(at, []ledger.Reply{{Backend: membership.ID(backend + 1), Bytes: 1, Head: []byte("x"), Outstanding: &pending}})
 	}
 	expect := func(at time.Time, want string) {
 		t.Helper()
-		b.feed.look(at)
 		got := ""
-		for _, frame := range r.take(t) {
+		for _, frame := range b.look(t, r, at) {
 			for _, c := range frame.Changes {
 				got += fmt.Sprintf("%d %s", c.Turn, c.Outcome)
 				if c.RTT != nil {
@@ -157,15 +160,12 @@ func TestAFastFrameHasTurnsInARowAndTheTrueCount(t *testing.T) {
 	now := time.Now()
 	b := newBalancer("server1", "server2", "server3")
 	r, _ := mustJoin(t, b.feed, now, nil)
-	b.feed.look(now)
-	r.take(t)
+	b.look(t, r, now)
 	b.more(now, 500, "127.0.0.1:4001")
-	b.feed.look(now.Add(frameEvery))
-	if frames := r.take(t); frames != nil {
+	if frames := b.look(t, r, now.Add(frameEvery)); frames != nil {
 		t.Errorf("%d frames, though nobody can follow", len(frames))
 	}
-	b.feed.look(now.Add(fastEvery))
-	frame := r.one(t)
+	frame := b.one(t, r, now.Add(fastEvery))
 	if frame.Count != 500 || len(frame.Turns) != tapeLength || frame.numbers() == "gaps" || frame.id != "503" {
 		t.Errorf("%d turns, %d told: %s", frame.Count, len(frame.Turns), frame.numbers())
 	}
@@ -276,8 +276,7 @@ func TestASlowReaderLosesItsPlaceAndTheOthersDoNot(t *testing.T) {
 	quick, _ := mustJoin(t, b.feed, now, nil)
 	for i := range backlog + 5 {
 		b.more(now, 1, "127.0.0.1:4001")
-		b.feed.look(now.Add(time.Duration(i) * frameEvery))
-		if got := quick.one(t); got.name != "frame" {
+		if got := b.one(t, quick, now.Add(time.Duration(i)*frameEvery)); got.name != "frame" {
 			t.Fatalf("frame %d is a %s", i, got.name)
 		}
 	}

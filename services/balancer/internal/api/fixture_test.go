@@ -47,19 +47,11 @@ func newBalancer(names ...string) *balancer {
 	}
 	b.servers[0].Addr = netip.MustParseAddrPort("127.0.0.1:2526")
 	b.apply(start)
-	client := netip.MustParseAddrPort("127.0.0.1:4000")
 	var pending ledger.Outstanding
 	b.Ledger.SessionOpened()
-	turns := make([]balancing.Turn, 3)
-	b.Scheduler.Take(turns)
-	for i, turn := range turns {
-		disposition := ledger.Forwarded
-		if i == 2 {
-			disposition = ledger.SendFailed
-		}
-		b.Ledger.Received(start.Add(time.Second), []ledger.Request{{
-			Client: client, Bytes: 19, Disposition: disposition, Turn: turn, Outstanding: &pending,
-		}})
+	b.Scheduler.Take(make([]balancing.Turn, 3))
+	for _, disposition := range []ledger.Disposition{ledger.Forwarded, ledger.Forwarded, ledger.SendFailed} {
+		b.turn(start.Add(time.Second), "127.0.0.1:4000", &pending, disposition)
 	}
 	b.Ledger.Replied(start.Add(time.Second+412*time.Microsecond), []ledger.Reply{{Backend: 1, Bytes: 27, Head: []byte("PING 1 10:04:05.120 server1"), Outstanding: &pending}})
 	b.Ledger.Dropped(ledger.NoBackend, 4)
@@ -71,16 +63,16 @@ func newBalancer(names ...string) *balancer {
 func (b *balancer) more(at time.Time, n int, client string) {
 	var pending ledger.Outstanding
 	for range n {
-		b.turn(at, client, &pending)
+		b.turn(at, client, &pending, ledger.Forwarded)
 	}
 }
 
 // turn gives a balancer one more turn.
-func (b *balancer) turn(at time.Time, client string, pending *ledger.Outstanding) {
+func (b *balancer) turn(at time.Time, client string, pending *ledger.Outstanding, disposition ledger.Disposition) {
 	last := b.Ledger.Last()
 	place := int(last) % len(b.servers)
 	b.Ledger.Received(at, []ledger.Request{{
-		Client: netip.MustParseAddrPort(client), Bytes: 19, Outstanding: pending,
+		Client: netip.MustParseAddrPort(client), Bytes: 19, Disposition: disposition, Outstanding: pending,
 		Turn: balancing.Turn{Number: last + 1, Step: balancing.Step{List: 1, Place: place}, Backend: &b.servers[place]},
 	}})
 }

@@ -78,19 +78,16 @@ export class Tape {
   #arrange(servers) {
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     const columns = columnsFor(this.#tape.clientWidth / (2.1 * rem), servers);
-    if (columns !== this.#columns) {
-      this.#columns = columns;
-      this.#rows = 0;
-      this.#tape.style.setProperty("--columns", columns);
-      this.#tape.style.setProperty("--cell", "0");
-    }
+    if (columns !== this.#columns) [this.#columns, this.#rows] = [columns, 0];
     const [[number, cell] = [1, null]] = this.#cells;
     const wide = [[this.#gap, GAP], [this.#ghost, GHOST]].filter(([element]) => !element.hidden);
     const { start, spans, rows } = layout(columns, number, this.#cells.size, wide.map(([, span]) => span));
-    setStyle(cell, "gridColumnStart", String(start));
-    wide.forEach(([element], i) => setStyle(element, "gridColumnEnd", `span ${spans[i]}`));
     this.#rows = Math.max(this.#rows, rows); // what is below keeps its place while rows come and go
-    setStyle(this.#tape, "gridTemplateRows", `repeat(${this.#rows}, 3.1rem)`);
+    setProperty(this.#tape, "--columns", columns);
+    setProperty(this.#tape, "--cell", 0);
+    setProperty(this.#tape, "--rows", this.#rows);
+    setProperty(cell, "--column", start);
+    wide.forEach(([element], i) => setProperty(element, "--span", spans[i]));
   }
 }
 
@@ -115,12 +112,7 @@ export function layout(columns, first, turns, wide) {
   return { start: start + 1, spans, rows: Math.ceil(end / columns) };
 }
 
-// setStyle sets what is not so already. Browsers write some values in another
-// way than they were given, so it compares with what was given.
-const given = new WeakMap();
-
-function setStyle(element, name, value) {
-  if (!element || given.get(element)?.[name] === value) return;
-  given.set(element, { ...given.get(element), [name]: value });
-  element.style[name] = value;
+// setProperty sets what the style reckons with, if that is not so already.
+function setProperty(element, name, value) {
+  if (element && element.style.getPropertyValue(name) !== String(value)) element.style.setProperty(name, value);
 }
