@@ -14,19 +14,16 @@ import (
 // same places. Only times are left to the script: they are shown in the
 // reader's time zone.
 type Texts struct {
-	Title  string `json:"title"`
-	Lead   string `json:"lead"`  // before whose turn is next
-	Next   string `json:"next"`  // whose turn is next, or that no server is up
-	Note   string `json:"note"`  // after it
-	Place  int    `json:"place"` // of the server whose turn is next, from 1; 0: no server is up
-	Hub    string `json:"hub"`   // on the balancer's card
-	Story  string `json:"story"` // how the newest client's run joined the order
-	Totals        // of all servers
-	Rows   []Row  `json:"rows"` // by server, in turn order
-}
+	Title string `json:"title"`
+	Lead  string `json:"lead"`  // before whose turn is next
+	Next  string `json:"next"`  // whose turn is next, or that no server is up
+	Note  string `json:"note"`  // after it
+	Place int    `json:"place"` // of the server whose turn is next, from 1; 0: no server is up
+	Hub   string `json:"hub"`   // on the balancer's card
+	Story string `json:"story"` // how the newest client's run joined the order
+	Rows  []Row  `json:"rows"`  // by server, in turn order
 
-// Totals are the numbers at the foot of the page.
-type Totals struct {
+	// The numbers at the foot of the page.
 	Turns      string `json:"turns"`
 	Received   string `json:"received"`
 	Forwarded  string `json:"forwarded"`
@@ -72,11 +69,9 @@ func (m moment) MarshalText() ([]byte, error) { return []byte(m.Stamp), nil }
 func NewTexts(s view.Status) Texts {
 	t := Texts{
 		Title: "no server is up", Next: "No server is up", Hub: "no server is up", Story: story(s.Run),
-		Totals: Totals{
-			Turns: phrase.Thousands(s.Turns), Received: phrase.Thousands(s.Received), Forwarded: phrase.Thousands(s.Forwarded),
-			Dropped: phrase.Thousands(s.DroppedTotal), Replied: phrase.Thousands(s.Replied),
-			Sessions: phrase.Thousands(s.Sessions), Violations: phrase.Thousands(s.OrderViolations),
-		},
+		Turns: phrase.Thousands(s.Turns), Received: phrase.Thousands(s.Received), Forwarded: phrase.Thousands(s.Forwarded),
+		Dropped: phrase.Thousands(s.DroppedTotal), Replied: phrase.Thousands(s.Replied),
+		Sessions: phrase.Thousands(s.Sessions), Violations: phrase.Thousands(s.OrderViolations),
 	}
 	all := uint64(0)
 	for _, b := range s.Backends {
