@@ -87,16 +87,31 @@ func receiveInto(s *Socket, msgs []mmsghdr) (int, unix.Errno) {
 	if len(msgs) > 1 || s.pktinfo {
 		return transfer(unix.SYS_RECVMMSG, s.fd, msgs)
 	}
-	m := &msgs[0]
-	n, errno := recvfrom(s.fd, m.hdr.Iov, m.hdr.Name, &m.hdr.Namelen)
+	h := &msgs[0].hdr
+	room := uintptr(h.Iov.Len)
+	// MSG_TRUNC: n is how long the datagram was, which may be more (recv(2)).
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(h.Iov.Base)), room, unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(h.Name)), uintptr(unsafe.Pointer(&h.Namelen)))
 	if errno != 0 {
 		return 0, errno
 	}
-	m.n, m.hdr.Flags = uint32(n), 0
-	if room := uint64(m.hdr.Iov.Len); uint64(n) > room {
-		m.n, m.hdr.Flags = uint32(room), unix.MSG_TRUNC
+	msgs[0].n, h.Flags = uint32(min(n, room)), 0
+	if n > room {
+		h.Flags = unix.MSG_TRUNC
 	}
 	return 1, 0
+}
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32 // bytes received
+}
+
+// transfer calls recvmmsg(2) or sendmmsg(2). A call on a nonblocking socket never
+// waits, so the scheduler need not be told of it (RawSyscall).
+func transfer(call uintptr, fd int, msgs []mmsghdr) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
 }
 
 // Payload is the datagram in a slot. It is good until the slot is filled again.

@@ -150,7 +150,8 @@ func (o *Outbox) sendFrom(k int) (sent int, errno unix.Errno) {
 		n := 1
 		h := &o.headers[k+sent].hdr
 		if k+sent == len(o.messages)-1 && o.messages[k+sent].n == 1 && h.Control == nil {
-			errno = sendto(o.socket.fd, h.Iov, &o.addrs[k+sent], h.Namelen) // the plainest call will do
+			// The plainest call will do.
+			_, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, uintptr(o.socket.fd), uintptr(unsafe.Pointer(h.Iov.Base)), uintptr(h.Iov.Len), unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(h.Name)), uintptr(h.Namelen))
 		} else {
 			n, errno = transfer(unix.SYS_SENDMMSG, o.socket.fd, o.headers[k+sent:len(o.messages)])
 		}

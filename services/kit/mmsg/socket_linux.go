@@ -184,3 +184,16 @@ func (s *Socket) NewDrops() uint64 {
 	s.drops = total
 	return uint64(n)
 }
+
+// Drops is how many datagrams the kernel has dropped at a socket since it was
+// opened: SK_MEMINFO_DROPS, the ninth number of SO_MEMINFO
+// (include/uapi/linux/sock_diag.h). It wraps around at 32 bits.
+func Drops(fd int) (uint32, error) {
+	var info [9]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return info[8], nil
+}

@@ -35,28 +35,19 @@ func report(stderr io.Writer, name string, err error) int {
 	if err == nil {
 		return 0
 	}
-	if text := err.Error(); text != "" {
-		for line := range strings.Lines(text) {
-			fmt.Fprintf(stderr, "%s: %s\n", name, strings.TrimRight(line, "\n"))
-		}
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(stderr, "%s: %s\n", name, strings.TrimRight(line, "\n"))
 	}
 	return ExitCode(err)
 }
 
 // exit is an error that knows the code the process ends with.
 type exit struct {
-	code int
-	err  error // nil: everything has been said already
+	error // without a text: everything has been said already
+	code  int
 }
 
-func (e exit) Error() string {
-	if e.err == nil {
-		return ""
-	}
-	return e.err.Error()
-}
-
-func (e exit) Unwrap() error { return e.err }
+func (e exit) Unwrap() error { return e.error }
 
 // CannotStart marks err as a reason not to start: exit code 2. It returns nil
 // for nil.
@@ -64,7 +55,7 @@ func CannotStart(err error) error {
 	if err == nil {
 		return nil
 	}
-	return exit{2, err}
+	return exit{err, 2}
 }
 
 // Exit is an error that ends the program with the code and prints nothing.
@@ -73,7 +64,7 @@ func Exit(code int) error {
 	if code == 0 {
 		return nil
 	}
-	return exit{code, nil}
+	return exit{errors.New(""), code}
 }
 
 // ExitCode says which code a program that returned err exits with.
