@@ -11,5 +11,5 @@ func TestContainers(t *testing.T) {
 	skipIfShort(t)
 	t.Parallel()
 	lab := containers.NewFaultLab(t, map[string]string{"BALANCER_WHEN_DOWN": string(faults.Skip)})
-	faults.Play(t, lab, seed(), *length, faults.Skip)
+	faults.Run(t, lab, seed(), *length, faults.Skip)
 }

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { os.Exit(labtest.Main(m)) }
 // seedVariable tells a test in namespaces of its own the seed.
 const seedVariable = "UDPLAB_FAULTS_SEED"
 
-// seed is what the flag says, or one for all plays of this run.
+// seed is what the flag says, or one for all labs of this test run.
 var seed = sync.OnceValue(func() uint64 {
 	if *givenSeed != 0 {
 		return *givenSeed

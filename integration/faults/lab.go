@@ -3,15 +3,15 @@
 // their addresses given to others; all servers are down; the resolver is gone;
 // the balancer itself is killed, stopped and frozen; and clients come and go.
 //
-//	Schedule   what breaks when, which the seed alone decides
-//	Lab        what can be broken; there is one of processes and one of containers
-//	Play       breaks it, mends it, and checks what is left
-//	crowd      clients that check every reply, with package traffic
-//	Record     what the balancer said all the while: sums that add up, turns in order
+//	Lab       what can be broken; there is one of processes and one of containers
+//	Run       breaks it, mends it, and checks what is left
+//	schedule  what breaks in which order, which the seed alone decides
+//	clients   come and go, and check every reply, with package traffic
+//	observer  records what the balancer says all the while: sums that add up, turns in order
 //
-// A seed repeats what is broken, not the traffic in between, which is as fast
-// as the machine is. The tests of this package play labs of both sorts, for a
-// few seconds each; by hand they take flags:
+// A seed repeats what is broken, not the moments and the traffic in between,
+// which depend on the machine. The tests of this package break labs of both
+// sorts, for a few seconds each; by hand they take flags:
 //
 //	go test -v ./integration/faults -faults=1m -seed=7
 //	go test -v -timeout 30m ./integration/faults -run Containers -faults=10m

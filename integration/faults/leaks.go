@@ -3,6 +3,7 @@ package faults
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"udplab/integration/lab"
@@ -51,25 +52,17 @@ func running(stacks string) census {
 		if !strings.HasPrefix(stack, "goroutine ") || strings.HasPrefix(stack, "goroutine 0 ") {
 			continue
 		}
-		_, creator, _ := strings.Cut(stack, "\ncreated by ")
-		creator, _, _ = strings.Cut(creator, " in goroutine ")
-		if creator == "" {
-			creator = "main"
+		creator := "main"
+		if _, created, ok := strings.Cut(stack, "\ncreated by "); ok {
+			creator, _, _ = strings.Cut(created, " in goroutine ")
 		}
-		if !passing(creator) {
+		if !passing.MatchString(creator) {
 			c[creator]++
 		}
 	}
 	return c
 }
 
-// passing says whether goroutines of this creator are the runtime's or come and
-// go by themselves.
-func passing(creator string) bool {
-	for _, prefix := range []string{"runtime.", "net.", "net/http.", "internal/singleflight.", "time.goFunc", "context."} {
-		if strings.HasPrefix(creator, prefix) {
-			return true
-		}
-	}
-	return false
-}
+// passing matches the creators of goroutines that are the runtime's, or that
+// come and go by themselves.
+var passing = regexp.MustCompile(`^(runtime|net|net/http|internal/singleflight|context)\.|^time\.goFunc`)

@@ -2,7 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"strings"
@@ -28,13 +27,10 @@ func ServeNames(address string) (*Names, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := newNames()
-	n.conn = conn
+	n := &Names{conn: conn, ended: make(chan struct{}), addrs: map[string]netip.Addr{}}
 	go n.serve()
 	return n, nil
 }
-
-func newNames() *Names { return &Names{ended: make(chan struct{}), addrs: map[string]netip.Addr{}} }
 
 // Close ends the resolver.
 func (n *Names) Close() error {
@@ -60,17 +56,6 @@ func (n *Names) Silence(silent bool) {
 	n.silent = silent
 }
 
-// places is where everybody is, as far as anybody could know.
-func (n *Names) places() map[string]netip.Addr {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	all := map[string]netip.Addr{}
-	for name, addr := range maps.All(n.addrs) {
-		all[strings.TrimSuffix(name, Domain+".")] = addr
-	}
-	return all
-}
-
 func (n *Names) serve() {
 	defer close(n.ended)
 	buf := make([]byte, 1<<16)
@@ -79,8 +64,7 @@ func (n *Names) serve() {
 		if err != nil {
 			return // Close
 		}
-		answer, err := n.answer(buf[:length])
-		if err == nil && answer != nil {
+		if answer, err := n.answer(buf[:length]); err == nil && answer != nil {
 			_, _ = n.conn.WriteTo(answer, from) // who asked may have gone
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // programsVariable tells a test in namespaces of its own where the programs are.
 const programsVariable = "UDPLAB_FAULTS_PROGRAMS"
 
-// enough is what a play may take beyond its faults. Only a failure takes it.
+// enough is what a run may take beyond its faults. Only a failure takes it.
 const enough = 5 * time.Minute
 
 func TestProcesses(t *testing.T) {
@@ -43,7 +43,7 @@ func TestProcesses(t *testing.T) {
 			c.env["BALANCER_WHEN_DOWN"] = string(c.whenDown)
 			apart := nettest.Options{Timeout: *length + enough, Env: []string{programsVariable + "=" + string(programs), fmt.Sprintf("%s=%d", seedVariable, seed())}}
 			apart.Run(t, func(t *testing.T) {
-				faults.Play(t, faults.NewProcesses(t, programs, c.env), seed(), *length, c.whenDown)
+				faults.Run(t, faults.NewProcesses(t, programs, c.env), seed(), *length, c.whenDown)
 			})
 		})
 	}

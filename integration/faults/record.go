@@ -2,8 +2,10 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -12,76 +14,74 @@ import (
 	"udplab/integration/traffic"
 )
 
-// Record is what one life of the balancer said of itself: marks, taken again
+// record is what one life of the balancer said of itself: marks, taken again
 // and again, and turns. It judges only what can be known: the balancer forwards
 // by what it knows at that moment, and the record knows that only where it was
 // the same for long enough before and after.
-type Record struct {
-	Hold  bool // a server that is down keeps its turn
-	Marks []Mark
-	Turns []Turn // in their order, perhaps with gaps
+type record struct {
+	hold  bool // a server that is down keeps its turn
+	marks []mark
+	turns []turn // in their order, perhaps with gaps
 }
 
-// Mark is the balancer's state at one moment.
-type Mark struct {
-	Turns   uint64 // so far
-	Clients int    // that had come before
-	Servers []State
-	// Placed says that every server is where the balancer takes it to be, so
+// mark is the balancer's state at one moment.
+type mark struct {
+	turns   uint64 // so far
+	clients int    // that had come before
+	servers []state
+	// placed says that every server is where the balancer takes it to be, so
 	// that a turn of server2 is answered by server2.
-	Placed bool
+	placed bool
 }
 
-// State is what the balancer thinks of a server.
-type State struct {
-	Up    bool
-	Since time.Time // when that began
-	Addr  netip.AddrPort
+// state is what the balancer thinks of a server.
+type state struct {
+	up    bool
+	since time.Time // when that began
+	addr  netip.AddrPort
 }
 
-// Turn is a line of /api/ledger, and the number of the last mark before it was
+// turn is a line of /api/ledger, and the number of the last mark before it was
 // read.
-type Turn struct {
+type turn struct {
 	lab.Turn
-	Mark int
+	mark int
 }
 
-// Judge goes through the turns. Ordered is how many could be judged against the
+// judge goes through the turns. Ordered is how many could be judged against the
 // turn before, and named how many against the server that answered.
-func (r *Record) Judge() (ordered, named int, wrong []string) {
-	var found problems
-	for i, t := range r.Turns {
+func (r *record) judge() (ordered, named int, wrong []string) {
+	add := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	for i, t := range r.turns {
 		before, _ := r.steady(t.Turn.Turn, 0)
-		if i > 0 && t.Turn.Turn == r.Turns[i-1].Turn.Turn+1 && (r.Hold || before != nil && r.Turns[i-1].Turn.Turn > before.Turns) {
-			last := r.Turns[i-1].Place
+		if i > 0 && t.Turn.Turn == r.turns[i-1].Turn.Turn+1 && (r.hold || before != nil && r.turns[i-1].Turn.Turn > before.turns) {
+			last := r.turns[i-1].Place
 			ordered++
 			if want := r.next(last, before); t.Place != want {
-				found.add("turn %d is server%d's, the one before was server%d's: want server%d's", t.Turn.Turn, t.Place, last, want)
+				add("turn %d is server%d's, the one before was server%d's: want server%d's", t.Turn.Turn, t.Place, last, want)
 			}
 		}
 		// A reply may be to an older datagram, of a time when another server was
 		// at that address. To a newer client, whose every datagram was sent and
 		// answered while nothing changed, it cannot.
 		name := t.Reply[strings.LastIndexByte(t.Reply, ' ')+1:]
-		before, first := r.steady(t.Turn.Turn, t.Mark)
-		if before == nil || !before.Placed || name == "" {
+		before, first := r.steady(t.Turn.Turn, t.mark)
+		if before == nil || !before.placed || name == "" || traffic.Client([]byte(t.Reply)) <= first.clients {
 			continue
 		}
-		if traffic.Client([]byte(t.Reply)) > first.Clients {
-			named++
-			if name != servers[t.Place-1] {
-				found.add("turn %d is server%d's, and was answered %q", t.Turn.Turn, t.Place, t.Reply)
-			}
+		named++
+		if name != servers[t.Place-1] {
+			add("turn %d is server%d's, and was answered %q", t.Turn.Turn, t.Place, t.Reply)
 		}
 	}
-	return ordered, named, found.all()
+	return ordered, named, wrong
 }
 
 // next is whose turn comes after a server's.
-func (r *Record) next(place int, m *Mark) int {
+func (r *record) next(place int, m *mark) int {
 	for {
 		place = place%len(servers) + 1
-		if r.Hold || m.Servers[place-1].Up {
+		if r.hold || m.servers[place-1].up {
 			return place
 		}
 	}
@@ -92,131 +92,118 @@ func (r *Record) next(place int, m *Mark) int {
 // until the first mark after the turn, and after the mark with that number. One
 // more mark is wanted on each side: the balancer tells its servers' state to the
 // data path and to its record one after the other.
-func (r *Record) steady(turn uint64, until int) (before, first *Mark) {
-	after, _ := slices.BinarySearchFunc(r.Marks, turn, func(m Mark, turn uint64) int {
-		if m.Turns < turn {
-			return -1
-		}
-		return 1
-	})
+func (r *record) steady(turn uint64, until int) (before, first *mark) {
+	after := sort.Search(len(r.marks), func(i int) bool { return r.marks[i].turns >= turn })
 	from, end := after-2, max(after, until)+1
-	if from < 0 || end >= len(r.Marks) {
+	if from < 0 || end >= len(r.marks) {
 		return nil, nil
 	}
-	same := func(i int) bool {
-		return r.Marks[i].Placed == r.Marks[end].Placed && slices.Equal(r.Marks[i].Servers, r.Marks[end].Servers)
+	changed := func(m mark) bool {
+		return m.placed != r.marks[end].placed || !slices.Equal(m.servers, r.marks[end].servers)
 	}
-	for i := from; i < end; i++ {
-		if !same(i) {
-			return nil, nil
-		}
+	if slices.ContainsFunc(r.marks[from:end], changed) {
+		return nil, nil
 	}
-	for from > 0 && same(from-1) {
+	for from > 0 && !changed(r.marks[from-1]) {
 		from--
 	}
-	return &r.Marks[after-1], &r.Marks[from]
+	return &r.marks[after-1], &r.marks[from]
 }
 
-// lookEvery is how often the witness looks at the balancer.
+// lookEvery is how often the observer looks at the balancer.
 const lookEvery = 50 * time.Millisecond
 
-// witness looks at the balancer all the while, over its lives, and keeps a
+// observer looks at the balancer all the while, over its lives, and keeps a
 // record of each.
-type witness struct {
+type observer struct {
 	url     string
 	hold    bool
 	places  func() map[string]netip.Addr // where the servers really are
 	clients func() int                   // how many have come
 
 	mu    sync.Mutex
-	lives map[time.Time]*Record // by when they were started
+	lives map[time.Time]*record // by when they were started
 	turns uint64                // of the latest look
-	wrong problems
+	wrong []string
 }
 
 // run looks until the context ends.
-func (w *witness) run(ctx context.Context) {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
+func (o *observer) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		w.look(ctx)
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
-		}
+		o.look(ctx)
+		pause(ctx, lookEvery)
 	}
 }
 
 // look records what the balancer says now. One that is dead or frozen says
 // nothing, and its connection may hang.
-func (w *witness) look(ctx context.Context) {
+func (o *observer) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	mark := Mark{Clients: w.clients()}
-	places := w.places()
-	s, err := lab.ReadStatus(ctx, w.url)
+	m := mark{clients: o.clients()}
+	places := o.places()
+	s, err := lab.ReadStatus(ctx, o.url)
 	if err != nil {
 		return
 	}
-	mark.Turns, mark.Servers = s.Turns, states(s)
-	mark.Placed = placed(s, places) && placed(s, w.places())
-	w.mu.Lock()
-	life := w.lives[s.Started]
+	m.turns, m.servers = s.Turns, states(s)
+	m.placed = placed(s, places) && placed(s, o.places())
+	o.mu.Lock()
+	life := o.lives[s.Started]
 	if life == nil {
-		life = &Record{Hold: w.hold}
-		w.lives[s.Started] = life
+		life = &record{hold: o.hold}
+		o.lives[s.Started] = life
 	}
-	for _, wrong := range s.Unbalanced() {
-		w.wrong.add("%s", wrong)
-	}
-	w.turns = s.Turns
-	life.Marks = append(life.Marks, mark)
+	o.wrong = append(o.wrong, s.Unbalanced()...)
+	o.turns = s.Turns
+	life.marks = append(life.marks, m)
 	last := uint64(0)
-	if n := len(life.Turns); n > 0 {
-		last = life.Turns[n-1].Turn.Turn
+	if n := len(life.turns); n > 0 {
+		last = life.turns[n-1].Turn.Turn
 	}
-	w.mu.Unlock()
+	o.mu.Unlock()
 
-	ledger, err := lab.ReadLedger(ctx, w.url, last)
+	ledger, err := lab.ReadLedger(ctx, o.url, last)
 	if err != nil {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, turn := range ledger.Turns {
-		if turn.Outcome == "waiting" {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, t := range ledger.Turns {
+		if t.Outcome == "waiting" {
 			return // it and what follows is read again
 		}
-		life.Turns = append(life.Turns, Turn{turn, len(life.Marks) - 1})
+		life.turns = append(life.turns, turn{t, len(life.marks) - 1})
 	}
 }
 
 // seen is how many turns there had been at the latest look.
-func (w *witness) seen() uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.turns
+func (o *observer) seen() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.turns
 }
 
 // judge goes through all records.
-func (w *witness) judge() (ordered, named int, wrong []string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, life := range w.lives {
-		o, n, found := life.Judge()
-		ordered, named, wrong = ordered+o, named+n, append(wrong, found...)
+func (o *observer) judge() (ordered, named int, wrong []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	wrong = slices.Clone(o.wrong)
+	for _, life := range o.lives {
+		more, answered, found := life.judge()
+		ordered, named, wrong = ordered+more, named+answered, append(wrong, found...)
 	}
-	return ordered, named, append(wrong, w.wrong.all()...)
+	return ordered, named, wrong
 }
 
 // states is what a balancer thinks of each server.
-func states(s lab.Status) (all []State) {
+func states(s lab.Status) (all []state) {
 	for _, b := range s.Backends {
-		state := State{Up: b.Up, Since: b.Since}
+		one := state{up: b.Up, since: b.Since}
 		if b.Addr != nil {
-			state.Addr = *b.Addr
+			one.addr = *b.Addr
 		}
-		all = append(all, state)
+		all = append(all, one)
 	}
 	return all
 }

@@ -1,0 +1,47 @@
+package faults
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// anywhere is an address that nobody sends to.
+var anywhere = netip.MustParseAddrPort("127.0.0.1:9")
+
+func TestNoClientHasThePortOfOneThatHasJustLeft(t *testing.T) {
+	c := newClients(anywhere)
+	now := time.Now()
+	if c.claim(7, now) != 1 || c.claim(8, now) != 2 || c.claim(7, now.Add(quarantine-1)) != 0 || c.claim(7, now.Add(quarantine)) != 3 {
+		t.Error("a port is refused, or given again too soon")
+	}
+}
+
+func TestWhatIsWrongWithAReplyIsAProblem(t *testing.T) {
+	for _, c := range []struct{ client, end, want string }{
+		{"0000001", " server1", ""},
+		{"0000001", " guest", ""},
+		{"0000001", " server1 server1", "it is no reply to anything that was sent"},
+		{"0000001", " server4", "it is no reply to anything that was sent"},
+		{"0000001", "X server1", "it is no reply to anything that was sent"},
+		{"0000002", " server1", "it is another client's"},
+	} {
+		all := newClients(anywhere)
+		v, err := all.open(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, payload, _ := v.book.Next(0)
+		reply := []byte(strings.Replace(string(payload), "0000001", c.client, 1) + c.end)
+		v.take(reply)
+		if c.want == "" {
+			v.take(reply)
+			c.want = "it is a duplicate"
+		}
+		v.close()
+		if got := all.problems(); len(got) != 1 || !strings.HasSuffix(got[0], c.want) {
+			t.Errorf("%q: %q, want one that ends with %q", reply, got, c.want)
+		}
+	}
+}
