@@ -37,15 +37,23 @@ type contestant struct {
 	missing string // why it cannot take part; empty means that it can
 	sockets int    // that it opens for a client that goes on sending
 	page    bool   // it is a balancer of ours, whose page listens beside it
-	// command makes the command that listens on an address and balances over
-	// these servers. nil means that nothing is between them and the clients.
-	command func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error)
+	command command // nil: nothing is between clients and servers
 }
+
+// command makes the command that listens on an address and balances over these
+// servers.
+type command func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error)
 
 // contestants finds those that are wanted, and builds into dir what there is to
 // build. Each may open so many files.
 func contestants(ctx context.Context, cfg *settings, dir string, files int) (list []contestant, err error) {
 	for _, name := range contestantNames {
+		if name == udplabPortable { // other builds stand beside ours
+			for _, also := range cfg.Also {
+				name, path, _ := strings.Cut(also, "=")
+				list = append(list, contestant{name: name, sockets: 1, page: true, command: balancerCommand(path, "epoll")})
+			}
+		}
 		if !cfg.wanted(name) {
 			continue
 		}
@@ -77,21 +85,12 @@ func contestants(ctx context.Context, cfg *settings, dir string, files int) (lis
 		}
 		list = append(list, c)
 	}
-	at := slices.IndexFunc(list, func(c contestant) bool { return c.name != direct && c.name != udplab })
-	if at < 0 {
-		at = len(list)
-	}
-	for _, also := range cfg.Also {
-		name, path, _ := strings.Cut(also, "=")
-		list = slices.Insert(list, at, contestant{name: name, sockets: 1, page: true, command: balancerCommand(path, "epoll")})
-		at++
-	}
 	return list, nil
 }
 
 // balancerCommand runs a build of our balancer on one of its data paths.
 // Nothing is switched off.
-func balancerCommand(path, dataPath string) func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error) {
+func balancerCommand(path, dataPath string) command {
 	return func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error) {
 		cmd := exec.Command(path)
 		cmd.Env = []string{
@@ -103,12 +102,12 @@ func balancerCommand(path, dataPath string) func(listen, page netip.AddrPort, se
 }
 
 // nginx runs nginx with its files in dir, or says what is missing.
-func nginx(dir string, perDatagram bool, files int) (missing string, command func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error)) {
+func nginx(dir string, perDatagram bool, files int) (missing string, run command) {
 	path, err := exec.LookPath("nginx")
 	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/nginx") // not every user's path has it
+		path = "/usr/sbin/nginx" // not every user's path has it
 	}
-	if err != nil {
+	if _, err := os.Stat(path); err != nil {
 		return "nginx is not installed", nil
 	}
 	if _, err := os.Stat(nginxModule); err != nil {
@@ -145,7 +144,7 @@ stream {
 }
 
 // penCommand makes pen balance UDP in turn, in the foreground.
-func penCommand(clients int) (missing string, command func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error)) {
+func penCommand(clients int) (missing string, run command) {
 	path, err := exec.LookPath("pen")
 	if err != nil {
 		return "pen is not installed", nil
@@ -157,7 +156,7 @@ func penCommand(clients int) (missing string, command func(listen, page netip.Ad
 }
 
 // relay compiles and runs the relay in C, if there is a compiler.
-func relay(ctx context.Context, dir string) (missing string, command func(listen, page netip.AddrPort, servers []string) (*exec.Cmd, error)) {
+func relay(ctx context.Context, dir string) (missing string, run command) {
 	path := filepath.Join(dir, "relay")
 	gcc := exec.CommandContext(ctx, "gcc", "-O2", "-x", "c", "-o", path, "-")
 	gcc.Stdin = strings.NewReader(string(relaySource))
@@ -205,25 +204,20 @@ type running struct {
 // that from the thread that starts it. The kernel kills it if this process
 // dies.
 func start(c contestant, servers []string, core int, dir string) (r *running, err error) {
-	var listen, page netip.AddrPort
-	for network, addr := range map[string]*netip.AddrPort{"udp": &listen, "tcp": &page} {
-		port, err := lab.FreePort(network)
-		if err != nil {
-			return nil, err
-		}
-		*addr = netip.MustParseAddrPort("127.0.0.1:" + port)
+	udp, err1 := lab.FreePort("udp")
+	tcp, err2 := lab.FreePort("tcp")
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
 	}
+	listen, page := netip.MustParseAddrPort("127.0.0.1:"+udp), netip.MustParseAddrPort("127.0.0.1:"+tcp)
 	r = &running{addr: listen, url: "http://" + page.String(), done: make(chan struct{})}
 	if r.Cmd, err = c.command(listen, page, servers); err != nil {
 		return nil, err
 	}
-	if r.said, err = os.CreateTemp(dir, "said"); err != nil {
-		return nil, err
-	}
-	r.Stderr = r.said // and stdout goes to /dev/null
+	r.Stderr = &r.said // and stdout goes to /dev/null
 	r.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := startOn(core, r.Cmd); err != nil {
-		return nil, errors.Join(err, r.said.Close())
+		return nil, err
 	}
 	go func() {
 		defer close(r.done)

@@ -43,11 +43,10 @@ type server struct {
 
 // collect asks every program, and stops the servers, whose last log line is
 // their count.
-func (f *figures) collect(ctx context.Context, stack *lab.Stack) error {
+func (f *figures) collect(ctx context.Context, stack *lab.Stack) (err error) {
 	if err := f.settle(ctx, stack.URL()); err != nil {
 		return err
 	}
-	var err error
 	if f.SessionDrops, err = kernelDrops(stack.BalancerPID(), stack.Addr(), false); err != nil {
 		return err
 	}
@@ -112,12 +111,12 @@ func kernelDrops(pid int, addr netip.AddrPort, listener bool) (sum uint64, err e
 
 // stopped reads what a ping server counted from the last line of its log.
 func stopped(log string) (s server, err error) {
-	log = strings.TrimSpace(log)
+	lines := strings.Split(strings.TrimSpace(log), "\n")
 	line := struct {
 		Event string `json:"event"`
 		*server
 	}{server: &s}
-	last := log[strings.LastIndexByte(log, '\n')+1:]
+	last := lines[len(lines)-1]
 	if err := json.Unmarshal([]byte(last), &line); err != nil || line.Event != "stopped" {
 		return s, fmt.Errorf("its log ends with %q, want its count (%v)", last, err)
 	}

@@ -4,17 +4,15 @@
 //	go run ./integration/soak --datagrams 100000000
 //
 // It starts three ping servers and the balancer as processes of this machine.
-// Several clients, each with a window of datagrams in flight, send until all
-// have been sent, and check every reply byte for byte. Meanwhile it prints how
-// far it is and how long the rest will take, samples the balancer's memory and
-// looks at the balancer's turns. In the end there is the balance sheet: what one
-// program says it handed on, and what the next says it got, with what the
-// kernel dropped in between. Every line of it has to add up, no turn may be out
-// of place, and the balancer's memory has to be flat once it is warm.
+// Clients, each with a window of datagrams in flight, send until all have been
+// sent, and check every reply byte for byte. Meanwhile the progress is printed,
+// the balancer's memory sampled and its turns looked at. In the end there is the
+// balance sheet: what one program says it handed on, and what the next says it
+// got, with what the kernel dropped in between. Every line has to add up, no turn
+// may be out of place, and the balancer's memory has to be flat once it is warm.
 //
-// The numbers of datagrams that the kernel dropped are read from /proc, and so
-// is the balancer's memory. Elsewhere than on Linux the first count as 0, so
-// that a drop is a line that does not add up, and memory is not judged.
+// What the kernel dropped, and memory, are read from /proc. Elsewhere than on
+// Linux a drop is a line that does not add up, and memory is not judged.
 //
 // It exits 0; with 1 if a line does not add up, or it was told to end early;
 // with 2 if it cannot start.
@@ -27,6 +25,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"time"
 
 	"udplab/integration/lab"
@@ -71,7 +70,7 @@ func (c *settings) books() []*traffic.Book {
 		Count: c.Datagrams, Window: c.Window, Timeout: timeout,
 		Sizes: traffic.Sizes{Usual: traffic.PingSize, Most: 1400, Seed: c.Seed},
 		Server: func(name []byte) bool {
-			return string(name) == "server1" || string(name) == "server2" || string(name) == "server3"
+			return slices.Contains([]string{"server1", "server2", "server3"}, string(name))
 		},
 	})
 }

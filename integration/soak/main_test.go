@@ -58,12 +58,8 @@ func TestWrongFlagsAreNamedAndNothingStarts(t *testing.T) {
 		want string
 	}{
 		{[]string{"--fast"}, `flag="--fast": want `},
-		{[]string{"--datagrams", "many"}, `--datagrams="many": want a whole number from 1 to `},
 		{[]string{"--datagrams", "0"}, `--datagrams="0": want a whole number from 1 to `},
-		{[]string{"--clients", "0"}, `--clients="0": want `},
-		{[]string{"--window", "901"}, `--window="901": want `},
 		{[]string{"--clients", "30", "--window", "31"}, `--window="31": want at most 900 datagrams in flight, so at most 30 with --clients 30`},
-		{[]string{"--seed", "-1"}, `--seed="-1": want `},
 		{[]string{"7"}, `argument="7": want `},
 	} {
 		var stdout, stderr bytes.Buffer

@@ -10,7 +10,10 @@ import (
 )
 
 // line is one line of the balance sheet: the two sides have to be equal.
-type line struct{ left, right []term }
+type line struct{ left, right side }
+
+// side is numbers of datagrams that are added up.
+type side []term
 
 // term is a number of datagrams and what they are.
 type term struct {
@@ -18,29 +21,29 @@ type term struct {
 	n    uint64
 }
 
-func total(side []term) (sum uint64) {
-	for _, t := range side {
+func (s side) total() (sum uint64) {
+	for _, t := range s {
 		sum += t.n
 	}
 	return sum
 }
 
-func (l line) holds() bool { return total(l.left) == total(l.right) }
-
-// String is the line as a person reads it, an empty right side being none.
-func (l line) String() string {
-	if len(l.right) == 0 {
-		return fmt.Sprintf("%s %s: none wanted", mark(l.holds()), side(l.left))
-	}
-	return fmt.Sprintf("%s %s = %s", mark(l.holds()), side(l.left), side(l.right))
-}
-
-func side(terms []term) string {
+func (s side) String() string {
 	var texts []string
-	for _, t := range terms {
+	for _, t := range s {
 		texts = append(texts, t.what+" "+thousands(t.n))
 	}
 	return strings.Join(texts, " + ")
+}
+
+func (l line) holds() bool { return l.left.total() == l.right.total() }
+
+// String is the line as a person reads it, an empty right side being none.
+func (l line) String() string {
+	if l.right == nil {
+		return fmt.Sprintf("%s %v: none wanted", mark(l.holds()), l.left)
+	}
+	return fmt.Sprintf("%s %v = %v", mark(l.holds()), l.left, l.right)
 }
 
 // thousands writes a number with commas.
@@ -63,54 +66,52 @@ func mark(good bool) string {
 // sheet follows all datagrams from program to program, and says what must not
 // happen at all.
 func (f figures) sheet() (lines []line) {
-	equal := func(left []term, right ...term) { lines = append(lines, line{left, right}) }
-	one := func(what string, n uint64) []term { return []term{{what, n}} }
+	equal := func(left side, right ...term) { lines = append(lines, line{left, right}) }
 	b, c := f.Balancer, f.Clients
 
-	// A stranger's datagram came to a session's socket, so it is received and
-	// no client's.
-	equal([]term{{"sent by the clients", c.Sent}, {"by strangers", b.Dropped["stranger"]}},
+	// A stranger's datagram came to a session's socket: it is received and no
+	// client's.
+	equal(side{{"sent by the clients", c.Sent}, {"by strangers", b.Dropped["stranger"]}},
 		term{"received by the balancer", b.Received}, term{"dropped by the kernel before it", f.ListenerDrops})
-	equal(one("received", b.Received), append([]term{{"forwarded", b.Forwarded}}, drops(b)...)...)
-	var forwarded, turns, answered []term
+	equal(side{{"received", b.Received}}, append(side{{"forwarded", b.Forwarded}}, drops(b)...)...)
+	var forwarded, turns, answered side
 	for i, s := range b.Backends {
 		forwarded = append(forwarded, term{"to " + s.Name, s.Forwarded})
 		turns = append(turns, term{s.Name, s.Turns})
-		own := f.Servers[i]
-		answered = append(answered, term{"answered by " + s.Name, own.Answered})
+		answered = append(answered, term{"answered by " + s.Name, f.Servers[i].Answered})
 	}
-	equal(one("forwarded", b.Forwarded), forwarded...)
-	equal(one("turns", b.Turns), turns...)
+	equal(side{{"forwarded", b.Forwarded}}, forwarded...)
+	equal(side{{"turns", b.Turns}}, turns...)
 	for i, s := range b.Backends {
 		own := f.Servers[i]
-		equal(one("forwarded to "+s.Name, s.Forwarded),
+		equal(side{{"forwarded to " + s.Name, s.Forwarded}},
 			term{"counted by it", own.Received}, term{"dropped by the kernel before it", own.KernelDrops})
-		equal(one("counted by "+s.Name, own.Received),
+		equal(side{{"counted by " + s.Name, own.Received}},
 			term{"answered", own.Answered}, term{"lost on purpose", own.Lost}, term{"failed", own.Failed}, term{"dropped", own.Dropped})
 	}
 	equal(answered, term{"replied to clients", b.Replied}, term{"dropped by the kernel before the balancer", f.SessionDrops})
-	equal(one("replied to clients", b.Replied), term{"replies in time", c.InTime}, term{"late", c.Late},
+	equal(side{{"replied to clients", b.Replied}}, term{"replies in time", c.InTime}, term{"late", c.Late},
 		term{"dropped by the kernel before the clients", f.ClientDrops})
-	equal(one("sent by the clients", c.Sent),
+	equal(side{{"sent by the clients", c.Sent}},
 		term{"answered in time", c.InTime}, term{"late", c.Late}, term{"never", c.Lost - c.Late})
 
-	equal(one("turns out of order by the balancer's own check", b.OrderViolations))
-	equal(one(fmt.Sprintf("turns out of place of %s that were looked at", thousands(f.Looked)), f.OutOfPlace))
-	equal(one("turns that a server had too many, or too few", unfair(b)))
-	equal(one("replies that no datagram of the client's asked for", c.Misrouted+c.Unmatched))
-	equal(one("datagrams answered twice", c.Duplicate))
+	equal(side{{"turns out of order by the balancer's own check", b.OrderViolations}})
+	equal(side{{fmt.Sprintf("turns out of place of %s that were looked at", thousands(f.Looked)), f.OutOfPlace}})
+	equal(side{{"turns that a server had too many, or too few", unfair(b)}})
+	equal(side{{"replies that no datagram of the client's asked for", c.Misrouted + c.Unmatched}})
+	equal(side{{"datagrams answered twice", c.Duplicate}})
 	return lines
 }
 
 // drops is what the balancer dropped, by the reasons that there were.
-func drops(b lab.Status) (terms []term) {
+func drops(b lab.Status) (terms side) {
 	for _, reason := range slices.Sorted(maps.Keys(b.Dropped)) {
 		if n := b.Dropped[reason]; n > 0 {
 			terms = append(terms, term{"dropped (" + reason + ")", n})
 		}
 	}
 	if terms == nil {
-		return []term{{"dropped", 0}}
+		return side{{"dropped", 0}}
 	}
 	return terms
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"udplab/integration/lab"
@@ -18,7 +19,7 @@ type watch struct {
 	stack    *lab.Stack
 	total    uint64
 	books    []*traffic.Book
-	progress *screen
+	progress screen
 
 	memory     memory
 	looked     uint64 // turns
@@ -28,17 +29,14 @@ type watch struct {
 // start watches until stop is called. The results are then to be read.
 func (w *watch) start(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() { defer close(done); w.run(ctx) }()
-	return func() { cancel(); <-done }
+	var watching sync.WaitGroup
+	watching.Go(func() { w.run(ctx) })
+	return func() { cancel(); watching.Wait() }
 }
 
 func (w *watch) run(ctx context.Context) {
 	begin := time.Now()
 	sample, look, show := time.NewTicker(100*time.Millisecond), time.NewTicker(time.Second), time.NewTicker(w.progress.every)
-	defer sample.Stop()
-	defer look.Stop()
-	defer show.Stop()
 	defer w.progress.clear()
 	for {
 		select {
@@ -52,7 +50,11 @@ func (w *watch) run(ctx context.Context) {
 		case <-look.C:
 			_ = w.look(ctx) // there is another look at the end
 		case <-show.C:
-			w.progress.show(progress(w.settled(), w.total, time.Since(begin), w.memory.last()))
+			var bytes int64
+			if n := len(w.memory); n > 0 {
+				bytes = w.memory[n-1].bytes
+			}
+			w.progress.show(progress(w.settled(), w.total, time.Since(begin), bytes))
 		}
 	}
 }
@@ -93,14 +95,6 @@ type memory []memorySample
 type memorySample struct {
 	done  uint64 // datagrams settled by then
 	bytes int64
-}
-
-// last is the latest sample's, 0 if there is none.
-func (m memory) last() int64 {
-	if len(m) == 0 {
-		return 0
-	}
-	return m[len(m)-1].bytes
 }
 
 const (
@@ -163,28 +157,30 @@ type screen struct {
 	out     io.Writer
 	inPlace bool
 	every   time.Duration
-	width   int // of what is there
 }
 
-func newScreen(out io.Writer) *screen {
+// erased is the beginning of a line from which a terminal has erased everything
+// (ECMA-48, EL).
+const erased = "\r\x1b[K"
+
+func newScreen(out io.Writer) screen {
 	if logging.IsTerminal(out) && os.Getenv("TERM") != "dumb" {
-		return &screen{out: out, inPlace: true, every: 250 * time.Millisecond}
+		return screen{out, true, 250 * time.Millisecond}
 	}
-	return &screen{out: out, every: 5 * time.Second}
+	return screen{out, false, 5 * time.Second}
 }
 
-func (s *screen) show(line string) {
-	if !s.inPlace {
+func (s screen) show(line string) {
+	if s.inPlace {
+		fmt.Fprint(s.out, erased, line)
+	} else {
 		fmt.Fprintln(s.out, line)
-		return
 	}
-	fmt.Fprintf(s.out, "\r%-*s", s.width, line) // blanks over what was longer
-	s.width = len([]rune(line))
 }
 
 // clear removes what is there.
-func (s *screen) clear() {
-	if s.width > 0 {
-		fmt.Fprintf(s.out, "\r%s\r", strings.Repeat(" ", s.width))
+func (s screen) clear() {
+	if s.inPlace {
+		fmt.Fprint(s.out, erased)
 	}
 }

@@ -12,6 +12,7 @@ package traffic
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -230,10 +231,17 @@ func Sum(books []*Book) (all Counts) {
 // has had the timeout once more to come late.
 type ending struct{ since time.Duration }
 
-func (e *ending) reached(now time.Duration, books ...*Book) bool {
-	if !slices.ContainsFunc(books, func(b *Book) bool { return !b.Done() }) {
-		return !slices.ContainsFunc(books, func(b *Book) bool { return b.Missing() > 0 && now-e.since <= b.Timeout })
+// reached says whether it has come. It stops the books once ctx has ended.
+func (e *ending) reached(ctx context.Context, now time.Duration, books ...*Book) bool {
+	done := true
+	for _, b := range books {
+		if ctx.Err() != nil {
+			b.left = 0
+		}
+		done = done && b.Done()
 	}
-	e.since = now
-	return false
+	if !done {
+		e.since = now
+	}
+	return done && !slices.ContainsFunc(books, func(b *Book) bool { return b.Missing() > 0 && now-e.since <= b.Timeout })
 }

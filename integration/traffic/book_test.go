@@ -19,7 +19,7 @@ func replyTo(client int, number uint64, server string) []byte {
 }
 
 func TestEveryReplyIsRecordedOnce(t *testing.T) {
-	changed, cut := replyTo(1, 1, "server1"), replyTo(1, 1, "server1")[:headSize+4]
+	changed := replyTo(1, 1, "server1")
 	changed[headSize] ^= 1
 	late := replyTo(1, 2, "server1")
 	// Number 1 is in flight, number 2 is lost, number 3 was answered.
@@ -32,17 +32,12 @@ func TestEveryReplyIsRecordedOnce(t *testing.T) {
 	}{
 		{"a reply in time", replyTo(1, 1, "server3"), 1, Counts{InTime: 1}, InTime},
 		{"the same reply again", replyTo(1, 1, "server3"), 2, Counts{InTime: 1, Duplicate: 1}, Duplicate},
-		{"a reply to what was answered long ago", replyTo(1, 3, "server3"), 1, Counts{Duplicate: 1}, Duplicate},
-		{"a late reply", late, 1, Counts{Late: 1}, Late},
 		{"a late reply that comes three times", late, 3, Counts{Late: 1, Duplicate: 2}, Duplicate},
 		{"a reply to what was never sent", replyTo(1, 99, "server1"), 1, Counts{Unmatched: 1}, Unmatched},
 		{"another client's reply", replyTo(2, 1, "server1"), 1, Counts{Misrouted: 1}, Misrouted},
-		{"a reply without a server", replyTo(1, 1, "")[:PingSize], 1, Counts{Unmatched: 1}, Unmatched},
 		{"a reply of an unknown server", replyTo(1, 1, "guest"), 1, Counts{Unmatched: 1}, Unmatched},
 		{"a reply with a changed byte", changed, 1, Counts{Unmatched: 1}, Unmatched},
 		{"a late reply with a byte too many", append(bytes.Clone(late[:PingSize]), "X server1"...), 1, Counts{Unmatched: 1}, Unmatched},
-		{"a reply that was cut", cut, 1, Counts{Unmatched: 1}, Unmatched},
-		{"something else", []byte("hello"), 1, Counts{Unmatched: 1}, Unmatched},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := NewBook(settings(10, 3))
@@ -154,8 +149,10 @@ func TestTheDatagramsAreDealtOutToTheLast(t *testing.T) {
 
 func TestADatagramSaysWhoseItIsAndIsTheSameInUpperCase(t *testing.T) {
 	s := settings(0, 0).Sizes
+	other := s
+	other.Seed++
 	var buf []byte
-	long := 0
+	long, seed, client := 0, 0, 0
 	for n := uint64(1); n <= 10_000; n++ {
 		buf = s.write(buf, 12, n)
 		if client, number := parse(buf); client != 12 || number != n || !bytes.Equal(buf, bytes.ToUpper(buf)) {
@@ -164,12 +161,14 @@ func TestADatagramSaysWhoseItIsAndIsTheSameInUpperCase(t *testing.T) {
 		if len(buf) < s.Usual || len(buf) > s.Most {
 			t.Fatalf("number %d has %d bytes, want %d to %d", n, len(buf), s.Usual, s.Most)
 		}
-		if len(buf) != s.Usual {
-			long++
+		for count, differs := range map[*int]bool{&long: len(buf) != s.Usual, &seed: len(buf) != other.of(12, n), &client: len(buf) != s.of(13, n)} {
+			if differs {
+				*count++
+			}
 		}
 	}
-	if long < 300 || long > 1200 {
-		t.Errorf("%d of 10,000 are longer than usual, want about one in sixteen", long)
+	if long < 300 || long > 1200 || seed == 0 || client == 0 {
+		t.Errorf("of 10,000 %d are longer than usual, want about one in sixteen; with another seed %d differ, of another client %d", long, seed, client)
 	}
 	for _, text := range []string{"", "LOAD 0000001", "PING 7 10:04:05.120 server2 and more", "LOAD 0000001 00000000000X ABC"} {
 		if _, number := parse([]byte(text)); number != 0 {
@@ -178,18 +177,9 @@ func TestADatagramSaysWhoseItIsAndIsTheSameInUpperCase(t *testing.T) {
 	}
 }
 
-func TestSeedAndClientDetermineTheLength(t *testing.T) {
-	one, another := Sizes{PingSize, 1400, 1}, Sizes{PingSize, 1400, 2}
-	seed, client := 0, 0
-	for n := range uint64(1000) {
-		if one.of(1, n) != another.of(1, n) {
-			seed++
-		}
-		if one.of(1, n) != one.of(2, n) {
-			client++
-		}
-	}
-	if seed == 0 || client == 0 {
-		t.Errorf("of 1,000 lengths %d differ with another seed, %d with another client", seed, client)
+func TestWritingAndReadingADatagramAllocatesNothing(t *testing.T) {
+	s, buf := settings(0, 0).Sizes, make([]byte, 0, 1400)
+	if n := testing.AllocsPerRun(100, func() { buf = s.write(buf, 12, 3); parse(buf) }); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }

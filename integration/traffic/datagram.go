@@ -2,8 +2,9 @@ package traffic
 
 import (
 	"bytes"
-	"math/bits"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 )
 
 // A datagram says which client sent it and which of that client's it is, and
@@ -34,9 +35,7 @@ func (s Sizes) of(client int, number uint64) int {
 	if s.Most <= s.Usual {
 		return s.Usual
 	}
-	// The high half of a product makes neighbours differ: wyhash's mixing.
-	high, low := bits.Mul64(s.Seed^0x9E3779B97F4A7C15^uint64(client)<<40, number*0xD6E8FEB86659FD93+1)
-	random := high ^ low
+	random := rand.NewPCG(s.Seed^uint64(client)<<40, number).Uint64()
 	if random%16 != 0 {
 		return s.Usual
 	}
@@ -79,20 +78,10 @@ func parse(payload []byte) (client int, number uint64) {
 	if len(payload) < headSize {
 		return 0, 0
 	}
-	c, ok := readDigits(payload[clientAt : numberAt-1])
-	n, also := readDigits(payload[numberAt : headSize-1])
-	if !ok || !also {
+	c, err := strconv.ParseUint(string(payload[clientAt:numberAt-1]), 10, 64)
+	number, also := strconv.ParseUint(string(payload[numberAt:headSize-1]), 10, 64)
+	if err != nil || also != nil {
 		return 0, 0
 	}
-	return int(c), n
-}
-
-func readDigits(text []byte) (n uint64, ok bool) {
-	for _, digit := range text {
-		if digit < '0' || digit > '9' {
-			return 0, false
-		}
-		n = n*10 + uint64(digit-'0')
-	}
-	return n, true
+	return int(c), number
 }

@@ -29,8 +29,6 @@ type Loop struct {
 	Nap time.Duration
 	// Trip is told how long every round trip took, unless it is nil.
 	Trip func(time.Duration)
-	// SendFailed counts datagrams that the kernel refused.
-	SendFailed uint64
 
 	poller  *mmsg.Poller
 	in      *mmsg.Inbox
@@ -166,7 +164,7 @@ func (l *Loop) echo(s *mmsg.Socket) error {
 	for i := range n {
 		l.out.Add(l.in.Payload(i), l.in.From(i), netip.Addr{})
 	}
-	l.SendFailed += uint64(l.out.Send())
+	l.out.Send() // what the kernel refuses is lost to a client in time
 	return nil
 }
 
@@ -216,7 +214,6 @@ func (l *Loop) fill(c client, now time.Duration) {
 		}
 		for i, in := range l.taken {
 			if l.out.Failed(i) != nil {
-				l.SendFailed++
 				c.Unsent(in)
 			}
 		}
@@ -224,11 +221,8 @@ func (l *Loop) fill(c client, now time.Duration) {
 	}
 }
 
-// Carry sends what the books have to one address and records what comes back,
-// until all are done. When ctx ends nothing more is sent, and what is in flight
-// is still waited for. It returns how many replies the kernel dropped at the
-// clients' sockets.
-func Carry(ctx context.Context, books []*Book, target netip.AddrPort) (drops uint64, err error) {
+// carry is Carry with a loop.
+func carry(ctx context.Context, books []*Book, target netip.AddrPort) (drops uint64, err error) {
 	l, err := NewLoop()
 	if err != nil {
 		return 0, err
@@ -239,13 +233,6 @@ func Carry(ctx context.Context, books []*Book, target netip.AddrPort) (drops uin
 		return 0, err
 	}
 	end := ending{}
-	err = l.Run(context.WithoutCancel(ctx), func(now time.Duration) bool {
-		if ctx.Err() != nil {
-			for _, b := range books {
-				b.Stop()
-			}
-		}
-		return end.reached(now, books...)
-	})
+	err = l.Run(context.WithoutCancel(ctx), func(now time.Duration) bool { return end.reached(ctx, now, books...) })
 	return l.Drops(), err
 }

@@ -13,6 +13,14 @@ import (
 	"udplab/services/kit/udp"
 )
 
+// Carry sends what the books have to one address and records what comes back,
+// until all are done. When ctx ends nothing more is sent, and what is in flight
+// is still waited for. It returns how many replies the kernel dropped at the
+// clients' sockets.
+func Carry(ctx context.Context, books []*Book, target netip.AddrPort) (drops uint64, err error) {
+	return carry(ctx, books, target)
+}
+
 // carryPortably does what Carry does on package net: a goroutine for each
 // client, a system call for each datagram.
 func carryPortably(ctx context.Context, books []*Book, target netip.AddrPort) (uint64, error) {
@@ -27,7 +35,7 @@ func carryPortably(ctx context.Context, books []*Book, target netip.AddrPort) (u
 				return
 			}
 			defer conn.Close()
-			failed[i] = converse(ctx, b, conn)
+			failed[i] = exchange(ctx, b, conn)
 			drops.Add(udp.Drops(conn))
 		})
 	}
@@ -35,16 +43,13 @@ func carryPortably(ctx context.Context, books []*Book, target netip.AddrPort) (u
 	return drops.Load(), errors.Join(failed...)
 }
 
-// converse carries one client's datagrams.
-func converse(ctx context.Context, b *Book, conn *net.UDPConn) error {
+// exchange carries one client's datagrams.
+func exchange(ctx context.Context, b *Book, conn *net.UDPConn) error {
 	start := time.Now()
 	end := ending{}
 	buf := make([]byte, 1<<16)
 	for {
 		now := time.Since(start)
-		if ctx.Err() != nil {
-			b.Stop()
-		}
 		b.Expire(now)
 		for in, payload, ok := b.Next(now); ok; in, payload, ok = b.Next(now) {
 			if _, err := conn.Write(payload); err != nil {
@@ -52,7 +57,7 @@ func converse(ctx context.Context, b *Book, conn *net.UDPConn) error {
 				break // a full buffer, or news of an earlier datagram: try later
 			}
 		}
-		if end.reached(now, b) {
+		if end.reached(ctx, now, b) {
 			return nil
 		}
 		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
