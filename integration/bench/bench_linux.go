@@ -110,12 +110,8 @@ func (b *bench) measureRounds(ctx context.Context, stdout, progress io.Writer) {
 	for round := range b.Rounds {
 		for _, lc := range b.cases() {
 			for _, c := range b.contestants {
-				if c.missing != "" {
-					b.report.leaveOut(c.name + ": " + c.missing)
-					continue
-				}
 				if why := b.limits.refuse(c, lc); why != "" {
-					b.report.leaveOut(fmt.Sprintf("%v, %s: %s", lc, c.name, why))
+					b.report.leaveOut(why)
 					continue
 				}
 				fmt.Fprintf(progress, "round %d of %d: %v, %s\n", round+1, b.Rounds, lc, c.name)
@@ -157,9 +153,9 @@ func (b *bench) measure(ctx context.Context, c contestant, lc loadCase) (m measu
 		targets, servers = append(targets, addr), append(servers, addr.String())
 	}
 	if c.command == nil {
-		return b.load(ctx, loop, lc, targets, nil)
+		return b.load(ctx, loop, lc, nil, targets...)
 	}
-	r, err := start(c, servers, b.core, b.dir)
+	r, err := start(c, servers, b.core)
 	if err != nil {
 		return m, err
 	}
@@ -167,33 +163,37 @@ func (b *bench) measure(ctx context.Context, c contestant, lc loadCase) (m measu
 	if err := awaitReply(ctx, loop, r); err != nil {
 		return m, err
 	}
-	if !c.page {
-		return b.load(ctx, loop, lc, []netip.AddrPort{r.addr}, r)
+	var before, after state
+	if c.page {
+		if before, err = observe(ctx, r); err != nil {
+			return m, err
+		}
 	}
-	sessions, memory, err := observe(ctx, r)
-	if err != nil {
+	if m, err = b.load(ctx, loop, lc, r, r.addr); err != nil || !c.page {
 		return m, err
 	}
-	if m, err = b.load(ctx, loop, lc, []netip.AddrPort{r.addr}, r); err != nil {
-		return m, err
-	}
-	status, after, err := observe(ctx, r)
-	m.orderViolations = status.OrderViolations
-	if opened := status.Sessions - sessions.Sessions; lc.clients >= manyClients && opened > 0 {
-		m.bytesPerSession = float64(after-memory) / float64(opened)
+	after, err = observe(ctx, r)
+	m.orderViolations = after.OrderViolations
+	if opened := after.Sessions - before.Sessions; lc.clients >= manyClients && opened > 0 {
+		m.bytesPerSession = float64(after.memory-before.memory) / float64(opened)
 	}
 	return m, err
 }
 
-// observe asks our balancer for its status, and the kernel for its memory.
-func observe(ctx context.Context, r *running) (s lab.Status, memory int64, err error) {
+// state is what our balancer says of itself, and the kernel of its memory.
+type state struct {
+	lab.Status
+	memory int64
+}
+
+func observe(ctx context.Context, r *running) (s state, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lab.Patience)
 	defer cancel()
-	if s, err = lab.ReadStatus(ctx, r.url); err != nil {
-		return s, 0, err
+	if s.Status, err = lab.ReadStatus(ctx, r.url); err != nil {
+		return s, err
 	}
-	memory, err = lab.Resident(r.Process.Pid)
-	return s, memory, err
+	s.memory, err = lab.Resident(r.Process.Pid)
+	return s, err
 }
 
 // clientSettings is what the clients of a case send. Datagrams are lost after a
@@ -228,9 +228,8 @@ const longestWarmUp = 5 * time.Second
 
 // load lets the clients of a case send to these addresses and measures what
 // that costs a contestant, if there is one.
-func (b *bench) load(ctx context.Context, loop *traffic.Loop, lc loadCase, to []netip.AddrPort, r *running) (m measurement, err error) {
-	s := clientSettings(lc)
-	books := traffic.NewBooks(lc.clients, s)
+func (b *bench) load(ctx context.Context, loop *traffic.Loop, lc loadCase, r *running, to ...netip.AddrPort) (m measurement, err error) {
+	books := traffic.NewBooks(lc.clients, clientSettings(lc))
 	if err := loop.Connect(books, to...); err != nil {
 		return m, err
 	}
@@ -242,30 +241,28 @@ func (b *bench) load(ctx context.Context, loop *traffic.Loop, lc loadCase, to []
 		}
 		return n
 	}
-	begin := loop.Now()
+	warm := loop.Now() + b.WarmUp
 	err = loop.Run(ctx, func(now time.Duration) bool {
-		since := now - begin
-		return since >= b.WarmUp && (since >= b.WarmUp+longestWarmUp || unanswered() == 0)
+		return now >= warm+longestWarmUp || now >= warm && unanswered() == 0
 	})
+	if err != nil {
+		return m, err
+	}
+	first, err := b.mark(books, r)
 	if err != nil {
 		return m, err
 	}
 	var trips sample
 	loop.Trip = trips.add
-	first, err := b.mark(books, r)
-	if err != nil {
-		return m, err
-	}
 	until := loop.Now() + b.Duration
 	if err := loop.Run(ctx, func(now time.Duration) bool { return now >= until }); err != nil {
 		return m, err
 	}
 	last, err := b.mark(books, r)
-	loop.Trip = nil
-	took, cpu, own := last.at.Sub(first.at), last.cpu-first.cpu, last.own-first.own
+	cpu, own := last.cpu-first.cpu, last.own-first.own
 	slices.Sort(trips.kept)
 	return measurement{
-		Counts: last.Counts.Minus(first.Counts), unanswered: unanswered(), took: took, cpu: cpu,
+		Counts: last.Counts.Minus(first.Counts), unanswered: unanswered(), took: last.at.Sub(first.at), cpu: cpu,
 		others: max(last.busy-first.busy-cpu-own, 0), p50: trips.quantile(0.50), p99: trips.quantile(0.99),
 	}, err
 }

@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/prometheus/procfs"
 )
 
 // beMain makes this test binary the benchmark itself: a benchmark moves its
@@ -146,7 +144,6 @@ func TestWhatTheSystemDoesNotAllowIsNotTried(t *testing.T) {
 	}{
 		{"few clients anywhere", limits{1000, 28232}, 3, 1, ""},
 		{"the load's clients need files too", limits{1000, 28232}, 0, 1000, "1100 open files"},
-		{"a socket for each client", limits{20000, 64512}, 1, 10_000, ""},
 		{"three sockets for each client", limits{20000, 64512}, 3, 10_000, "30100 open files in one process, and 20000"},
 		{"enough files, not enough ports", limits{65536, 28232}, 3, 10_000, "40100 ports, and there are 28232"},
 	} {
@@ -154,36 +151,6 @@ func TestWhatTheSystemDoesNotAllowIsNotTried(t *testing.T) {
 		if (got == "") != (tt.why == "") || !strings.Contains(got, tt.why) {
 			t.Errorf("%s: %q, want something with %q", tt.name, got, tt.why)
 		}
-	}
-}
-
-func TestProcessorTimeGrowsWithWork(t *testing.T) {
-	proc, err := procfs.NewDefaultFS()
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, err := cpuTime(proc, os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	core, load, err := cores()
-	if err != nil {
-		t.Fatal(err)
-	}
-	busyBefore, err := busy(proc, core, load)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const work = 20 * time.Millisecond // two ticks of the other clock
-	for ran := time.Duration(0); ran < work; {
-		now, err := cpuTime(proc, os.Getpid())
-		if err != nil || now < before {
-			t.Fatalf("%v of processor time, before it was %v (%v)", now, before, err)
-		}
-		ran = now - before
-	}
-	if after, err := busy(proc, core, load); err != nil || after < busyBefore {
-		t.Errorf("the cores were busy for %v, before it was %v (%v)", after, busyBefore, err)
 	}
 }
 

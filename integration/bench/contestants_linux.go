@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"errors"
@@ -10,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,7 +19,7 @@ import (
 )
 
 //go:embed relay.c
-var relaySource []byte
+var relaySource string
 
 // nginxModule is where Debian's libnginx-mod-stream is.
 const nginxModule = "/usr/lib/nginx/modules/ngx_stream_module.so"
@@ -34,9 +34,9 @@ const spare = 100
 // contestant is a way for datagrams to get from clients to servers and back.
 type contestant struct {
 	name    string
-	missing string // why it cannot take part; empty means that it can
-	sockets int    // that it opens for a client that goes on sending
-	page    bool   // it is a balancer of ours, whose page listens beside it
+	missing string  // why it cannot take part; empty means that it can
+	sockets int     // that it opens for a client that goes on sending
+	page    bool    // it is a balancer of ours, whose page listens beside it
 	command command // nil: nothing is between clients and servers
 }
 
@@ -159,7 +159,7 @@ func penCommand(clients int) (missing string, run command) {
 func relay(ctx context.Context, dir string) (missing string, run command) {
 	path := filepath.Join(dir, "relay")
 	gcc := exec.CommandContext(ctx, "gcc", "-O2", "-x", "c", "-o", path, "-")
-	gcc.Stdin = strings.NewReader(string(relaySource))
+	gcc.Stdin = strings.NewReader(relaySource)
 	if said, err := gcc.CombinedOutput(); err != nil {
 		return fmt.Sprintf("it does not compile: %v %s", err, said), nil
 	}
@@ -178,15 +178,18 @@ type limits struct {
 	ports int // that are given out by themselves, to all sockets together
 }
 
-// refuse says why a contestant cannot serve a case here; empty means that it can.
+// refuse says which contestant cannot serve which case here, and why; empty
+// means that it can.
 func (l limits) refuse(c contestant, lc loadCase) string {
 	files := lc.clients*max(c.sockets, 1) + spare
 	ports := lc.clients*(c.sockets+1) + spare
 	switch {
+	case c.missing != "":
+		return c.name + ": " + c.missing
 	case files > l.files:
-		return fmt.Sprintf("it takes %d open files in one process, and %d are allowed (ulimit -Hn)", files, l.files)
+		return fmt.Sprintf("%v, %s: it takes %d open files in one process, and %d are allowed (ulimit -Hn)", lc, c.name, files, l.files)
 	case ports > l.ports:
-		return fmt.Sprintf("it takes %d ports, and there are %d (net.ipv4.ip_local_port_range)", ports, l.ports)
+		return fmt.Sprintf("%v, %s: it takes %d ports, and there are %d (net.ipv4.ip_local_port_range)", lc, c.name, ports, l.ports)
 	}
 	return ""
 }
@@ -197,13 +200,13 @@ type running struct {
 	addr netip.AddrPort
 	url  string        // of its page
 	done chan struct{} // closed when it has ended
-	said *os.File
+	said bytes.Buffer
 }
 
 // start runs a contestant, all of whose threads are on one core: they inherit
 // that from the thread that starts it. The kernel kills it if this process
 // dies.
-func start(c contestant, servers []string, core int, dir string) (r *running, err error) {
+func start(c contestant, servers []string, core int) (r *running, err error) {
 	udp, err1 := lab.FreePort("udp")
 	tcp, err2 := lab.FreePort("tcp")
 	if err := errors.Join(err1, err2); err != nil {
@@ -244,15 +247,13 @@ func startOn(core int, cmd *exec.Cmd) error {
 func (r *running) kill() {
 	_ = syscall.Kill(-r.Process.Pid, syscall.SIGKILL) // fails only if it is gone
 	<-r.done
-	r.said.Close()
 }
 
 // ended returns an error with what the process said if it has ended by itself.
 func (r *running) ended() error {
 	select {
 	case <-r.done:
-		said, _ := os.ReadFile(r.said.Name())
-		return fmt.Errorf("it ended by itself with %v\n%s", r.ProcessState, said)
+		return fmt.Errorf("it ended by itself with %v\n%s", r.ProcessState, &r.said)
 	default:
 		return nil
 	}

@@ -103,15 +103,15 @@ func systemLimits() (l limits, err error) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return l, err
 	}
-	if limit.Cur < want {
-		raised := syscall.Rlimit{Cur: want, Max: max(limit.Max, want)}
-		if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised) != nil {
-			raised = syscall.Rlimit{Cur: min(limit.Max, want), Max: limit.Max} // only the privileged may raise the upper limit
-			if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised); err != nil {
-				return l, err
-			}
+	for _, most := range []uint64{max(limit.Max, want), limit.Max} { // only the privileged may raise the upper limit
+		raised := syscall.Rlimit{Cur: max(limit.Cur, min(most, want)), Max: most}
+		if err = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised); err == nil {
+			limit = raised
+			break
 		}
-		limit = raised
+	}
+	if err != nil {
+		return l, err
 	}
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err != nil {

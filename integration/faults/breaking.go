@@ -3,7 +3,6 @@ package faults
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -57,11 +56,11 @@ func (r *run) suffer(ctx context.Context, f fault, begin time.Time) error {
 	inflict, mend := r.steps(f)
 	r.Logf("%6.2f s  %v", time.Since(begin).Seconds(), f)
 	until := time.Now().Add(f.lasts)
-	if err := inOrder(ctx, inflict); err != nil {
+	if err := inOrder(ctx, inflict...); err != nil {
 		return err
 	}
 	pause(ctx, time.Until(until))
-	err := inOrder(ctx, mend)
+	err := inOrder(ctx, mend...)
 	r.Logf("%6.2f s  %v: over", time.Since(begin).Seconds(), f)
 	return err
 }
@@ -70,7 +69,7 @@ func (r *run) suffer(ctx context.Context, f fault, begin time.Time) error {
 type step func(context.Context) error
 
 // inOrder takes steps one after the other until one fails.
-func inOrder(ctx context.Context, steps []step) error {
+func inOrder(ctx context.Context, steps ...step) error {
 	ctx, cancel := context.WithTimeout(ctx, lab.Patience)
 	defer cancel()
 	for _, take := range steps {
@@ -111,7 +110,7 @@ func (r *run) steps(f fault) (inflict, mend []step) {
 		b := f.servers[1]
 		return []step{r.leave(a), r.leave(b), r.swap(a, b), r.start(a), r.start(b)}, []step{r.tell(a, b)}
 	case usurped:
-		return []step{r.leave(a), r.startGuest(a)}, []step{r.move(a), r.start(a), r.tell(a), r.end(guest, syscall.SIGTERM)}
+		return []step{r.leave(a), r.startAs(guest, a)}, []step{r.move(a), r.start(a), r.tell(a), r.end(guest, syscall.SIGTERM)}
 	case allDown:
 		var ends, starts []step
 		for _, server := range f.servers {
@@ -137,27 +136,47 @@ type place struct {
 	away      bool // on its way from one to the other
 }
 
-// change changes where servers are.
-func (r *run) change(do func(places map[string]*place)) step {
+// change is a step that changes where parts are, or what the resolver says.
+func (r *run) change(do func()) step {
 	return func(context.Context) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		do(r.where)
+		do()
 		return nil
 	}
 }
 
 // move lets a server that does not run start elsewhere next time.
 func (r *run) move(server string) step {
-	return r.change(func(where map[string]*place) {
-		p := where[server]
+	return r.change(func() {
+		p := r.where[server]
 		p.at, p.spare = p.spare, p.at
 	})
 }
 
 // swap lets two servers that do not run start in each other's place next time.
 func (r *run) swap(a, b string) step {
-	return r.change(func(where map[string]*place) { where[a], where[b] = where[b], where[a] })
+	return r.change(func() { r.where[a], r.where[b] = r.where[b], r.where[a] })
+}
+
+// tell tells the resolver where these servers are, all at once.
+func (r *run) tell(servers ...string) step {
+	return r.change(func() {
+		news := map[string]netip.Addr{}
+		for _, server := range servers {
+			news[server] = r.where[server].at
+		}
+		r.Names.Set(news)
+	})
+}
+
+// forget takes a server's name out of the resolver.
+func (r *run) forget(server string) step {
+	return r.change(func() { r.Names.Set(map[string]netip.Addr{server: {}}) })
+}
+
+func (r *run) silence(silent bool) step {
+	return r.change(func() { r.Names.Silence(silent) })
 }
 
 // places is where the servers really are, those left out that are on their way.
@@ -165,7 +184,7 @@ func (r *run) places() map[string]netip.Addr {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := map[string]netip.Addr{}
-	for server, p := range maps.All(r.where) {
+	for server, p := range r.where {
 		if !p.away {
 			all[server] = p.at
 		}
@@ -173,25 +192,29 @@ func (r *run) places() map[string]netip.Addr {
 	return all
 }
 
-// at is where a server is or starts next time.
-func (r *run) at(server string) netip.Addr {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.where[server].at
-}
-
 func (r *run) start(server string) step {
 	return func(ctx context.Context) error {
-		if err := r.lab.Start(ctx, server, r.at(server)); err != nil {
-			return err
-		}
-		return r.change(func(where map[string]*place) { where[server].away = false })(ctx)
+		arrive := r.change(func() { r.where[server].away = false })
+		return inOrder(ctx, r.startAs(server, server), arrive)
 	}
 }
 
-// startGuest starts a stranger where a server has just been.
-func (r *run) startGuest(server string) step {
-	return func(ctx context.Context) error { return r.lab.Start(ctx, guest, r.at(server)) }
+// startAs starts a part, which may be a stranger, where a server belongs.
+func (r *run) startAs(part, server string) step {
+	return func(ctx context.Context) error {
+		r.mu.Lock()
+		at := r.where[server].at
+		r.mu.Unlock()
+		return r.lab.Start(ctx, part, at)
+	}
+}
+
+// leave stops a server that is going to be elsewhere.
+func (r *run) leave(server string) step {
+	return func(ctx context.Context) error {
+		depart := r.change(func() { r.where[server].away = true })
+		return inOrder(ctx, depart, r.end(server, syscall.SIGTERM))
+	}
 }
 
 // end ends a part by a signal.
@@ -202,35 +225,6 @@ func (r *run) end(part string, signal syscall.Signal) step {
 	}
 }
 
-// leave stops a server that is going to be elsewhere.
-func (r *run) leave(server string) step {
-	return func(ctx context.Context) error {
-		away := r.change(func(where map[string]*place) { where[server].away = true })
-		return inOrder(ctx, []step{away, r.end(server, syscall.SIGTERM)})
-	}
-}
-
 func (r *run) freeze(part string, frozen bool) step {
 	return func(ctx context.Context) error { return r.lab.Freeze(ctx, part, frozen) }
-}
-
-// tell tells the resolver where these servers are, all at once.
-func (r *run) tell(servers ...string) step {
-	return func(context.Context) error {
-		news := map[string]netip.Addr{}
-		for _, server := range servers {
-			news[server] = r.at(server)
-		}
-		r.Names.Set(news)
-		return nil
-	}
-}
-
-// forget takes a server's name out of the resolver.
-func (r *run) forget(server string) step {
-	return func(context.Context) error { r.Names.Set(map[string]netip.Addr{server: {}}); return nil }
-}
-
-func (r *run) silence(silent bool) step {
-	return func(context.Context) error { r.Names.Silence(silent); return nil }
 }

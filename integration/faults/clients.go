@@ -183,19 +183,6 @@ func (c *clients) count() int {
 	return c.started
 }
 
-// problems is what was wrong with replies.
-func (c *clients) problems() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.wrong)
-}
-
-func (c *clients) String() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return fmt.Sprintf("%d clients sent %d datagrams; %d answered in time, %d late", c.started, c.counts.Sent, c.counts.InTime, c.counts.Late)
-}
-
 // pause waits, but not for longer than ctx.
 func pause(ctx context.Context, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)

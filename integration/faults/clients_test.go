@@ -40,7 +40,7 @@ func TestWhatIsWrongWithAReplyIsAProblem(t *testing.T) {
 			c.want = "it is a duplicate"
 		}
 		v.close()
-		if got := all.problems(); len(got) != 1 || !strings.HasSuffix(got[0], c.want) {
+		if got := all.wrong; len(got) != 1 || !strings.HasSuffix(got[0], c.want) {
 			t.Errorf("%q: %q, want one that ends with %q", reply, got, c.want)
 		}
 	}

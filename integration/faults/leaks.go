@@ -33,14 +33,6 @@ func (c census) beyond(before census, slack int) error {
 	return errors.Join(more...)
 }
 
-// total is how many there are of all kinds.
-func (c census) total() (sum int) {
-	for _, n := range c {
-		sum += n
-	}
-	return sum
-}
-
 // running counts the goroutines in the stacks that Go's runtime prints, by who
 // created them. It leaves out the runtime's own, those that package net starts
 // for one look-up, as the balancer looks names up all the time, and those of the

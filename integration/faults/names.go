@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -64,34 +63,28 @@ func (n *Names) serve() {
 		if err != nil {
 			return // Close
 		}
-		if answer, err := n.answer(buf[:length]); err == nil && answer != nil {
+		if answer := n.answer(buf[:length]); answer != nil {
 			_, _ = n.conn.WriteTo(answer, from) // who asked may have gone
 		}
 	}
 }
 
 // answer answers a query (RFC 1035): an address of IPv4, nothing of other
-// kinds, or that there is no such name. It returns nil while it is silent.
-func (n *Names) answer(query []byte) ([]byte, error) {
-	var p dnsmessage.Parser
-	head, err := p.Start(query)
-	if err != nil {
-		return nil, err
-	}
-	question, err := p.Question()
-	if err != nil {
-		return nil, fmt.Errorf("query: %w", err)
-	}
+// kinds, or that there is no such name. It returns nil for what is no query, and
+// while the resolver is silent.
+func (n *Names) answer(query []byte) []byte {
+	var asked dnsmessage.Message
 	n.mu.Lock()
-	addr, silent := n.addrs[strings.ToLower(question.Name.String())], n.silent
-	n.mu.Unlock()
-	if silent {
-		return nil, nil
+	defer n.mu.Unlock()
+	if err := asked.Unpack(query); err != nil || len(asked.Questions) == 0 || n.silent {
+		return nil
 	}
+	question := asked.Questions[0]
 	answer := dnsmessage.Message{
-		Header:    dnsmessage.Header{ID: head.ID, Response: true, RecursionDesired: head.RecursionDesired, RecursionAvailable: true},
+		Header:    dnsmessage.Header{ID: asked.ID, Response: true, RecursionDesired: asked.RecursionDesired, RecursionAvailable: true},
 		Questions: []dnsmessage.Question{question},
 	}
+	addr := n.addrs[strings.ToLower(question.Name.String())]
 	switch {
 	case !addr.IsValid():
 		answer.RCode = dnsmessage.RCodeNameError
@@ -101,5 +94,6 @@ func (n *Names) answer(query []byte) ([]byte, error) {
 			Body:   &dnsmessage.AResource{A: addr.As4()},
 		}}
 	}
-	return answer.Pack()
+	packed, _ := answer.Pack() // fails for names that cannot be unpacked either
+	return packed
 }

@@ -54,28 +54,28 @@ func Run(t *testing.T, l Lab, seed uint64, length time.Duration, whenDown WhenDo
 		r.where[server] = &place{at: site.Places[2*i], spare: site.Places[2*i+1]}
 		starts = append(starts, r.start(server))
 	}
-	r.must(inOrder(t.Context(), []step{together(starts...), r.tell(servers...), r.startBalancer}))
+	r.must(inOrder(t.Context(), together(starts...), r.tell(servers...), r.startBalancer))
 	r.expectOrder()
 	files, goroutines := r.stopAtRest(nil, nil)
-	t.Logf("at rest the balancer has %v open, and %d goroutines", files, goroutines.total())
+	t.Logf("at rest the balancer has %v open and %v running", files, goroutines)
 	r.must(r.startBalancer(labtest.Within(t)))
 
 	r.breakUnderLoad(seed, length)
 	next := r.expectOrder()
 	r.stopAtRest(files, goroutines)
-	r.must(r.startBalancer(labtest.Within(t)))
+	r.must(r.restart(labtest.Within(t)))
 	if s := r.awaitRest(); s.Next == nil || *s.Next != next {
 		t.Errorf("after the last restart the next turn is not %s's: %+v", next, s)
 	}
 	r.expectOrder()
 
 	ordered, named, wrong := r.observer.judge()
-	wrong = append(wrong, r.clients.problems()...)
+	wrong = append(wrong, r.clients.wrong...)
 	for _, text := range wrong[:min(len(wrong), mostProblems)] {
 		t.Error(text)
 	}
-	t.Logf("%d problems; %v; over %d lives of the balancer, %d turns were judged against the one before, %d against the server that answered",
-		len(wrong), r.clients, len(r.observer.lives), ordered, named)
+	t.Logf("%d problems; %d clients got %+v; over %d lives of the balancer, %d turns were judged against the one before, %d against the server that answered",
+		len(wrong), r.clients.started, r.clients.counts, len(r.observer.lives), ordered, named)
 }
 
 // run is one test of a lab: what breaks it and what judges it.
@@ -219,7 +219,7 @@ func (r *run) stopAtRest(filesBefore, goroutinesBefore census) (files, goroutine
 	stacks, err := r.lab.End(labtest.Within(r), balancer, syscall.SIGQUIT)
 	r.must(err)
 	goroutines = running(stacks)
-	if files["socket"] < 2 || goroutines.total() < 2 {
+	if files["socket"] < 2 || len(goroutines) < 2 {
 		r.Fatalf("the balancer has %v open and %v running: this test sees nothing", files, goroutines)
 	}
 	// A probe or a look-up of each server may be under way. What leaks, leaks
