@@ -28,9 +28,6 @@ func (i impairment) String() (text string) {
 	return text
 }
 
-// random says whether chance has a part in it.
-func (i impairment) random() bool { return i.loss > 0 || i.jitter > 0 }
-
 // chance decides what happens to answers, one after the other. The same seed
 // gives the same decisions. Losses and jitter have a generator each, and every
 // answer takes a number of both: what happens to the hundredth does not depend

@@ -69,7 +69,7 @@ func (s *server) run(ctx context.Context) error {
 
 	addr, impairment := s.socket.Addr().String(), s.impairment.Load()
 	text := s.name + " listens on " + addr + impairment.String()
-	if impairment.random() {
+	if impairment.loss > 0 || impairment.jitter > 0 { // chance has a part in it
 		text += fmt.Sprintf(" (seed %d)", s.seed)
 	}
 	s.log.Info(text, "event", "listening", "name", s.name, "addr", addr)
