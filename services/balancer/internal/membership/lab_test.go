@@ -57,7 +57,7 @@ func (n *names) lookup(ctx context.Context, _, host string) (list []netip.Addr, 
 }
 
 // self is the balancer's own address.
-var self = netip.MustParseAddrPort("192.0.2.99:2")
+var self = netip.MustParseAddrPort("192.0.2.99:7")
 
 // lab is servers under a fake resolver, and what they have published.
 type lab struct {
@@ -89,12 +89,12 @@ func newLab(t *testing.T, servers string, n *names, probe Probe) *lab {
 	return l
 }
 
-// threeUp is a lab of server1, server2 and server3 at one:1, two:2 and three:3.
+// threeUp is a lab of server1, server2 and server3 at one:7, two:7 and three:7.
 func threeUp(t *testing.T, probe Probe) *lab {
 	t.Helper()
-	l := newLab(t, "server1=one:1,server2=two:2,server3=three:3", labNames(), probe)
+	l := newLab(t, "server1=one:7,server2=two:7,server3=three:7", labNames(), probe)
 	l.resolve(t)
-	l.expect(t, "at the start", "+++", "server1 at 192.0.2.1:1", "server2 at 192.0.2.2:2", "server3 at 192.0.2.3:3")
+	l.expect(t, "at the start", "+++", "server1 at 192.0.2.1:7", "server2 at 192.0.2.2:7", "server3 at 192.0.2.3:7")
 	return l
 }
 

@@ -21,13 +21,13 @@ func TestTheStartWaitsForNamesThatAppear(t *testing.T) {
 				n.set("two", nxdomain)
 				time.AfterFunc(after-time.Millisecond, func() { n.set("two", "192.0.2.2") })
 			}
-			l := newLab(t, "server1=one:1,server2=two:2", n, Probe{})
+			l := newLab(t, "server1=one:7,server2=two:7", n, Probe{})
 			began := time.Now()
 			l.resolve(t)
 			if took := time.Since(began); took != after {
 				t.Errorf("it took %v, want %v", took, after)
 			}
-			l.expect(t, "both are there", "++", "server1 at 192.0.2.1:1", "server2 at 192.0.2.2:2")
+			l.expect(t, "both are there", "++", "server1 at 192.0.2.1:7", "server2 at 192.0.2.2:7")
 		})
 	}
 }
@@ -37,17 +37,17 @@ func TestANameThatDoesNotResolveAtTheStartHasItsPlaceAndIsDownUntilItDoes(t *tes
 		synctest.Test(t, func(t *testing.T) {
 			n := labNames()
 			n.set("two", resolver)
-			l := newLab(t, "server1=one:1,server2=two:2", n, Probe{})
+			l := newLab(t, "server1=one:7,server2=two:7", n, Probe{})
 			began := time.Now()
 			l.resolve(t)
 			if took := time.Since(began); took != startPatience {
 				t.Errorf("it waited %v, want %v", took, startPatience)
 			}
-			l.expect(t, "the other is there", "+-", "server1 at 192.0.2.1:1", "server2 down: its name does not resolve: "+reason)
+			l.expect(t, "the other is there", "+-", "server1 at 192.0.2.1:7", "server2 down: its name does not resolve: "+reason)
 			l.watch(t)
 			l.play(t,
 				step{"", time.Hour, "+-", nil}, // there is nowhere to try it
-				step{"two=192.0.2.2", interval + lookUpTime, "++", []string{"server2 at 192.0.2.2:2, up"}})
+				step{"two=192.0.2.2", interval + lookUpTime, "++", []string{"server2 at 192.0.2.2:7, up"}})
 		})
 	}
 }
@@ -59,7 +59,7 @@ func TestAStopDuringTheStartEndsTheWait(t *testing.T) {
 		n := labNames()
 		n.set("two", silence)
 		began := time.Now()
-		err := newLab(t, "server2=two:2,server3=nowhere:3", n, Probe{}).Resolve(ctx)
+		err := newLab(t, "server2=two:7,server3=nowhere:7", n, Probe{}).Resolve(ctx)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Second {
 			t.Errorf("returned %v after %v", err, time.Since(began))
 		}
@@ -71,10 +71,10 @@ func TestServersThatCannotBeWhereTheyAreAreNamedAtTheStart(t *testing.T) {
 		n := labNames()
 		n.set("uno", "192.0.2.1")
 		n.set("me", self.Addr().String())
-		err := newLab(t, "a=one:1,b=uno:1,c=nowhere:1,d=me:2,e=192.0.2.1:1", n, Probe{}).Resolve(t.Context())
-		want := `BALANCER_BACKENDS="b=uno:1": want an address of its own; a=one:1 is at 192.0.2.1:1 too
-BALANCER_BACKENDS="d=me:2": want another address than 192.0.2.99:2, the balancer's own (BALANCER_LISTEN)
-BALANCER_BACKENDS="e=192.0.2.1:1": want an address of its own; a=one:1 is at 192.0.2.1:1 too`
+		err := newLab(t, "a=one:7,b=uno:7,c=nowhere:7,d=me:7,e=192.0.2.1:7", n, Probe{}).Resolve(t.Context())
+		want := `BALANCER_BACKENDS="b=uno:7": want an address of its own; a=one:7 is at 192.0.2.1:7 too
+BALANCER_BACKENDS="d=me:7": want another address than 192.0.2.99:7, the balancer's own (BALANCER_LISTEN)
+BALANCER_BACKENDS="e=192.0.2.1:7": want an address of its own; a=one:7 is at 192.0.2.1:7 too`
 		if err == nil || err.Error() != want || program.ExitCode(err) != 2 {
 			t.Errorf("got\n%v\nwant\n%s", err, want)
 		}
@@ -83,8 +83,7 @@ BALANCER_BACKENDS="e=192.0.2.1:1": want an address of its own; a=one:1 is at 192
 
 func TestAServerIsKnownForAMinuteAtItsLastFormerAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, "server1=one:7,server2=two:7,server3=three:7", labNames(), Probe{})
-		l.resolve(t)
+		l := threeUp(t, Probe{})
 		expect := func(when, addr, want string) {
 			t.Helper()
 			got := ""
@@ -124,11 +123,11 @@ func TestAServerIsKnownForAMinuteAtItsLastFormerAddresses(t *testing.T) {
 func TestOfSeveralAddressesTheOneItHadThenTheFirstOfIPv4(t *testing.T) {
 	l := threeUp(t, Probe{})
 	for _, step := range []struct{ addrs, want string }{
-		{"2001:db8::2 192.0.2.20 192.0.2.21", "192.0.2.20:2"},
-		{"2001:db8::2 192.0.2.21 192.0.2.20", "192.0.2.20:2"},
-		{"0.0.0.0 :: 224.0.0.1 ::ffff:192.0.2.23", "192.0.2.23:2"},
-		{"2001:db8::2 2001:db8::3", "[2001:db8::2]:2"},
-		{"2001:db8::3 2001:db8::2 192.0.2.20", "[2001:db8::2]:2"},
+		{"2001:db8::2 192.0.2.20 192.0.2.21", "192.0.2.20:7"},
+		{"2001:db8::2 192.0.2.21 192.0.2.20", "192.0.2.20:7"},
+		{"0.0.0.0 :: 224.0.0.1 ::ffff:192.0.2.23", "192.0.2.23:7"},
+		{"2001:db8::2 2001:db8::3", "[2001:db8::2]:7"},
+		{"2001:db8::3 2001:db8::2 192.0.2.20", "[2001:db8::2]:7"},
 		{"0.0.0.0", "invalid AddrPort"},
 	} {
 		l.names.set("two", step.addrs)
@@ -170,8 +169,7 @@ func FuzzLearn(f *testing.F) {
 	f.Add([]byte("123 two claims, one gone, and back again"))
 	places := []string{nxdomain, servfail, self.Addr().String(), "192.0.2.1", "192.0.2.2", "192.0.2.3", "0.0.0.0", "192.0.2.3 192.0.2.1"}
 	f.Fuzz(func(t *testing.T, steps []byte) {
-		l := newLab(t, "server1=one:2,server2=two:2,server3=three:2", labNames(), Probe{})
-		l.resolve(t)
+		l := threeUp(t, Probe{})
 		for _, step := range steps[:min(len(steps), 200)] {
 			b := l.members[int(step>>4)%3]
 			l.names.set(b.server.Host, places[int(step&15)%len(places)])

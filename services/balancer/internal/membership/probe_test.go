@@ -97,7 +97,7 @@ func TestAServerIsDownWithinFourSecondsAndBackWithinThree(t *testing.T) {
 			for offset := time.Duration(0); offset < 2*time.Second; offset += 20 * time.Millisecond {
 				synctest.Test(t, func(t *testing.T) {
 					server, n := &fakeServer{}, labNames()
-					l := newLab(t, "server1=one:1", n, server.probe())
+					l := newLab(t, "server1=one:7", n, server.probe())
 					l.resolve(t)
 					l.watch(t)
 					until := func(state State, most time.Duration) {
@@ -145,7 +145,7 @@ func TestAServerIsProbedEverySecondAndAtOnceWhereItHasComeTo(t *testing.T) {
 		l.names.set("two", "192.0.2.22")
 		l.lookUpAgain(t.Context(), l.members[1])
 		asked("at once", 0, 1)
-		l.expect(t, "one answer is not enough", "---", "server2 at 192.0.2.22:2, down: "+unheard)
+		l.expect(t, "one answer is not enough", "---", "server2 at 192.0.2.22:7, down: "+unheard)
 		asked("soon again", time.Second/returnHurry, 1)
 		l.expect(t, "two are", "-+-", "server2 up")
 		asked("and then every second", 10*time.Second, 10)
@@ -156,11 +156,11 @@ func TestAServerThatAppearsLateHasToAnswerProbesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := labNames()
 		n.set("two", nxdomain)
-		l := newLab(t, "server1=one:1,server2=two:2", n, (&fakeServer{}).probe())
+		l := newLab(t, "server1=one:7,server2=two:7", n, (&fakeServer{}).probe())
 		l.resolve(t)
-		l.expect(t, "at the start", "+-", "server1 at 192.0.2.1:1", "server2 down: its name does not resolve: no such host")
+		l.expect(t, "at the start", "+-", "server1 at 192.0.2.1:7", "server2 down: its name does not resolve: no such host")
 		l.watch(t)
-		l.play(t, step{"two=192.0.2.2", interval, "+-", []string{"server2 at 192.0.2.2:2, down: " + unheard}},
+		l.play(t, step{"two=192.0.2.2", interval, "+-", []string{"server2 at 192.0.2.2:7, down: " + unheard}},
 			step{"", time.Second, "++", []string{"server2 up"}})
 	})
 }
@@ -168,7 +168,7 @@ func TestAServerThatAppearsLateHasToAnswerProbesFirst(t *testing.T) {
 func TestProbesOfTheOldPlaceDoNotCountAtTheNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &fakeServer{}
-		l := newLab(t, "server2=two:2", labNames(), server.probe())
+		l := newLab(t, "server2=two:7", labNames(), server.probe())
 		l.resolve(t)
 		l.watch(t)
 		time.Sleep(100 * time.Millisecond)
@@ -177,7 +177,7 @@ func TestProbesOfTheOldPlaceDoNotCountAtTheNew(t *testing.T) {
 		l.names.set("two", "192.0.2.22")
 		l.lookUpAgain(t.Context(), l.members[0]) // a third one fails there
 		time.Sleep(600 * time.Millisecond)
-		l.expect(t, "after one failure at its new place", "+", "server2 at 192.0.2.2:2", "server2 at 192.0.2.22:2")
+		l.expect(t, "after one failure at its new place", "+", "server2 at 192.0.2.2:7", "server2 at 192.0.2.22:7")
 		time.Sleep(2 * time.Second)
 		l.expect(t, "after three", "-", "server2 down: 3 probes in a row unanswered")
 		l.answer(1) // a reply, late
