@@ -302,6 +302,7 @@ func TestTheSessionThatGivesWayToANewClient(t *testing.T) {
 		{"in a flood a newcomer rather than a regular that has been idle for longer", []use{{1, 0, false}, {1, 2, false}, {2, 9, false}, {3, 9.5, false}}, 10.1, 2, 0},
 		{"in a flood none, if no newcomer has been idle for a second", []use{{1, 0, false}, {1, 9, false}, {2, 10, false}, {3, 10, false}}, 11, 0, 1},
 		{"but a regular after ten seconds", []use{{1, 0, false}, {1, 2, false}, {2, 12, false}, {3, 12, false}}, 12.1, 1, 0},
+		{"a newcomer even then, if one has been idle for a second", []use{{1, 0, false}, {1, 2, false}, {2, 12, false}, {3, 12.5, false}}, 13.1, 2, 0},
 		{"not before", []use{{1, 0, false}, {1, 2, false}, {2, 11.5, false}, {3, 11.5, false}}, 12, 0, 1},
 		{"one that was only answered is no regular", []use{{1, 0, false}, {1, 2, true}, {2, 3, false}, {3, 3, false}}, 3.3, 1, 0},
 		{"one that was heard often in one second is no regular", []use{{1, 0, false}, {1, 0.5, false}, {1, 1, false}, {2, 1, false}, {3, 1.5, false}}, 2.1, 1, 0},
