@@ -125,10 +125,8 @@ func (m *Members) learn(b *member, addr netip.AddrPort, err error) {
 	isNew := b.claim != addr
 	b.claim = addr
 	var holder *member // another server that is there already
-	for _, other := range m.members {
-		if other != b && addr.IsValid() && other.Addr == addr {
-			holder = other
-		}
+	if there, current := m.Owner(addr); current && there.ID != b.ID {
+		holder = m.find(there.ID)
 	}
 	switch {
 	case !addr.IsValid() && b.found:

@@ -23,7 +23,7 @@ type SelfAddrs struct {
 
 	mu         sync.Mutex // guards the rest
 	byPort     map[uint16][]netip.Addr
-	machine    map[netip.Addr]struct{} // the machine's addresses, as of looked
+	machine    []netip.Addr // the machine's addresses, as of looked
 	looked     time.Time
 	interfaces func() ([]net.Addr, error)
 }
@@ -52,11 +52,10 @@ func (s *SelfAddrs) Remove(addr netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	port := addr.Port()
-	addrs := s.byPort[port]
-	if i := slices.Index(addrs, addr.Addr()); i >= 0 {
-		addrs = slices.Delete(addrs, i, i+1)
+	if i := slices.Index(s.byPort[port], addr.Addr()); i >= 0 {
+		s.byPort[port] = slices.Delete(s.byPort[port], i, i+1)
 	}
-	if s.byPort[port] = addrs; len(addrs) == 0 {
+	if len(s.byPort[port]) == 0 {
 		delete(s.byPort, port)
 		s.ports[port/64].And(^(1 << (port % 64)))
 	}
@@ -84,17 +83,16 @@ func (s *SelfAddrs) isMachine(now time.Time, ip netip.Addr) bool {
 	if ip.IsLoopback() {
 		return true
 	}
-	if s.machine == nil || now.Sub(s.looked) > machineFor {
+	if now.Sub(s.looked) > machineFor {
 		s.looked = now
-		if addrs, err := s.interfaces(); err == nil || s.machine == nil { // no descriptor left to ask with, say
-			s.machine = map[netip.Addr]struct{}{}
+		if addrs, err := s.interfaces(); err == nil { // else no descriptor is left to ask with, say
+			s.machine = s.machine[:0]
 			for _, a := range addrs {
 				if p, err := netip.ParsePrefix(a.String()); err == nil {
-					s.machine[p.Addr().Unmap().WithZone("")] = struct{}{}
+					s.machine = append(s.machine, p.Addr().Unmap().WithZone(""))
 				}
 			}
 		}
 	}
-	_, ok := s.machine[ip.WithZone("")]
-	return ok
+	return slices.Contains(s.machine, ip.WithZone(""))
 }
