@@ -4,16 +4,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
-	"udplab/services/balancer/internal/membership"
 	"udplab/services/kit/udp"
 )
 
@@ -35,27 +31,6 @@ func testItself(t *testing.T, open opener) {
 			}
 		})
 	}
-}
-
-// What goes round by way of another balancer looks like ever new clients. It is
-// not told, but kept to the limits, and it ends where they do.
-func testCircle(t *testing.T, open opener) {
-	const limit = 20
-	one, other := open.start(t, setup{sessions: limit}), open.start(t, setup{sessions: limit})
-	for _, way := range []struct{ from, to *rig }{{one, other}, {other, one}} {
-		way.from.move(0, way.to.path.Addr())
-		way.from.set(1, membership.Down) // or the next turn would lead out of the circle
-		way.from.set(2, membership.Down)
-	}
-	one.client().send("round and round")
-	eventually(t, "a balancer had no room for it", func() bool {
-		return one.snapshot().Dropped[ledger.SessionLimit]+other.snapshot().Dropped[ledger.SessionLimit] == 1
-	})
-	if a, b := one.snapshot().Sessions, other.snapshot().Sessions; max(a, b) != limit {
-		t.Errorf("sessions %d and %d, want %d at most", a, b, limit)
-	}
-	one.stop()
-	other.stop()
 }
 
 func testStranger(t *testing.T, open opener) {
@@ -85,9 +60,7 @@ func testStranger(t *testing.T, open opener) {
 // and none of them waits for an answer. No more are sent than the data path takes,
 // so that a busy machine loses none.
 func testFlood(t *testing.T, open opener) {
-	if testing.Short() {
-		t.Skip("sessions give way only after seconds")
-	}
+	long(t)
 	const limit, regulars, burst = 300, 20, 50
 	var mu sync.Mutex
 	from := map[string]netip.AddrPort{} // a regular at a server to the session's address there
@@ -121,37 +94,21 @@ func testFlood(t *testing.T, open opener) {
 	}
 
 	newcomers, sent := 0, r.snapshot().Received
-	flood := func(evicted uint64) (inUse uint64) {
-		eventually(t, fmt.Sprintf("%d sessions made room", evicted), func() bool {
-			for range burst {
-				newcomers++
-				sent += newcomer(t, newcomers, r.path.Addr())
-			}
-			// More may come: a stranger's, to a port that somebody had before.
-			eventually(t, "the burst was received", func() bool { return r.snapshot().Received >= sent })
-			regularAsks()
-			sent++
-			s := r.snapshot()
-			if n := openFiles(); n > files+3*limit+10 || s.Sessions > limit {
-				t.Fatalf("%d files are open, %d before the flood; %d sessions, want %d at most", n, files, s.Sessions, limit)
-			}
-			return s.SessionsClosed[ledger.Evicted] >= evicted
-		})
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	full := flood(limit) // all places have long been taken
-	// A socket's buffer is the largest thing that one session may have at the
-	// moment and another not.
-	room := uint64(4 << 20)
-	if _, portable := r.path.(*portable); portable {
-		room += limit * 3 * udp.MaxDatagram
-	}
-	if now := flood(2 * limit); now > full+room {
-		t.Errorf("%d KiB are in use, %d KiB at half of the flood", now>>10, full>>10)
-	}
+	eventually(t, "all places have been taken and given away", func() bool {
+		for range burst {
+			newcomers++
+			sent += newcomer(t, newcomers, r.path.Addr())
+		}
+		// More may come: a stranger's, to a port that somebody had before.
+		eventually(t, "the burst was received", func() bool { return r.snapshot().Received >= sent })
+		regularAsks()
+		sent++
+		s := r.snapshot()
+		if n := openFiles(); n > files+3*limit+10 || s.Sessions > limit {
+			t.Fatalf("%d files are open, %d before the flood; %d sessions, want %d at most", n, files, s.Sessions, limit)
+		}
+		return s.SessionsClosed[ledger.Evicted] >= limit
+	})
 	if r.snapshot().Dropped[ledger.SessionLimit] == 0 {
 		t.Error("there was room for everybody: that was no flood")
 	}
@@ -245,11 +202,12 @@ func testRefusingClient(t *testing.T, open opener) {
 }
 
 func testKernelDrops(t *testing.T, open opener) {
+	long(t)
 	if !kernelCountsDrops(t) {
 		t.Skip("this system does not say how many datagrams a full buffer dropped")
 	}
 	// Before the data path runs, nobody empties its listener.
-	sent, lost := uint64(0), backlogDrops()
+	sent := uint64(0)
 	r := open.start(t, setup{beforeRun: func(r *rig) {
 		for r.path.KernelDrops() == 0 {
 			if sent > 100_000 {
@@ -262,13 +220,10 @@ func testKernelDrops(t *testing.T, open opener) {
 			}
 		}
 	}})
-	eventually(t, "every datagram was received or counted as dropped by the kernel", func() bool {
-		known := r.snapshot().Received + r.path.KernelDrops()
-		return known <= sent && sent-known <= backlogDrops()-lost
-	})
 	drops := r.path.KernelDrops()
-	if r.stop(); r.path.KernelDrops() != drops {
-		t.Errorf("%d drops while it ran, %d after it stopped", drops, r.path.KernelDrops())
+	r.stop()
+	if after, s := r.path.KernelDrops(), r.snapshot(); after < drops || s.Received == 0 || s.Received+after > sent {
+		t.Errorf("%d drops before it ran, %d after it stopped, %d received of %d", drops, after, s.Received, sent)
 	}
 }
 
@@ -286,18 +241,4 @@ func kernelCountsDrops(t *testing.T) bool {
 		conn.WriteToUDP([]byte("too many"), conn.LocalAddr().(*net.UDPAddr))
 	}
 	return udp.Drops(conn) > 0
-}
-
-// backlogDrops is how many packets Linux has dropped before they came to a
-// socket: it promises no more for the loopback interface than for others. The
-// second column of softnet_stat has them, a line for each processor.
-func backlogDrops() (sum uint64) {
-	text, _ := os.ReadFile("/proc/net/softnet_stat")
-	for line := range strings.Lines(string(text)) {
-		if columns := strings.Fields(line); len(columns) > 1 {
-			n, _ := strconv.ParseUint(columns[1], 16, 64)
-			sum += n
-		}
-	}
-	return sum
 }

@@ -1,7 +1,6 @@
 package datapath
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -142,26 +141,9 @@ func (c *crowd) exchange(n int) (done int) {
 }
 
 // startLoaded starts a data path before bouncing servers.
-func startLoaded(tb testing.TB, open opener) (DataPath, *ledger.Ledger) {
+func startLoaded(tb testing.TB, open opener) *rig {
 	tb.Helper()
-	addrs := bounce(tb, 3)
-	m := newMembers(addrs...)
-	path, err := open(context.Background(), Config{
-		Listen: "127.0.0.1:0", SessionIdle: time.Minute, MaxSessions: 20_000,
-		Scheduler: m.scheduler, Ledger: m.ledger, Members: m,
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := path.Run(ctx); err != nil {
-			tb.Error(err)
-		}
-	})
-	tb.Cleanup(func() { cancel(); wg.Wait() })
-	return path, m.ledger
+	return open.start(tb, setup{others: bounce(tb, 3), sessions: 20_000})
 }
 
 // The event loop, with the ledger, the counters and the limits, allocates
@@ -169,8 +151,8 @@ func startLoaded(tb testing.TB, open opener) (DataPath, *ledger.Ledger) {
 func TestNothingIsAllocatedForADatagram(t *testing.T) {
 	for _, tt := range []struct{ clients, window int }{{1, 1}, {1, 64}, {50, 1}, {20, 5}} {
 		t.Run(fmt.Sprintf("clients=%d/window=%d", tt.clients, tt.window), func(t *testing.T) {
-			path, led := startLoaded(t, variants()["epoll"])
-			c := newCrowd(t, tt.clients, tt.window, path.Addr())
+			r := startLoaded(t, variants()["epoll"])
+			c := newCrowd(t, tt.clients, tt.window, r.path.Addr())
 			c.exchange(500) // the sessions are there
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
@@ -179,8 +161,8 @@ func TestNothingIsAllocatedForADatagram(t *testing.T) {
 			if n := after.Mallocs - before.Mallocs; n > uint64(done)/100 {
 				t.Errorf("%d allocations for %d round trips", n, done)
 			}
-			if s := led.Snapshot(time.Now()); s.OrderViolations != 0 || s.DroppedTotal() != 0 {
-				t.Errorf("violations %d, dropped %d", s.OrderViolations, s.DroppedTotal())
+			if s := r.snapshot(); s.DroppedTotal() != s.Dropped[ledger.Stranger] { // any process may write to a port
+				t.Errorf("dropped %v", s.Dropped)
 			}
 		})
 	}
@@ -197,8 +179,7 @@ func BenchmarkRoundTrips(b *testing.B) {
 			b.Run(fmt.Sprintf("clients=%d/window=%d/path=%s", load.clients, load.window, name), func(b *testing.B) {
 				var target netip.AddrPort
 				if open := paths[name]; open != nil {
-					path, _ := startLoaded(b, open)
-					target = path.Addr()
+					target = startLoaded(b, open).path.Addr()
 				} else {
 					target = bounce(b, 1)[0]
 				}

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 const patience = time.Minute
 
 // eventually waits until the condition holds.
-func eventually(t *testing.T, what string, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for !condition() {
@@ -47,25 +47,19 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// server is a server in the test. By default it answers each datagram with its
-// payload, a space and its name.
+// server is a server in the test.
 type server struct {
-	name   string
-	conn   *net.UDPConn
-	addr   netip.AddrPort
-	asked  atomic.Int64
-	from   atomic.Pointer[netip.AddrPort] // where the last datagram came from
-	answer func(s *server, payload []byte, from netip.AddrPort)
-	done   chan struct{}
+	name  string
+	conn  *net.UDPConn
+	addr  netip.AddrPort
+	asked atomic.Int64
+	from  atomic.Pointer[netip.AddrPort] // where the last datagram came from
+	done  chan struct{}
 }
 
-func startServer(t *testing.T, name, address string) *server {
+func startServer(t testing.TB, name, address string, answer func(*server, []byte, netip.AddrPort)) *server {
 	t.Helper()
-	addr, err := net.ResolveUDPAddr("udp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.ListenUDP("udp", addr)
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address)))
 	if err != nil && strings.Contains(address, "::") {
 		t.Skipf("no IPv6 here: %v", err)
 	}
@@ -74,13 +68,7 @@ func startServer(t *testing.T, name, address string) *server {
 	}
 	conn.SetReadBuffer(4 << 20)
 	s := &server{name: name, conn: conn, addr: conn.LocalAddr().(*net.UDPAddr).AddrPort(), done: make(chan struct{})}
-	s.answer = (*server).named
 	t.Cleanup(s.stop)
-	return s
-}
-
-// serve answers until the server is stopped.
-func (s *server) serve() *server {
 	go func() {
 		defer close(s.done)
 		buf := make([]byte, udp.MaxDatagram)
@@ -93,7 +81,7 @@ func (s *server) serve() *server {
 				from = udp.Unmap(from)
 				s.from.Store(&from)
 				s.asked.Add(1)
-				s.answer(s, buf[:n], from)
+				answer(s, buf[:n], from)
 			}
 		}
 	}()
@@ -106,6 +94,7 @@ func (s *server) stop() {
 	}
 }
 
+// named answers with the payload, a space and the server's name.
 func (s *server) named(payload []byte, from netip.AddrPort) {
 	s.conn.WriteToUDPAddrPort([]byte(string(payload)+" "+s.name), from)
 }
@@ -127,13 +116,13 @@ func (h held) answer(payload string) { h.server.named([]byte(payload), h.session
 type members struct {
 	scheduler *balancing.Scheduler
 	ledger    *ledger.Ledger
+	tried     atomic.Int32 // trials
 
 	mu       sync.Mutex // guards the rest
 	backends []membership.Backend
 	former   map[netip.AddrPort]*membership.Backend
 	snapshot *membership.Snapshot
 	list     uint64
-	tried    int
 }
 
 // newMembers returns servers at these addresses, called server1 and so on. Turns
@@ -166,6 +155,18 @@ func (m *members) set(place int, state membership.State) {
 	})
 }
 
+// replace replaces the list by another. Servers that are gone are known by their
+// address for as long as the test runs.
+func (m *members) replace(list []membership.Backend) {
+	m.change(func() {
+		for _, b := range m.backends {
+			m.former[b.Addr] = &b
+		}
+		m.backends = list
+		m.list++
+	})
+}
+
 // move gives the server at a place another address.
 func (m *members) move(place int, to netip.AddrPort) {
 	m.change(func() {
@@ -179,22 +180,6 @@ func (m *members) isDown(place int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.backends[place].State != membership.Up
-}
-
-// allUp wants no server to be down.
-func (r *rig) allUp() {
-	r.t.Helper()
-	for i, b := range r.backends {
-		if r.isDown(i) {
-			r.t.Errorf("%s was blamed", b.Name)
-		}
-	}
-}
-
-func (m *members) trials() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.tried
 }
 
 func (m *members) Owner(addr netip.AddrPort) (*membership.Backend, bool) {
@@ -221,16 +206,12 @@ func (m *members) found(id membership.ID, addr netip.AddrPort, state membership.
 	})
 }
 
-func (m *members) Tried(membership.ID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.tried++
-}
+func (m *members) Tried(membership.ID) { m.tried.Add(1) }
 
 // rig is a running data path with three servers.
 type rig struct {
 	*members
-	t       *testing.T
+	t       testing.TB
 	path    DataPath
 	servers []*server
 	held    chan held
@@ -240,15 +221,15 @@ type rig struct {
 
 // setup is what a test may want otherwise.
 type setup struct {
-	listen   string        // default 127.0.0.1:0
-	servers  string        // their address; default 127.0.0.1:0
-	idle     time.Duration // default a minute
-	sessions int           // default 10,000
-	rate     int           // of each client; default no limit
-	drain    time.Duration // default 50 ms
-	stopped  bool          // before it runs
-	answer   func(s *server, payload []byte, from netip.AddrPort)
-	hold     string // datagrams with this payload are not answered, but come to rig.held
+	listen   string                                               // default 127.0.0.1:0
+	servers  string                                               // their address; default 127.0.0.1:0
+	others   []netip.AddrPort                                     // servers instead of the rig's own
+	idle     time.Duration                                        // default a minute
+	sessions int                                                  // default 10,000
+	drain    time.Duration                                        // default 50 ms
+	stopped  bool                                                 // before it runs
+	answer   func(s *server, payload []byte, from netip.AddrPort) // default (*server).named
+	hold     string                                               // datagrams with this payload are not answered, but come to rig.held
 	// beforeRun is called when the data path is open and does not run yet.
 	beforeRun func(*rig)
 }
@@ -256,32 +237,30 @@ type setup struct {
 // opener opens one of the data paths.
 type opener func(context.Context, Config) (DataPath, error)
 
-func (open opener) start(t *testing.T, s setup) *rig {
+func (open opener) start(t testing.TB, s setup) *rig {
 	t.Helper()
 	r := &rig{t: t, held: make(chan held, 1)}
-	var addrs []netip.AddrPort
-	for i := range 3 {
-		started := startServer(t, fmt.Sprintf("server%d", i+1), cmp.Or(s.servers, "127.0.0.1:0"))
-		if s.answer != nil {
-			started.answer = s.answer
+	answer := func(server *server, payload []byte, from netip.AddrPort) {
+		switch {
+		case s.hold != "" && string(payload) == s.hold:
+			r.held <- held{server, from}
+		case s.answer != nil:
+			s.answer(server, payload, from)
+		default:
+			server.named(payload, from)
 		}
-		if s.hold != "" {
-			started.answer = func(server *server, payload []byte, from netip.AddrPort) {
-				if string(payload) == s.hold {
-					r.held <- held{server, from}
-				} else {
-					server.named(payload, from)
-				}
-			}
-		}
-		r.servers = append(r.servers, started.serve())
+	}
+	addrs := s.others
+	for len(addrs) < 3 {
+		started := startServer(t, fmt.Sprintf("server%d", len(addrs)+1), cmp.Or(s.servers, "127.0.0.1:0"), answer)
+		r.servers = append(r.servers, started)
 		addrs = append(addrs, started.addr)
 	}
 	r.members = newMembers(addrs...)
 	var err error
 	r.path, err = open(t.Context(), Config{
 		Listen: cmp.Or(s.listen, "127.0.0.1:0"), SessionIdle: cmp.Or(s.idle, time.Minute), MaxSessions: cmp.Or(s.sessions, 10_000),
-		ClientRate: s.rate, Drain: cmp.Or(s.drain, 50*time.Millisecond), Scheduler: r.scheduler, Ledger: r.ledger, Members: r.members,
+		Drain: cmp.Or(s.drain, 50*time.Millisecond), Scheduler: r.scheduler, Ledger: r.ledger, Members: r.members,
 	})
 	if err != nil && strings.Contains(s.listen, "::") {
 		t.Skipf("no data path on %s here: %v", s.listen, err)
@@ -313,6 +292,16 @@ func (open opener) start(t *testing.T, s setup) *rig {
 	})
 	t.Cleanup(r.stop)
 	return r
+}
+
+// allUp wants no server to be down.
+func (r *rig) allUp() {
+	r.t.Helper()
+	for i, b := range r.backends {
+		if r.isDown(i) {
+			r.t.Errorf("%s was blamed", b.Name)
+		}
+	}
 }
 
 // checkBooks checks the promises that hold at every moment.
@@ -361,7 +350,7 @@ func (r *rig) replied(n uint64) {
 
 // client sends to the data path.
 type client struct {
-	t    *testing.T
+	t    testing.TB
 	conn *net.UDPConn
 }
 
@@ -372,7 +361,7 @@ func (r *rig) client() *client {
 
 // clientAt writes to the data path at an address of its own choice, and hears only
 // what comes from there.
-func (r *rig) clientAt(t *testing.T, host string) *client {
+func (r *rig) clientAt(t testing.TB, host string) *client {
 	t.Helper()
 	target := netip.AddrPortFrom(netip.MustParseAddr(host), r.path.Addr().Port())
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(target))
