@@ -214,7 +214,7 @@ func (l *Ledger) write(now time.Time, r *Request) {
 		Bytes: r.Bytes, Disposition: r.Disposition, Outcome: outcome, First: first,
 	}}
 	l.last = max(l.last, turn)
-	if before := &l.ring[(turn-1)%Size]; before.Number == turn-1 && turn > 1 && !l.order.Follows(before.step, s.step) {
+	if before := &l.ring[(turn-1)%Size]; before.Number == turn-1 && !l.order.Follows(before.step, s.step) {
 		l.totals.OrderViolations++
 	}
 	if after := &l.ring[(turn+1)%Size]; after.Number == turn+1 && !l.order.Follows(s.step, after.step) {

@@ -123,12 +123,6 @@ func TestReadersStopAtATurnThatIsStillBeingAppended(t *testing.T) {
 func TestATurnThatIsMissingHoldsUpTheCountOfSilenceForARingOnly(t *testing.T) {
 	b := newBook(0)
 	b.forward(ms(0), span(2, Size+5)...)
-	s := b.Snapshot(ms(1000))
-	for _, server := range s.Backends {
-		if server.Waiting() != 0 {
-			t.Errorf("%d turns of %s wait, %d are silent", server.Waiting(), server.Name, server.Silent)
-		}
-	}
 	if got := b.Waiting(ms(1000)); got != 0 {
 		t.Errorf("%d wait", got)
 	}

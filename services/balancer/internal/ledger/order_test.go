@@ -90,23 +90,3 @@ func TestAWorkerThatWasHeldUpForMoreThanARingIsNoViolation(t *testing.T) {
 		}
 	}
 }
-
-// A slot that its next turn has not come to yet keeps one whose list is forgotten.
-func TestATurnIsReadAfterItsListIsForgotten(t *testing.T) {
-	b := newBook(0)
-	b.drop(start, span(1, 30)...)
-	b.apply(start, up(1), up(3))
-	for _, n := range span(31, Size+100) {
-		if n != 10+Size && n != 11+Size {
-			b.drop(start, n)
-		}
-	}
-	b.apply(start, up(1))
-	if turn, ok := b.Turn(start, 11); !ok || turn.Server != "server2" {
-		t.Errorf("got %+v", turn)
-	}
-	b.drop(start, 10+Size, 11+Size)
-	if got := b.Snapshot(start).OrderViolations; got != 0 {
-		t.Errorf("%d violations", got)
-	}
-}
