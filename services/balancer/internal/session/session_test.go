@@ -289,7 +289,7 @@ func TestTheSessionThatGivesWayToANewClient(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name string
-		uses []use // with room for three
+		uses []use // with room for these clients
 		at   float64
 		gone int           // the client that gives way; 0: none
 		wait time.Duration // until one does
@@ -299,6 +299,7 @@ func TestTheSessionThatGivesWayToANewClient(t *testing.T) {
 		{"the longest idle after that", []use{{1, 0, false}, {2, 0.5, false}, {3, 0.5, false}}, 1.1, 1, 0},
 		{"a reply counts as use", []use{{1, 0, false}, {2, 0, false}, {3, 0, false}, {1, 1, true}}, 1.5, 2, 0},
 		{"regulars like others", []use{{1, 0, false}, {1, 2, false}, {2, 2, false}, {2, 4, false}, {3, 4, false}}, 4.1, 1, 0},
+		{"no flood is half the sessions", []use{{1, 0, false}, {1, 2, false}, {2, 2.5, false}}, 3.1, 1, 0},
 		{"in a flood a newcomer rather than a regular that has been idle for longer", []use{{1, 0, false}, {1, 2, false}, {2, 9, false}, {3, 9.5, false}}, 10.1, 2, 0},
 		{"in a flood none, if no newcomer has been idle for a second", []use{{1, 0, false}, {1, 9, false}, {2, 10, false}, {3, 10, false}}, 11, 0, 1},
 		{"but a regular after ten seconds", []use{{1, 0, false}, {1, 2, false}, {2, 12, false}, {3, 12, false}}, 12.1, 1, 0},
@@ -308,7 +309,11 @@ func TestTheSessionThatGivesWayToANewClient(t *testing.T) {
 		{"one that was heard often in one second is no regular", []use{{1, 0, false}, {1, 0.5, false}, {1, 1, false}, {2, 1, false}, {3, 1.5, false}}, 2.1, 1, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(NewCapacity(3), 0, balancing.Skip)
+			clients := map[int]bool{}
+			for _, u := range tt.uses {
+				clients[u.client] = true
+			}
+			r := newRig(NewCapacity(len(clients)), 0, balancing.Skip)
 			sessions := map[int]*Session[int]{}
 			for _, u := range tt.uses {
 				if u.reply {
