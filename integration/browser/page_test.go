@@ -72,6 +72,7 @@ func TestThePageTellsOfAServerThatIsDown(t *testing.T) {
 		`^\s*✖ server2 is down since \d\d:\d\d:\d\d \(\d+.(s|min).ago\): .*refused.*\. Its turns go to the next server[.;]`).MatchString, "server2 is down since …")
 	b.expectSaid("server2 is down: ")
 	b.expect("the tape", marks, "1231✗3")
+	b.expectTold("StaticText , no answer")
 
 	ping(t, stack, 1)
 	b.expectText("#next", "Next turn 2 server2 (a try: is it back?)") // in two seconds
@@ -88,19 +89,6 @@ func TestThePageTellsOfAServerThatIsDown(t *testing.T) {
 		return got == "up, up, up"
 	}, "up, up, up")
 	b.expect("the banner", `document.getElementById("downs").children.length`, "0")
-	b.expectNoProblems()
-}
-
-// What a server that keeps its turns does not get is not sent, and that is said
-// in words, too.
-func TestADatagramThatIsNotSentIsMarked(t *testing.T) {
-	stack, b := openLab(t, lab.Config{Balancer: lab.Env{"BALANCER_WHEN_DOWN": "hold"}})
-	stopServer(t, stack, "server2")
-	b.wait("the tape", marks, func(got string) bool {
-		ping(t, stack, 3, "-W", "100ms")
-		return strings.HasPrefix(got, "1✗3") && strings.Contains(got, "⊘")
-	}, "1✗3…⊘")
-	b.expectTold("StaticText , not sent", "StaticText , no answer")
 	b.expectNoProblems()
 }
 
