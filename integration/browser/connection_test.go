@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 )
 
 const chip = `document.getElementById("stream").textContent`
 
 func TestThePageReconnectsAndSaysWhatItMissed(t *testing.T) {
 	needBrowser(t)
-	stack := startLab(t, lab.Config{})
+	stack := labtest.Start(t, lab.Config{})
 	b, wire := openThroughWire(t, stack)
 	ping(t, stack, 4)
 	b.expect("the tape", tape, "1231")
@@ -44,7 +45,7 @@ func TestThePageReconnectsAndSaysWhatItMissed(t *testing.T) {
 // that where there is no event at all; only the texts go on.
 func TestAPageThatIsNotLetInStaysReadableAndSaysWhy(t *testing.T) {
 	needBrowser(t)
-	stack := startLab(t, lab.Config{})
+	stack := labtest.Start(t, lab.Config{})
 	ping(t, stack, 4)
 	stop := startReaders(t, stack.URL(), 64)
 	defer stop()
@@ -73,8 +74,8 @@ const story = `["#tape", "#news", "#clients", "#story", "#went-by"].map((id) => 
 
 func TestABalancerThatWasStartedAgainBeginsAnotherStory(t *testing.T) {
 	needBrowser(t)
-	before, after := startLab(t, lab.Config{}), startLab(t, lab.Config{})
-	two := startLab(t, lab.Config{Servers: []string{"127.0.0.1:0", "127.0.0.1:0"}})
+	before, after := labtest.Start(t, lab.Config{}), labtest.Start(t, lab.Config{})
+	two := labtest.Start(t, lab.Config{Servers: []string{"127.0.0.1:0", "127.0.0.1:0"}})
 	ping(t, two, 3)
 	for _, freeze := range []bool{false, true} {
 		t.Run(fmt.Sprintf("frozen=%v", freeze), func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 )
 
 // dotsAt is where each dot is, by its turn.
@@ -42,7 +43,7 @@ const astray = `(() => {
 
 func TestFreezeHoldsWhateverHappens(t *testing.T) {
 	needBrowser(t)
-	stack := startLab(t, lab.Config{Server: lab.Env{"PINGSERVER_DELAY": "25s"}, Balancer: lab.Env{"BALANCER_ANSWER_TIMEOUT": "60s"}})
+	stack := labtest.Start(t, lab.Config{Server: lab.Env{"PINGSERVER_DELAY": "25s"}, Balancer: lab.Env{"BALANCER_ANSWER_TIMEOUT": "60s"}})
 	b, wire := openThroughWire(t, stack)
 	client := stack.ClientCommand(t.Context(), "-c", "3", "-i", "30ms", "-W", "10ms", "-q")
 	if err := client.Start(); err != nil {

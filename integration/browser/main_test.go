@@ -14,61 +14,27 @@ import (
 	"go.uber.org/goleak"
 
 	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(suite{m}, goleak.Cleanup(os.Exit)) }
 
-// suite ends the browser and removes the programs when the tests have run.
+// suite ends the browser when the tests have run.
 type suite struct{ *testing.M }
 
 func (s suite) Run() int {
-	dir, err := os.MkdirTemp("", "udplab-programs-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	buildDir = dir
 	defer func() { endBrowser() }()
-	return s.M.Run()
+	return labtest.Main(s.M)
 }
-
-var buildDir string
-
-// build builds the programs the first time it is called.
-var build = sync.OnceValues(func() (lab.Programs, error) {
-	return lab.Build(context.Background(), buildDir)
-})
 
 // openLab starts a lab and opens its page, which is live.
 func openLab(t *testing.T, cfg lab.Config) (*lab.Stack, *tab) {
 	t.Helper()
 	needBrowser(t)
-	stack := startLab(t, cfg)
+	stack := labtest.Start(t, cfg)
 	b := openTab(t)
 	b.openLive(stack.URL())
 	return stack, b
-}
-
-// startLab starts three ping servers and the balancer, and ends them with the
-// test.
-func startLab(t testing.TB, cfg lab.Config) *lab.Stack {
-	t.Helper()
-	programs, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Programs = programs
-	stack, err := lab.Start(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := stack.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return stack
 }
 
 // ping sends n datagrams from a client of its own, one after the other.

@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 
 	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 )
 
 // What the page shows, as JavaScript that reads it.
@@ -94,7 +95,7 @@ func TestThePageTellsOfAServerThatIsDown(t *testing.T) {
 
 func TestThePageIsReadableWithoutItsScripts(t *testing.T) {
 	needBrowser(t)
-	lab := startLab(t, lab.Config{})
+	lab := labtest.Start(t, lab.Config{})
 	ping(t, lab, 4)
 	b := openTab(t)
 	must(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/procfs"
 
 	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 	"udplab/integration/traffic"
 )
 
@@ -35,7 +36,7 @@ func BenchmarkReaders(b *testing.B) {
 				}
 				backends = append(backends, fmt.Sprintf("server%d=%v", i+1, addr))
 			}
-			stack := startLab(b, lab.Config{Servers: []string{}, Balancer: lab.Env{"BALANCER_BACKENDS": strings.Join(backends, ",")}})
+			stack := labtest.Start(b, lab.Config{Servers: []string{}, Balancer: lab.Env{"BALANCER_BACKENDS": strings.Join(backends, ",")}})
 			books := traffic.NewBooks(1, traffic.Settings{Count: math.MaxUint64, Window: 64, Timeout: time.Second, Sizes: traffic.Sizes{Usual: traffic.PingSize}})
 			if err := loop.Connect(books, stack.Addr()); err != nil {
 				b.Fatal(err)

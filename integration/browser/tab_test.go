@@ -21,6 +21,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 )
 
 // tab is a page in a browser, and everything that went wrong in it.
@@ -192,10 +193,8 @@ func (b *tab) expectSaid(want string) {
 
 func (b *tab) wait(what, script string, good func(string) bool, want string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), lab.Patience)
-	defer cancel()
 	got := ""
-	if err := lab.Until(ctx, func(context.Context) error {
+	if err := lab.Until(labtest.Within(b.t), func(context.Context) error {
 		if got = b.eval(script); !good(got) {
 			return errors.New("not yet")
 		}

@@ -253,16 +253,15 @@ func TestASamplePrefersNobody(t *testing.T) {
 func TestOnlySixtyFourReadAtATime(t *testing.T) {
 	now := time.Now()
 	b := newBalancer("server1")
-	var readers []*reader
+	var last *reader
 	for range maxReaders {
-		r, _ := mustJoin(t, b.feed, now, nil)
-		readers = append(readers, r)
+		last, _ = mustJoin(t, b.feed, now, nil)
 	}
 	answer := b.get("/events")
 	if answer.Code != 503 || answer.Body.String() != "64 readers are watching already: close one of their pages and try again\n" || answer.Header().Get("Retry-After") == "" {
 		t.Errorf("%d %q", answer.Code, answer.Body)
 	}
-	b.feed.leave(readers[0])
+	b.feed.leave(last)
 	mustJoin(t, b.feed, now, nil)
 	if _, _, err := b.feed.join(now, nil); err != errFull {
 		t.Errorf("one too many: %v", err)

@@ -35,9 +35,12 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 	gauge := func(name, help string, n float64, labels ...string) {
 		send(prometheus.GaugeValue, name, help, n, labels...)
 	}
-	s, kernelDrops := m.Ledger.Snapshot(time.Now()), uint64(0)
+	s, kernelDrops, nextPlace := m.Ledger.Snapshot(time.Now()), uint64(0), 0
 	if m.KernelDrops != nil {
 		kernelDrops = m.KernelDrops()
+	}
+	if next, ok := m.Scheduler.Next(); ok {
+		nextPlace = next.Step.Place + 1
 	}
 	count("datagrams_received_total", "Datagrams that came from clients; always forwarded plus dropped.", s.Received)
 	count("replies_refused_total", "Replies that went out and met nobody: the client's machine said so by ICMP. 0 where the system does not say.", s.RepliesRefused)
@@ -46,7 +49,7 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 	count("order_violations_total", "Turns out of place; never anything but 0.", s.OrderViolations)
 	count("sessions_created_total", "Sessions opened.", s.SessionsOpened)
 	gauge("sessions", "Clients that have a session now.", float64(s.Sessions))
-	gauge("next_backend", "Whose turn is next: its place in turn order counted from 1, or 0 while no server is up.", float64(m.nextPlace()))
+	gauge("next_backend", "Whose turn is next: its place in turn order counted from 1, or 0 while no server is up.", float64(nextPlace))
 	gauge("build_info", "1, labelled with what runs.", 1, "version", m.Facts.Version, "goversion", runtime.Version(), "datapath", m.Facts.DataPath)
 	for reason, n := range s.SessionsClosed {
 		count("session_evictions_total", "Sessions ended, by reason: idle, evicted for a new client, or stopped with the balancer.", n, "reason", ledger.CloseReason(reason).String())
@@ -75,14 +78,6 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 		gauge("backend_up", "1 while the server is up, else 0.", up, "backend", b.Name)
 		to <- latency(b)
 	}
-}
-
-// nextPlace is whose turn is next, counted from 1; 0: nobody's.
-func (m metrics) nextPlace() int {
-	if next, ok := m.Scheduler.Next(); ok {
-		return next.Step.Place + 1
-	}
-	return 0
 }
 
 var latencyDesc = prometheus.NewDesc("balancer_reply_latency_seconds",

@@ -37,17 +37,13 @@ export function el(tag, className = "", text = "", ...children) {
   return element;
 }
 
-export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+function set(element, property, value) {
+  if (element[property] !== value) element[property] = value;
 }
 
-export function setClass(element, className) {
-  if (element.className !== className) element.className = className;
-}
-
-export function setHidden(element, hidden) {
-  if (element.hidden !== hidden) element.hidden = hidden;
-}
+export const setText = (element, text) => set(element, "textContent", text);
+export const setClass = (element, className) => set(element, "className", className);
+export const setHidden = (element, hidden) => set(element, "hidden", hidden);
 
 // setTime shows a time, and how long ago it was where the page says so.
 export function setTime(element, time, now) {
