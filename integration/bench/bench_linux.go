@@ -215,11 +215,11 @@ func awaitReply(ctx context.Context, loop *traffic.Loop, r *running) error {
 	if err := loop.Connect([]*traffic.Book{probe}, r.addr); err != nil {
 		return err
 	}
-	err := loop.Run(ctx, func(time.Duration) bool { return probe.InTime > 0 || r.ended() != nil })
-	if err != nil {
-		return fmt.Errorf("no datagram came back within %v: %w", lab.Patience, err)
+	err := loop.Run(ctx, func(time.Duration) bool { return probe.InTime > 0 || r.ended() })
+	if err != nil || probe.InTime == 0 {
+		return fmt.Errorf("no datagram came back within %v (%v)", lab.Patience, err)
 	}
-	return r.ended()
+	return nil
 }
 
 // longestWarmUp is how long the clients may take until every one of them has

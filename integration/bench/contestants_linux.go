@@ -249,13 +249,13 @@ func (r *running) kill() {
 	<-r.done
 }
 
-// ended returns an error with what the process said if it has ended by itself.
-func (r *running) ended() error {
+// ended says whether the process has ended by itself.
+func (r *running) ended() bool {
 	select {
 	case <-r.done:
-		return fmt.Errorf("it ended by itself with %v\n%s", r.ProcessState, &r.said)
+		return true
 	default:
-		return nil
+		return false
 	}
 }
 
@@ -267,7 +267,7 @@ func (r *running) explain(err error) error {
 	}
 	select {
 	case <-r.done:
-		return r.ended()
+		return fmt.Errorf("it ended by itself with %v\n%s", r.ProcessState, &r.said)
 	case <-time.After(time.Second):
 		return err
 	}
