@@ -14,7 +14,11 @@ import (
 func Help(w io.Writer, usage string, cfg any) {
 	var flags, variables []string
 	for _, f := range fieldsOf(cfg) {
-		row := "\t" + f.shownDefault() + "\t" + f.Tag.Get("help")
+		unset := "empty"
+		if f.Type.Kind() == reflect.Bool {
+			unset = "off"
+		}
+		row := "\t" + cmp.Or(f.Tag.Get("default"), f.Tag.Get("envDefault"), unset) + "\t" + f.Tag.Get("help")
 		if empty := f.Tag.Get("empty"); empty != "" {
 			row += " (empty: " + empty + ")"
 		}
@@ -39,13 +43,4 @@ func Help(w io.Writer, usage string, cfg any) {
 			fmt.Fprintf(table, "\n%s:\n  %s\n", part.title, strings.Join(part.rows, "\n  "))
 		}
 	}
-}
-
-// shownDefault is the default as a person reads it.
-func (f *field) shownDefault() string {
-	unset := "empty"
-	if f.Type.Kind() == reflect.Bool {
-		unset = "off"
-	}
-	return cmp.Or(f.Tag.Get("default"), f.Tag.Get("envDefault"), unset)
 }

@@ -13,21 +13,14 @@ import (
 // ParseDuration reads a duration as Go writes it (200ms, 1m30s) or as a plain
 // number of seconds (0.2), as ping does. It may not be negative.
 func ParseDuration(s string) (time.Duration, error) {
+	if _, err := strconv.ParseFloat(s, 64); err == nil {
+		s += "s"
+	}
 	d, err := time.ParseDuration(s)
-	if seconds, plain := strconv.ParseFloat(s, 64); plain == nil {
-		nanos := seconds * float64(time.Second)
-		if !(nanos < math.MaxInt64) {
-			return 0, fmt.Errorf("%q is too long", s)
-		}
-		d, err = time.Duration(math.Round(nanos)), nil
+	if err == nil && d < 0 {
+		err = fmt.Errorf("%q is negative", s)
 	}
-	if err != nil {
-		return 0, err
-	}
-	if d < 0 {
-		return 0, fmt.Errorf("%q is negative", s)
-	}
-	return d, nil
+	return d, err
 }
 
 // parseFinite refuses NaN and the infinities, which no setting of ours means.

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -73,25 +72,17 @@ func NewNetwork(t *testing.T) *Network {
 	return n
 }
 
-// serve keeps a thread in the network and calls functions on it.
+// serve calls functions on a thread in a network of its own. Since it stays
+// locked, the thread ends with the goroutine.
 func (n *Network) serve(made chan<- error) {
 	runtime.LockOSThread()
-	machine, err := netns.Get()
+	err := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_NEWNET))
 	if err == nil {
-		defer machine.Close()
-		var own netns.NsHandle
-		if own, err = netns.New(); err == nil {
-			defer own.Close()
-			err = LoopbackUp()
-		}
+		err = LoopbackUp()
 	}
 	made <- err
 	for f := range n.thread {
 		f()
-	}
-	// A thread that cannot go back stays locked, and so ends with this goroutine.
-	if netns.Set(machine) == nil {
-		runtime.UnlockOSThread()
 	}
 }
 
