@@ -57,7 +57,7 @@ type Store struct {
 	before func(step string) error // hook of the tests, see replace
 	log    *slog.Logger
 	saved  *file  // what this run has written last; nil: nothing yet
-	there  []byte // what the file holds, as far as this run knows; nil: nothing of use
+	there  []byte // what the file holds, as far as this run knows
 }
 
 // Open reads the file and returns where to go on with today's servers. A
@@ -75,13 +75,14 @@ func open(path string, today []string, log *slog.Logger, before func(step string
 	var f file
 	content, err := read(s.path)
 	if err == nil {
+		s.there = content
 		f, err = parse(content)
 	}
 	cutOff := false // turns after the last save are missing
 	var why *fs.PathError
 	switch {
 	case err == nil:
-		s.there, cutOff = content, !f.Ended
+		cutOff = !f.Ended
 	case errors.Is(err, fs.ErrNotExist):
 	case errors.Is(err, errDamaged):
 		log.Warn(fmt.Sprintf("state file %s is damaged; turns start from %s", path, today[0]))
@@ -166,7 +167,7 @@ func (s *Store) save(c Cursor, ended bool) error {
 	if err != nil {
 		return err
 	}
-	if !s.isOurs() {
+	if now, err := read(s.path); !errors.Is(err, fs.ErrNotExist) && (err != nil || !bytes.Equal(now, s.there)) {
 		return fmt.Errorf("state file %s has been changed by somebody else and is left alone", s.path)
 	}
 	content = append(content, '\n')
@@ -175,20 +176,4 @@ func (s *Store) save(c Cursor, ended bool) error {
 	}
 	s.saved, s.there = &f, content
 	return nil
-}
-
-// isOurs says whether the file is as this run read it or wrote it last, or is
-// gone.
-func (s *Store) isOurs() bool {
-	now, err := read(s.path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return true
-	case err != nil:
-		return false
-	case s.there == nil: // it was damaged when it was read
-		_, err := parse(now)
-		return errors.Is(err, errDamaged)
-	}
-	return bytes.Equal(now, s.there)
 }
