@@ -192,7 +192,7 @@ func (w *twins) checkOrder(t *testing.T, a, b Turn) {
 
 // Long histories of states and lists.
 func TestRandomHistoriesAreTheModels(t *testing.T) {
-	for seed := range uint64(1_000) {
+	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		n := 1 + random.IntN(7)
 		w := newTwins(n, []WhenDown{Skip, Hold}[seed%2])

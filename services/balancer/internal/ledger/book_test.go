@@ -115,12 +115,3 @@ func (b *book) outcomes(now time.Time) (out string) {
 	}
 	return out
 }
-
-// happened shows all events, each with the turn from which it holds.
-func (b *book) happened() (out string) {
-	events, _ := b.Events(0)
-	for _, e := range events {
-		out += fmt.Sprintf("%d: turn %d, %s %s %s\n", e.Number, e.Turn, e.Backend, e.Kind, e.Reason)
-	}
-	return out
-}

@@ -33,21 +33,32 @@ func TestTheStartWaitsForNamesThatAppear(t *testing.T) {
 }
 
 func TestANameThatDoesNotResolveAtTheStartHasItsPlaceAndIsDownUntilItDoes(t *testing.T) {
-	for resolver, reason := range map[string]string{nxdomain: "no such host", servfail: "server misbehaving", silence: "i/o timeout"} {
+	trusted := []string{"server2 at 192.0.2.2:7, up"}
+	probed := []string{"server2 at 192.0.2.2:7, down: " + unheard, "server2 up"}
+	for _, tt := range []struct {
+		resolver, reason string
+		probe            Probe
+		back             []string
+	}{
+		{nxdomain, "no such host", Probe{}, trusted},
+		{servfail, "server misbehaving", Probe{}, trusted},
+		{silence, "i/o timeout", Probe{}, trusted},
+		{nxdomain, "no such host", (&fakeServer{}).probe(), probed},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			n := labNames()
-			n.set("two", resolver)
-			l := newLab(t, "server1=one:7,server2=two:7", n, Probe{})
+			n.set("two", tt.resolver)
+			l := newLab(t, "server1=one:7,server2=two:7", n, tt.probe)
 			began := time.Now()
 			l.resolve(t)
 			if took := time.Since(began); took != startPatience {
 				t.Errorf("it waited %v, want %v", took, startPatience)
 			}
-			l.expect(t, "the other is there", "+-", "server1 at 192.0.2.1:7", "server2 down: its name does not resolve: "+reason)
+			l.expect(t, "the other is there", "+-", "server1 at 192.0.2.1:7", "server2 down: its name does not resolve: "+tt.reason)
 			l.watch(t)
 			l.play(t,
 				step{"", time.Hour, "+-", nil}, // there is nowhere to try it
-				step{"two=192.0.2.2", interval + lookUpTime, "++", []string{"server2 at 192.0.2.2:7, up"}})
+				step{"two=192.0.2.2", interval + lookUpTime, "++", tt.back})
 		})
 	}
 }

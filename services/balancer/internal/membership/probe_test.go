@@ -152,19 +152,6 @@ func TestAServerIsProbedEverySecondAndAtOnceWhereItHasComeTo(t *testing.T) {
 	})
 }
 
-func TestAServerThatAppearsLateHasToAnswerProbesFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := labNames()
-		n.set("two", nxdomain)
-		l := newLab(t, "server1=one:7,server2=two:7", n, (&fakeServer{}).probe())
-		l.resolve(t)
-		l.expect(t, "at the start", "+-", "server1 at 192.0.2.1:7", "server2 down: its name does not resolve: no such host")
-		l.watch(t)
-		l.play(t, step{"two=192.0.2.2", interval, "+-", []string{"server2 at 192.0.2.2:7, down: " + unheard}},
-			step{"", time.Second, "++", []string{"server2 up"}})
-	})
-}
-
 func TestProbesOfTheOldPlaceDoNotCountAtTheNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &fakeServer{}
