@@ -27,18 +27,7 @@ type settings struct {
 	Also        []string      `env:"--also" default:"none" flag:"also" help:"other builds of the balancer as further contestants: NAME=PATH,…"`
 	Balancer    string        `env:"--balancer" default:"built from here" flag:"balancer" help:"a balancer that is built already, as udplab"`
 	Quick       bool          `env:"--quick" flag:"quick" help:"one short round: proves that it works, not how fast"`
-	Netns       netns         `env:"--netns" envDefault:"auto" flag:"netns" want:"auto, on or off" help:"a network namespace of its own (auto: if permitted), where no firewall slows loopback down"`
-}
-
-// netns says whether to measure in a network namespace of its own.
-type netns string
-
-func (n *netns) UnmarshalText(text []byte) error {
-	if !slices.Contains([]string{"auto", "on", "off"}, string(text)) {
-		return fmt.Errorf("%q is none of them", text)
-	}
-	*n = netns(text)
-	return nil
+	Netns       string        `env:"--netns" envDefault:"auto" flag:"netns" help:"a network namespace of its own (auto: if permitted), where no firewall slows loopback down"`
 }
 
 // load reads the flags.
@@ -67,6 +56,9 @@ func (c *settings) Check(wrong func(variable, want string)) {
 			wrong("--only", "the beginnings of some of: "+strings.Join(contestantNames, ", "))
 			break
 		}
+	}
+	if !slices.Contains([]string{"auto", "on", "off"}, c.Netns) {
+		wrong("--netns", "auto, on or off")
 	}
 	names := slices.Clone(contestantNames)
 	for _, also := range c.Also {

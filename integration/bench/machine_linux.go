@@ -131,7 +131,7 @@ const inNamespace = "UDPLAB_BENCH_NAMESPACE"
 // isolate runs this program again, in a network namespace of its own, and says
 // whether it did; if so, err is how that ended. It does not where that is not
 // wanted, not possible, or has been done already.
-func isolate(ctx context.Context, want netns) (did bool, err error) {
+func isolate(ctx context.Context, want string) (did bool, err error) {
 	if os.Getenv(inNamespace) != "" {
 		return false, setUpNamespace()
 	}

@@ -45,7 +45,6 @@ type client struct {
 	*Book
 	socket *mmsg.Socket
 	to     []netip.AddrPort
-	index  int
 }
 
 // NewLoop returns a loop without clients and servers.
@@ -93,7 +92,7 @@ func (l *Loop) Connect(books []*Book, to ...netip.AddrPort) error {
 			return fmt.Errorf("client %d: %w", b.Client, err)
 		}
 		s.SetReceiveBuffer(bufferSize)
-		l.clients = append(l.clients, client{b, s, to, len(l.clients)})
+		l.clients = append(l.clients, client{b, s, to})
 		if err := l.poller.Add(s, uint64(len(l.clients)-1)); err != nil {
 			return err
 		}
@@ -196,18 +195,21 @@ func (l *Loop) startSome(now time.Duration) {
 	}
 }
 
-// fill sends until the client's window is full.
+// fill sends until the client's window is full or the kernel takes no more.
 func (l *Loop) fill(c client, now time.Duration) {
-	for more := true; more; {
+	for {
 		l.out.Begin(c.socket)
 		l.taken = l.taken[:0]
-		for more && !l.out.Full() {
-			var in int
-			var payload []byte
-			if in, payload, more = c.Next(now); more {
-				l.out.Add(payload, c.to[(c.index+in)%len(c.to)], netip.Addr{})
-				l.taken = append(l.taken, in)
+		for !l.out.Full() {
+			in, payload, ok := c.Next(now)
+			if !ok {
+				break
 			}
+			l.out.Add(payload, c.to[(c.Client+in)%len(c.to)], netip.Addr{})
+			l.taken = append(l.taken, in)
+		}
+		if len(l.taken) == 0 {
+			return
 		}
 		if l.out.Send() == 0 {
 			continue
