@@ -1,4 +1,4 @@
-package udp_test
+package udp
 
 import (
 	"bytes"
@@ -8,37 +8,52 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"udplab/services/kit/udp"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// echo answers every datagram with itself until the test ends.
-func echo(t *testing.T, address string) netip.AddrPort {
-	s, err := udp.Listen(t.Context(), address)
+// open opens a socket on an address, and a client's.
+func open(t *testing.T, address string) (s *Socket, client *net.UDPConn) {
+	t.Helper()
+	s, err := Listen(t.Context(), address)
 	if err != nil {
 		t.Skipf("listen on %s: %v", address, err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		buf := make([]byte, udp.MaxPayload)
-		for {
-			n, peer, err := s.Read(buf)
-			if err != nil {
-				return
-			}
-			if peer.Addr.Addr().Is4In6() {
-				t.Errorf("peer %v is IPv4 in its IPv6 form", peer.Addr)
-			}
-			if err := s.Write(buf[:n], peer); err != nil {
-				t.Errorf("answer to %v: %v", peer.Addr, err)
-			}
-		}
-	}()
-	t.Cleanup(func() { s.Close(); <-done })
-	return s.Addr()
+	t.Cleanup(func() { s.Close() })
+	client, err = net.ListenUDP("udp", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	deadline := time.Now().Add(time.Minute)
+	client.SetDeadline(deadline)
+	s.Conn().SetDeadline(deadline)
+	return s, client
+}
+
+// exchange sends a request to an address of the socket's, answers it with itself,
+// and returns where the answer came from.
+func exchange(t *testing.T, s *Socket, client *net.UDPConn, asked netip.Addr, request []byte) (from netip.Addr) {
+	t.Helper()
+	to := netip.AddrPortFrom(asked, s.Addr().Port())
+	if _, err := client.WriteToUDPAddrPort(request, to); err != nil {
+		t.Skipf("no way to %v here: %v", to, err)
+	}
+	buf := make([]byte, MaxDatagram)
+	n, peer, err := s.Read(buf)
+	if err != nil || peer.Addr.Addr().Is4In6() {
+		t.Fatalf("a request from %v, error %v", peer.Addr, err)
+	}
+	if err := s.Write(buf[:n], peer); err != nil {
+		t.Fatalf("answer to %v: %v", peer.Addr, err)
+	}
+	n, sender, err := client.ReadFromUDPAddrPort(buf)
+	if err != nil || !bytes.Equal(buf[:n], request) {
+		t.Fatalf("%d bytes came back as %d, error %v", len(request), n, err)
+	}
+	return Unmap(sender).Addr()
 }
 
 func TestAnswersComeFromTheAddressThatWasAsked(t *testing.T) {
@@ -51,28 +66,52 @@ func TestAnswersComeFromTheAddressThatWasAsked(t *testing.T) {
 		{"127.0.0.1:0", "127.0.0.1"},
 	} {
 		t.Run(tt.listen+" asked at "+tt.ask, func(t *testing.T) {
-			port := echo(t, tt.listen).Port()
-			target := netip.AddrPortFrom(netip.MustParseAddr(tt.ask), port)
-			// A connected socket hears nobody but its target.
-			conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(target))
-			if err != nil {
-				t.Skipf("no way to %v here: %v", target, err)
-			}
-			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(time.Minute))
-			for _, payload := range [][]byte{[]byte("hello"), {}, bytes.Repeat([]byte("x"), udp.MaxPayload)} {
-				if _, err := conn.Write(payload); err != nil {
-					t.Fatal(err)
-				}
-				buf := make([]byte, udp.MaxPayload+1)
-				n, err := conn.Read(buf)
-				if err != nil {
-					t.Fatalf("%d bytes: %v", len(payload), err)
-				}
-				if !bytes.Equal(buf[:n], payload) {
-					t.Fatalf("%d bytes came back as %d", len(payload), n)
+			s, client := open(t, tt.listen)
+			asked := netip.MustParseAddr(tt.ask)
+			for _, request := range [][]byte{[]byte("hello"), {}, bytes.Repeat([]byte("x"), MaxPayload)} {
+				if from := exchange(t, s, client, asked, request); from != asked {
+					t.Errorf("answered from %v", from)
 				}
 			}
 		})
 	}
+}
+
+func TestWhoAsksAtEveryAddressOfTheMachineIsAnsweredAndDoesNotFillTheMemory(t *testing.T) {
+	for _, address := range []string{":0", "0.0.0.0:0"} {
+		t.Run(address, func(t *testing.T) {
+			s, client := open(t, address)
+			for i := range maxSources + 100 {
+				asked := netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)})
+				if from := exchange(t, s, client, asked, []byte("who is there")); from != asked {
+					t.Fatalf("asked %v, answered from %v", asked, from)
+				}
+				if len(s.sources.known) > maxSources {
+					t.Fatalf("%d control messages are remembered", len(s.sources.known))
+				}
+			}
+			// A broadcast's is no address to answer from: another will do.
+			exchange(t, s, client, netip.AddrFrom4([4]byte{127, 255, 255, 255}), []byte("everybody?"))
+		})
+	}
+}
+
+// Whatever the system says beside a datagram, the answer's control message
+// either names one address or is none.
+func FuzzSource(f *testing.F) {
+	for _, ip := range []string{"192.0.2.1", "127.255.255.255", "224.0.0.1", "255.255.255.255"} {
+		f.Add((&ipv4.ControlMessage{Src: net.ParseIP(ip)}).Marshal())
+	}
+	for _, ip := range []string{"2001:db8::1", "fe80::1", "ff02::1"} {
+		f.Add((&ipv6.ControlMessage{Src: net.ParseIP(ip), IfIndex: 2}).Marshal())
+	}
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, oob []byte) {
+		if source := sourceV4(oob); source != nil && len(source) != len((&ipv4.ControlMessage{Src: net.IPv4(1, 2, 3, 4)}).Marshal()) {
+			t.Errorf("over IPv4: %x", source)
+		}
+		if source := sourceV6(oob); source != nil && len(source) != len((&ipv6.ControlMessage{Src: net.IPv6loopback}).Marshal()) {
+			t.Errorf("over IPv6: %x", source)
+		}
+	})
 }
