@@ -322,8 +322,11 @@ func TestAStopDuringTheStartIsNoError(t *testing.T) {
 }
 
 func TestServersWhoseNamesDoNotResolve(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the start waits for names for three seconds")
+	}
 	t.Run("one: it is down and the others serve", func(t *testing.T) {
-		t.Parallel() // the start waits for it for three seconds
+		t.Parallel()
 		server1, server3 := startServers(t, "server1"), startServers(t, "server3")
 		r := start(t, "BALANCER_BACKENDS="+server1+",server2="+nowhere+":2527,"+server3)
 		for _, want := range []string{
@@ -341,7 +344,7 @@ func TestServersWhoseNamesDoNotResolve(t *testing.T) {
 		r.end()
 	})
 	t.Run("all: the balancer is alive and not ready", func(t *testing.T) {
-		t.Parallel() // the start waits for them for three seconds
+		t.Parallel()
 		r := start(t, "BALANCER_BACKENDS=a="+nowhere+":1,b="+nowhere+":2")
 		r.shows(map[string][]string{"/healthz": {"alive\n"}, "/readyz": {"no server is up\n"}})
 		r.client().Write([]byte("to nobody"))

@@ -82,7 +82,7 @@ func TestAStopUnderFlood(t *testing.T) {
 	flooded := make(chan struct{})
 	go func() {
 		defer close(flooded)
-		for err := error(nil); err == nil; { // refused once the balancer has gone
+		for err := error(nil); err == nil; { // refused once the balancer has gone, if the system says so
 			_, err = conn.Write([]byte("flood"))
 		}
 	}()
@@ -90,6 +90,7 @@ func TestAStopUnderFlood(t *testing.T) {
 	began := time.Now()
 	r.end()
 	t.Logf("stopped in %v", time.Since(began))
+	conn.Close()
 	<-flooded
 	if _, _, ended := kept(t, path); !ended {
 		t.Error("the state file does not say that the run came to its end")
