@@ -42,6 +42,7 @@ func NewInbox(n, size int) *Inbox {
 		in.iovs[i].SetLen(size)
 		h := &in.msgs[i].hdr
 		h.Name = (*byte)(unsafe.Pointer(&in.addrs[i]))
+		h.Control = &in.controls[i][0]
 		h.Iov = &in.iovs[i]
 		h.SetIovlen(1)
 	}
@@ -60,12 +61,9 @@ func (in *Inbox) Receive(s *Socket, at, most int) (int, error) {
 	for i := range msgs {
 		h := &msgs[i].hdr
 		h.Namelen = sizeofInet6
+		h.SetControllen(0)
 		if s.pktinfo {
-			h.Control = &in.controls[at+i][0]
 			h.SetControllen(controlRoom)
-		} else {
-			h.Control = nil
-			h.SetControllen(0)
 		}
 	}
 	for tries := 0; ; tries++ {

@@ -33,6 +33,7 @@ func NewOutbox(n int) *Outbox {
 	}
 	for k := range o.headers {
 		o.headers[k].hdr.Name = (*byte)(unsafe.Pointer(&o.addrs[k]))
+		o.headers[k].hdr.Control = &o.controls[k][0]
 	}
 	return o
 }
@@ -63,7 +64,6 @@ func (o *Outbox) Add(payload []byte, to netip.AddrPort, from netip.Addr) {
 	o.messages = append(o.messages, message{to: to, from: from, first: i, n: 1, size: len(payload), bytes: len(payload), open: len(payload) > 0})
 	h := &o.headers[k].hdr
 	h.Namelen = putAddr(&o.addrs[k], to, o.socket.family)
-	h.Control = &o.controls[k][0]
 	h.SetControllen(putSource(o.controls[k][:], from, o.socket.family))
 }
 
@@ -109,9 +109,6 @@ func (o *Outbox) Send() (failed int) {
 			at := int(h.Controllen)
 			h.SetControllen(at + putSegmentSize(o.controls[k][at:], m.size))
 		}
-		if h.Controllen == 0 {
-			h.Control = nil
-		}
 	}
 	for k := 0; k < len(o.messages); k++ {
 		sent, errno := o.sendFrom(k)
@@ -149,7 +146,7 @@ func (o *Outbox) sendFrom(k int) (sent int, errno unix.Errno) {
 	for k+sent < len(o.messages) {
 		n := 1
 		h := &o.headers[k+sent].hdr
-		if k+sent == len(o.messages)-1 && o.messages[k+sent].n == 1 && h.Control == nil {
+		if k+sent == len(o.messages)-1 && o.messages[k+sent].n == 1 && h.Controllen == 0 {
 			// The plainest call will do.
 			_, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, uintptr(o.socket.fd), uintptr(unsafe.Pointer(h.Iov.Base)), uintptr(h.Iov.Len), unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(h.Name)), uintptr(h.Namelen))
 		} else {
@@ -178,15 +175,12 @@ func (o *Outbox) sendOneByOne(k int) (failed int) {
 	retry := retry{at: -1}
 	for i := m.first; i < m.first+m.n; {
 		h.Iov = &o.iovs[i]
-		if h.Controllen == 0 {
-			h.Control = nil
-		}
 		_, errno := transfer(unix.SYS_SENDMMSG, o.socket.fd, o.headers[k:k+1])
 		switch {
 		case errno == 0:
 			i++
 		case retry.allowed(o, i, errno):
-		case h.Control != nil && refusesSource.has(errno):
+		case h.Controllen > 0 && refusesSource.has(errno):
 			h.SetControllen(0)
 		default:
 			o.failed[i] = errno
