@@ -72,8 +72,7 @@ type Scheduler struct {
 	next     int // the place that the order has come to, also if the server there is down
 	snapshot *membership.Snapshot
 	states   []membership.State       // by place; the snapshot's, but for trials that have been used
-	up       int                      // how many of them are Up
-	trials   int                      // how many are on Trial
+	alive    int                      // how many of them are not down
 	used     map[membership.ID]uint64 // the trial of each server that was taken last
 	number   uint64                   // of the newest turn
 }
@@ -93,16 +92,14 @@ func (s *Scheduler) Apply(snapshot *membership.Snapshot, from func(turn uint64))
 		s.next = carryOver(s.next, s.snapshot.Backends, snapshot.Backends)
 		maps.DeleteFunc(s.used, func(id membership.ID, _ uint64) bool { return snapshot.Place(id) < 0 })
 	}
-	s.snapshot, s.states, s.up, s.trials = snapshot, s.states[:0], 0, 0
+	s.snapshot, s.states, s.alive = snapshot, s.states[:0], 0
 	for _, b := range snapshot.Backends {
 		state := b.State
-		switch {
-		case state == membership.Up:
-			s.up++
-		case state == membership.Trial && s.used[b.ID] == b.Trials:
+		if state == membership.Trial && s.used[b.ID] == b.Trials {
 			state = membership.Down
-		case state == membership.Trial:
-			s.trials++
+		}
+		if state != membership.Down {
+			s.alive++
 		}
 		s.states = append(s.states, state)
 	}
@@ -118,7 +115,7 @@ func (s *Scheduler) Take(turns []Turn) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range turns {
-		if s.up == 0 && s.trials == 0 {
+		if s.alive == 0 {
 			return i
 		}
 		turn := &turns[i]
@@ -126,7 +123,7 @@ func (s *Scheduler) Take(turns []Turn) int {
 		if turn.Trial {
 			s.used[turn.Backend.ID] = turn.Backend.Trials
 			s.states[turn.Step.Place] = membership.Down
-			s.trials--
+			s.alive--
 		}
 		s.number++
 		s.next = after(turn.Step.Place, len(s.states))
@@ -149,7 +146,7 @@ func (s *Scheduler) fill(turn *Turn) {
 func (s *Scheduler) Next() (turn Turn, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.up == 0 && s.trials == 0 {
+	if s.alive == 0 {
 		return Turn{}, false
 	}
 	s.fill(&turn)

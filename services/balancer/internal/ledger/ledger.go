@@ -390,12 +390,7 @@ func (l *Ledger) settle(now time.Time) {
 }
 
 // oldest is the first turn that the ring may still have.
-func (l *Ledger) oldest() uint64 {
-	if l.last-l.resumed > Size {
-		return l.last - Size + 1
-	}
-	return l.resumed + 1
-}
+func (l *Ledger) oldest() uint64 { return l.last - min(l.last-l.resumed, Size) + 1 }
 
 // Dropped counts datagrams that took no turn and that no client is to be named
 // for.

@@ -44,7 +44,7 @@ type Config struct {
 	// within New. It must not call back.
 	Apply func(now time.Time, s *Snapshot)
 	// IsSelf says whether an address is the balancer's own, so that datagrams
-	// sent there would go round in circles; nil: none is.
+	// sent there would go round in circles.
 	IsSelf func(addr netip.AddrPort) bool
 	// Lookup resolves a host's name on network "ip"; nil: the system's resolver.
 	Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
@@ -86,9 +86,6 @@ type formerAddress struct {
 func New(cfg Config) *Members {
 	if cfg.Lookup == nil {
 		cfg.Lookup = net.DefaultResolver.LookupNetIP
-	}
-	if cfg.IsSelf == nil {
-		cfg.IsSelf = func(netip.AddrPort) bool { return false }
 	}
 	if cfg.Probe.ask == nil {
 		cfg.Probe.ask = cfg.Probe.send
@@ -305,9 +302,7 @@ func (m *Members) publish(now time.Time) {
 		s.List++
 	}
 	m.current.Store(s)
-	if m.Apply != nil {
-		m.Apply(now, s)
-	}
+	m.Apply(now, s)
 }
 
 // wake ends a wait, the one under way or else the next.
