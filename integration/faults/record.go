@@ -140,15 +140,13 @@ func (o *observer) run(ctx context.Context) {
 func (o *observer) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	m := mark{clients: o.clients()}
-	places := o.places()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clients, places := o.clients(), o.places()
 	s, err := lab.ReadStatus(ctx, o.url)
 	if err != nil {
 		return
 	}
-	m.turns, m.servers = s.Turns, states(s)
-	m.placed = placed(s, places) && placed(s, o.places())
-	o.mu.Lock()
 	life := o.lives[s.Started]
 	if life == nil {
 		life = &record{hold: o.hold}
@@ -156,19 +154,15 @@ func (o *observer) look(ctx context.Context) {
 	}
 	o.wrong = append(o.wrong, s.Unbalanced()...)
 	o.turns = s.Turns
-	life.marks = append(life.marks, m)
+	life.marks = append(life.marks, mark{s.Turns, clients, states(s), placed(s, places) && placed(s, o.places())})
 	last := uint64(0)
 	if n := len(life.turns); n > 0 {
 		last = life.turns[n-1].Turn.Turn
 	}
-	o.mu.Unlock()
-
 	ledger, err := lab.ReadLedger(ctx, o.url, last)
 	if err != nil {
 		return
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	for _, t := range ledger.Turns {
 		if t.Outcome == "waiting" {
 			return // it and what follows is read again
