@@ -182,12 +182,11 @@ func (o *observer) seen() uint64 {
 func (o *observer) judge() (ordered, named int, wrong []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	wrong = slices.Clone(o.wrong)
 	for _, life := range o.lives {
 		more, answered, found := life.judge()
 		ordered, named, wrong = ordered+more, named+answered, append(wrong, found...)
 	}
-	return ordered, named, wrong
+	return ordered, named, append(wrong, o.wrong...)
 }
 
 // states is what a balancer thinks of each server.

@@ -32,7 +32,7 @@ const (
 	Hold WhenDown = "hold"
 )
 
-// mostProblems is how many are told one by one.
+// mostProblems is how many of a sort are told one by one.
 const mostProblems = 10
 
 // Run breaks a lab for so long, as the seed says, while clients come and go,
@@ -68,12 +68,13 @@ func Run(t *testing.T, l Lab, seed uint64, length time.Duration, whenDown WhenDo
 	r.expectOrder()
 
 	ordered, named, wrong := r.observer.judge()
-	wrong = append(wrong, r.clients.wrong...)
-	for _, text := range wrong[:min(len(wrong), mostProblems)] {
-		t.Error(text)
+	for _, problems := range [][]string{wrong, r.clients.wrong} {
+		for _, text := range problems[:min(len(problems), mostProblems)] {
+			t.Error(text)
+		}
 	}
 	t.Logf("%d problems; %d clients got %+v; over %d lives of the balancer, %d turns were judged against the one before, %d against the server that answered",
-		len(wrong), r.clients.started, r.clients.counts, len(r.observer.lives), ordered, named)
+		len(wrong)+len(r.clients.wrong), r.clients.started, r.clients.counts, len(r.observer.lives), ordered, named)
 }
 
 // run is one test of a lab: what breaks it and what judges it.
