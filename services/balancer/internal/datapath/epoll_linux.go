@@ -3,7 +3,6 @@ package datapath
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -42,25 +41,19 @@ const spin = 5 * time.Millisecond
 
 // openEpoll opens the listeners; nothing is read before Run.
 func openEpoll(ctx context.Context, cfg Config) (DataPath, error) {
-	addr, err := listenAddress(ctx, cfg.Listen)
+	// Package net knows every form of an address, and says whether the port is in
+	// use: sockets that share a port share it with anybody who does.
+	alone, err := udp.Listen(ctx, cfg.Listen)
 	if err != nil {
+		return nil, err
+	}
+	addr := alone.Addr() // with the port that was free
+	if err := alone.Close(); err != nil {
 		return nil, err
 	}
 	n := cfg.Workers
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)
-	}
-	if n > 1 {
-		// Sockets that share a port share it with anybody who does. A port that
-		// somebody listens on is in use all the same.
-		alone, err := mmsg.Listen(addr, false)
-		if err != nil {
-			return nil, err
-		}
-		addr = alone.Addr() // with the port that was free
-		if err := alone.Close(); err != nil {
-			return nil, err
-		}
 	}
 	e := &epoll{Config: cfg, self: newSelfAddrs()}
 	capacity := session.NewCapacity(cfg.MaxSessions)
@@ -75,38 +68,6 @@ func openEpoll(ctx context.Context, cfg Config) (DataPath, error) {
 	}
 	e.self.Add(e.Addr())
 	return e, nil
-}
-
-// listenAddress resolves "[host]:port". An empty host is every address of the
-// machine: the IPv6 wildcard, which hears IPv4 too, where there is IPv6.
-func listenAddress(ctx context.Context, address string) (netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	number, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	if host == "" {
-		every := netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(number))
-		try, err := mmsg.Listen(netip.AddrPortFrom(netip.IPv6Unspecified(), 0), false)
-		if err != nil {
-			return netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(number)), nil
-		}
-		return every, try.Close()
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return netip.AddrPortFrom(ip, uint16(number)), nil
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
-	if err != nil {
-		ips, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	}
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	return netip.AddrPortFrom(ips[0].Unmap(), uint16(number)), nil
 }
 
 func (e *epoll) Addr() netip.AddrPort { return e.workers[0].listener.Addr() }
