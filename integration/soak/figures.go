@@ -52,20 +52,11 @@ func (f *figures) collect(ctx context.Context, stack *lab.Stack) (err error) {
 	}
 	for i, addr := range stack.Servers() {
 		name := fmt.Sprintf("server%d", i+1)
-		pid, err := stack.ServerPID(name)
-		if err != nil {
-			return err
-		}
-		drops, err := kernelDrops(pid, netip.MustParseAddrPort(addr), true)
-		if err != nil {
-			return err
-		}
-		exit, err := stack.StopServer(ctx, name)
-		if err != nil {
-			return err
-		}
-		s, err := stopped(exit.Stdout)
-		if err != nil {
+		pid, err1 := stack.ServerPID(name)
+		drops, err2 := kernelDrops(pid, netip.MustParseAddrPort(addr), true)
+		exit, err3 := stack.StopServer(ctx, name)
+		s, err4 := stopped(exit.Stdout)
+		if err := errors.Join(err1, err2, err3, err4); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		s.KernelDrops = drops
