@@ -162,6 +162,7 @@ func TestWhatEndsARunAndWithWhichExitCode(t *testing.T) {
 		{"Ctrl-C between two pings", "-c 0", labtest.RoundRobin(), 500 * time.Millisecond, 0, "3 sent, 3 received, 0% loss, time 500 ms\n", ""},
 		{"Ctrl-C while one waits breaks no limit", "-c 0 --max-loss 0", labtest.RoundRobin(1), 500 * time.Millisecond, 0, "2 sent, 1 received, 1 unfinished, 0% loss, time 500 ms\n", ""},
 		{"Ctrl-C while the first waits", "-c 0", nobody, 100 * time.Millisecond, 1, "1 sent, 0 received, 1 unfinished, time 100 ms\n", ""},
+		{"Ctrl-C before anything was sent", "-c 0", nobody, 0, 1, "0 sent, 0 received, time 0 ms\n", ""},
 		{"a load", "load -c 4 --window 2", labtest.RoundRobin(), never, 0, "4 sent, 4 received, 0 lost, 0% loss, time 1 ms\n", ""},
 		{"a load that nobody answers", "load --window 3 --duration 1s -W 400ms", nobody, never, 1, "9 sent, 0 received, 9 lost, 100% loss, time 1200 ms\n0 answers a second\n", ""},
 		{"a load on a socket that fails", "load --window 1", broken, never, 2, "2 sent, 1 received, 0 lost, 1 unfinished, 0% loss", "target b:1: context deadline exceeded"},

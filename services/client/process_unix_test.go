@@ -23,8 +23,10 @@ import (
 const patience = time.Minute
 
 // clientProcess is the client as a process of its own, with these variables and no
-// other.
-func clientProcess(ctx context.Context, environ []string, args ...string) *exec.Cmd {
+// other. It is killed when patience is over.
+func clientProcess(t *testing.T, environ []string, args ...string) *exec.Cmd {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Env = append([]string{asClient + "=1", "TZ=UTC"}, environ...)
 	return cmd
@@ -37,30 +39,16 @@ type person struct {
 	tty    *os.File
 	screen []byte // everything that the terminal was sent so far
 	from   int    // of it, what the person has not seen yet
-	more   chan []byte
 }
 
 // sitDown starts the client in a pseudo-terminal.
 func sitDown(t *testing.T, environ []string, args ...string) *person {
 	t.Helper()
-	p := &person{T: t, cmd: clientProcess(t.Context(), environ, args...), more: make(chan []byte)}
+	p := &person{T: t, cmd: clientProcess(t, environ, args...)}
 	var err error
 	if p.tty, err = pty.Start(p.cmd); err != nil {
 		t.Skipf("no pseudo-terminal here: %v", err)
 	}
-	go func() {
-		defer close(p.more)
-		for {
-			buf := make([]byte, 4096)
-			n, err := p.tty.Read(buf)
-			if n > 0 {
-				p.more <- buf[:n]
-			}
-			if err != nil { // EIO or EOF: nobody has the terminal open any more
-				return
-			}
-		}
-	}()
 	return p
 }
 
@@ -68,24 +56,20 @@ func sitDown(t *testing.T, environ []string, args ...string) *person {
 // text, once the client has ended.
 func (p *person) waitsFor(text string) {
 	p.Helper()
-	for limit := time.After(patience); ; {
+	for buf := make([]byte, 4096); ; {
 		if i := bytes.Index(p.screen[p.from:], []byte(text)); i >= 0 && text != "" {
 			p.from += i + len(text)
 			return
 		}
-		select {
-		case piece, ok := <-p.more:
-			if !ok && text == "" {
-				return
-			}
-			if !ok {
-				p.cmd.Wait()
-				p.Fatalf("the client ended (%v) before it showed %q:\n%s", p.cmd.ProcessState, text, p.screen)
-			}
-			p.screen = append(p.screen, piece...)
-		case <-limit:
-			p.Fatalf("%q is not shown, or the client does not end:\n%s", text, p.screen)
+		n, err := p.tty.Read(buf)
+		p.screen = append(p.screen, buf[:n]...)
+		if err == nil {
+			continue
 		}
+		if text != "" { // EIO or EOF: nobody has the terminal open any more
+			p.Fatalf("the client ended before it showed %q:\n%s", text, p.screen)
+		}
+		return
 	}
 }
 
@@ -164,9 +148,7 @@ func TestASecondCtrlCEndsItAtOnce(t *testing.T) {
 	defer r.Close()
 	defer w.Close()
 	fill(t, w)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	cmd := clientProcess(ctx, []string{"CLIENT_TARGET=" + serve(t), "CLIENT_RUNS=1"}, "-c", "0", "--json")
+	cmd := clientProcess(t, []string{"CLIENT_TARGET=" + serve(t), "CLIENT_RUNS=1"}, "-c", "0", "--json")
 	cmd.Stdout = w
 	stderr, err := cmd.StderrPipe()
 	if err == nil {

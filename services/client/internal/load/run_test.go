@@ -181,17 +181,12 @@ func TestTheResultsOfALoad(t *testing.T) {
 			ping.Counts{Sent: 21, Received: 21}, 0, 3 * time.Second, 7},
 		{"a rate and a count", Plan{Window: 64, Rate: 10, Count: 5}, time.Hour, labtest.After(ms),
 			ping.Counts{Sent: 5, Received: 5}, 0, 401 * ms, 5 / 0.401},
-		{"a rate that the window does not allow", Plan{Window: 1, Rate: 10, Duration: time.Second}, time.Hour, labtest.After(240 * ms),
-			ping.Counts{Sent: 5, Received: 5}, 5, 1200 * ms, 5 / 1.2},
 		{"a rate, a count and too small a window", Plan{Window: 1, Rate: 10, Count: 8}, 470 * ms, labtest.After(240 * ms),
 			ping.Counts{Sent: 2, Received: 1, Unfinished: 1}, 1, 470 * ms, 1 / 0.47},
 		{"one that is lost makes room after the timeout", Plan{Window: 1, Count: 4}, time.Hour, labtest.After(100*ms, 1),
 			ping.Counts{Sent: 4, Received: 3}, 0, 800*ms + 1, 3 / 0.8},
 		{"no answer at all", Plan{Window: 3, Duration: time.Second}, time.Hour, func(int, string) []labtest.Datagram { return nil },
 			ping.Counts{Sent: 6}, 0, 1000*ms + 2, 0},
-		{"stopped in the middle", Plan{Window: 2}, 700 * ms, labtest.After(200 * ms),
-			ping.Counts{Sent: 8, Received: 6, Unfinished: 2}, 0, 700 * ms, 6 / 0.7},
-		{"stopped at once", Plan{Window: 2}, 0, labtest.After(200 * ms), ping.Counts{}, 0, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.plan.Timeout = 500 * ms

@@ -9,38 +9,6 @@ import (
 
 const ms = time.Millisecond
 
-func roundTrips(millis ...time.Duration) (r RoundTrips) {
-	for _, n := range millis {
-		r = append(r, n*ms)
-	}
-	return r
-}
-
-func TestRoundTripsAreSummedUpAsPingDoes(t *testing.T) {
-	for _, tt := range []struct {
-		name                 string
-		of                   RoundTrips
-		min, mean, max, mdev time.Duration
-	}{
-		{"one answer", roundTrips(7), 7 * ms, 7 * ms, 7 * ms, 0},
-		{"two answers", roundTrips(2, 4), 2 * ms, 3 * ms, 4 * ms, 1 * ms},
-		{"five answers", roundTrips(1, 2, 3, 4, 10), 1 * ms, 4 * ms, 10 * ms, 3162278 * time.Nanosecond},
-	} {
-		if r := tt.of; r.Min() != tt.min || r.Mean() != tt.mean || r.Max() != tt.max || r.Deviation() != tt.mdev {
-			t.Errorf("%s: %v/%v/%v/%v", tt.name, r.Min(), r.Mean(), r.Max(), r.Deviation())
-		}
-	}
-}
-
-func TestPercentilesAreByNearestRank(t *testing.T) {
-	five := roundTrips(15, 20, 35, 40, 50)
-	for p, want := range map[float64]time.Duration{0: 15, 1: 15, 20: 15, 30: 20, 40: 20, 50: 35, 99: 50, 100: 50} {
-		if got := five.Percentile(p); got != want*ms {
-			t.Errorf("p%v is %v, want %dms", p, got, want)
-		}
-	}
-}
-
 func TestTheVerdict(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

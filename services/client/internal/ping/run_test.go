@@ -227,28 +227,6 @@ func TestTheFirstAnswerOutOfTurnEndsTheRun(t *testing.T) {
 	}
 }
 
-func TestAQuestionIsSentOnceAsItIs(t *testing.T) {
-	for _, tt := range []struct{ question, answer, want string }{
-		{"Who?", "WHO? server2", "reply 1 server2 1ms"},
-		{"", "", "reply 1 ? 1ms"},
-		{"PING 7", "PING 7 server1", "reply 1 server1 1ms"},
-		{"Who?", "Me!", `unmatched "Me!", timeout 1`},
-	} {
-		var requests []string
-		events, found := simulate(Plan{Count: 5, Size: 100, Timeout: time.Second, Question: &tt.question}, time.Hour,
-			func(_ int, request string) []labtest.Datagram {
-				requests = append(requests, request)
-				return []labtest.Datagram{sent(ms, tt.answer)}
-			})
-		if got := strings.Join(events, ", "); got != tt.want || !slices.Equal(requests, []string{tt.question}) {
-			t.Errorf("%q: %s of %q", tt.question, got, requests)
-		}
-		if found.Sent != 1 {
-			t.Errorf("%q: %d sent", tt.question, found.Sent)
-		}
-	}
-}
-
 func TestAVerdictNamesWhatBrokeTheCycleBeforeTheLoss(t *testing.T) {
 	broken := Results{Counts: Counts{Sent: 2, Received: 1}, OutOfTurn: &OutOfTurn{Seq: 1}}
 	var outOfTurn *OutOfTurn

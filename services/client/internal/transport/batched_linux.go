@@ -71,9 +71,7 @@ func (b *batched) Send(client int, payloads [][]byte, refused func(error)) {
 		for _, payload := range batch {
 			b.out.Add(payload, b.to, netip.Addr{})
 		}
-		if b.out.Send() == 0 {
-			continue
-		}
+		b.out.Send()
 		for i := range batch {
 			if err := b.out.Failed(i); err != nil {
 				refused(err)
