@@ -167,9 +167,6 @@ func (c settings) load() load.Plan {
 	return p
 }
 
-// epilogue is the text that follows the summary, without its last line break.
-func (c settings) epilogue() string { return strings.TrimRight(c.Epilogue, "\n") }
-
 // address is HOST:PORT of somebody to send to: neither may be missing.
 type address string
 

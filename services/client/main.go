@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"udplab/services/client/internal/menu"
 	"udplab/services/client/internal/report"
@@ -106,7 +107,7 @@ func (c client) dispatch(ctx context.Context, out io.Writer) error {
 	default:
 		_, err = runs.Pings(ctx, cfg.pings(), show)
 	}
-	if text := cfg.epilogue(); text != "" && command != "ask" && !cfg.JSON && program.ExitCode(err) < 2 {
+	if text := strings.TrimRight(cfg.Epilogue, "\n"); text != "" && command != "ask" && !cfg.JSON && program.ExitCode(err) < 2 {
 		fmt.Fprintln(out, text)
 	}
 	return err

@@ -12,7 +12,6 @@ import (
 // need at least one answer.
 type Latency struct {
 	histogram *hdrhistogram.Histogram // in ns
-	n         int64
 	sum       time.Duration
 	min, max  time.Duration
 }
@@ -27,7 +26,6 @@ func newLatency() *Latency {
 // Add counts one answer.
 func (l *Latency) Add(took time.Duration) {
 	_ = l.histogram.RecordValue(int64(min(took, longest))) // fails only above that
-	l.n++
 	l.sum += took
 	l.min, l.max = min(l.min, took), max(l.max, took)
 }
@@ -39,7 +37,7 @@ func (l *Latency) Min() time.Duration { return l.min }
 func (l *Latency) Max() time.Duration { return l.max }
 
 // Mean is the average.
-func (l *Latency) Mean() time.Duration { return l.sum / time.Duration(l.n) }
+func (l *Latency) Mean() time.Duration { return l.sum / time.Duration(l.histogram.TotalCount()) }
 
 // Percentile is what p per cent of the answers did not exceed.
 func (l *Latency) Percentile(p float64) time.Duration {
