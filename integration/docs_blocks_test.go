@@ -3,54 +3,38 @@ package integration
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-
-	"udplab/integration/lab"
 )
 
 // A document is a Markdown file at the root or in docs. What its reader types
 // and sees is in fenced blocks. The first word behind the fence says how a block
 // is read:
 //
-//	console     "$ command", and what the command prints
-//	sh          commands, one a line; a remark begins with two spaces and a #
-//	powershell  the same for Windows
-//	text        what somebody sees; with a word behind it, what the terminal of
-//	            that name shows by now; "^C" is the key pressed there
-//	json, …     something else; with a word behind it, a file of that name
+//	console  "$ command", and what the command prints
+//	sh       commands, one a line; a remark begins with two spaces and a #
+//	text     what somebody sees; with a word behind it, what the terminal of
+//	         that name shows by now; "^C" is the key pressed there
+//	json, …  something else; with a word behind it, a file of that name
 //
-// Further words behind console and sh:
-//
-//	together    the commands are typed at once
-//	exit=1      the last command is meant to end with this code
-//	about       its output differs in numbers from run to run, and other lines
-//	            may come between
+// The word together behind sh means that its two commands are typed at once.
 type document struct {
 	name  string
 	steps []step
 }
 
-// step is something that the reader of a document does: typed, look or file.
-type step interface{ run(r *runner) }
+// step is something that the reader of a document does: a command, look or file.
+type step any
 
-// typed is the commands of a block.
-type typed struct {
-	commands []command
-	together bool // typed at once, each in a terminal of its own
-}
-
-// command is one command, which perhaps prints something.
+// command is what the reader types, which perhaps prints something.
 type command struct {
 	at    string // document and line
 	line  string
 	shown []string // what the document says it prints; nil: anything
-	exit  int
-	about bool
 }
 
 // look is a look at a terminal, which shows these lines among others.
@@ -67,32 +51,28 @@ type file struct{ name, content string }
 // documents reads all there are.
 func documents(t *testing.T) (all []document) {
 	t.Helper()
-	root, err := lab.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, pattern := range []string{"*.md", "docs/*.md"} {
-		names, err := filepath.Glob(filepath.Join(root, pattern))
+		names, err := filepath.Glob(inRoot(t, pattern))
 		if err != nil || len(names) == 0 {
 			t.Fatalf("there are no documents %s (%v)", pattern, err)
 		}
 		for _, name := range names {
-			name, _ = filepath.Rel(root, name)
-			steps, err := readSteps(filepath.ToSlash(name), readRoot(t, name))
+			name = path.Join(path.Dir(pattern), filepath.Base(name))
+			steps, err := readSteps(name, readRoot(t, name))
 			if err != nil {
 				t.Error(err)
 			}
-			all = append(all, document{filepath.ToSlash(name), steps})
+			all = append(all, document{name, steps})
 		}
 	}
 	return all
 }
 
-// commandsOf lists the commands of the steps, one by one.
-func commandsOf(steps ...step) (all []command) {
-	for _, s := range steps {
-		if t, ok := s.(typed); ok {
-			all = append(all, t.commands...)
+// commands lists those of a document.
+func (d document) commands() (all []command) {
+	for _, s := range d.steps {
+		if c, ok := s.(command); ok {
+			all = append(all, c)
 		}
 	}
 	return all
@@ -141,7 +121,7 @@ func (b block) steps() ([]step, error) {
 	}
 	named := len(b.words) > 1
 	switch kind := b.words[0]; {
-	case kind == "console" || kind == "sh" || kind == "powershell":
+	case kind == "console" || kind == "sh":
 		return b.commands()
 	case kind == "text" && named:
 		return []step{b.look()}, nil
@@ -152,48 +132,35 @@ func (b block) steps() ([]step, error) {
 }
 
 // commands reads a block of commands and what they print.
-func (b block) commands() ([]step, error) {
-	var t typed
+func (b block) commands() (steps []step, err error) {
+	var all []command
+	console := b.words[0] == "console"
 	for i, line := range b.lines {
 		line, isTyped := strings.CutPrefix(line, "$ ")
 		c := command{at: b.at(1 + i), line: withoutRemark(line)}
-		switch {
-		case b.words[0] == "console" && isTyped:
+		switch n := len(all); {
+		case console && isTyped:
 			c.shown = []string{}
-		case b.words[0] == "console":
-			if n := len(t.commands); n > 0 {
-				t.commands[n-1].shown = append(t.commands[n-1].shown, line)
-			}
-			continue
-		case b.words[0] == "powershell":
-			c.line = fromPowerShell(c.line)
-		}
-		if c.line != "" {
-			t.commands = append(t.commands, c)
+			all = append(all, c)
+		case console && n > 0:
+			all[n-1].shown = append(all[n-1].shown, line)
+		case !console && c.line != "":
+			all = append(all, c)
 		}
 	}
-	if len(t.commands) == 0 {
+	switch words := b.words[1:]; {
+	case len(all) == 0:
 		return nil, fmt.Errorf("%s: no command in a block of commands", b.at(0))
+	case slices.Equal(words, []string{"together"}) && len(all) == 2:
+		all[0].line += " & first=$!; " + all[1].line + " && wait $first"
+		all = all[:1]
+	case len(words) > 0:
+		return nil, fmt.Errorf("%s: %q, want nothing, or together for two commands", b.at(0), words)
 	}
-	last := &t.commands[len(t.commands)-1]
-	for _, word := range b.words[1:] {
-		code, isExit := strings.CutPrefix(word, "exit=")
-		var err error
-		switch {
-		case word == "together":
-			t.together = true
-		case word == "about":
-			last.about = true
-		case isExit:
-			last.exit, err = strconv.Atoi(code)
-		default:
-			err = fmt.Errorf("unknown word %q", word)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", b.at(0), err)
-		}
+	for _, c := range all {
+		steps = append(steps, c)
 	}
-	return []step{t}, nil
+	return steps, nil
 }
 
 // look reads what a terminal shows.
@@ -226,34 +193,19 @@ func withoutRemark(line string) string {
 	return strings.TrimSpace(line)
 }
 
-var setVariable = regexp.MustCompile(`\$env:(\w+) ?= ?"([^"]*)"`)
-
-// fromPowerShell translates a line for Windows: variables are set and removed in
-// another way there, and stay set.
-func fromPowerShell(line string) string {
-	if names, ok := strings.CutPrefix(line, "Remove-Item "); ok {
-		return "unset " + strings.NewReplacer("Env:", "", ",", "").Replace(names)
-	}
-	return setVariable.ReplaceAllString(line, "export $1=$2")
-}
-
 func TestABlockIsReadAsItsFirstWordSays(t *testing.T) {
 	for _, c := range []struct {
 		name, block string
 		want        []step
 	}{
-		{"a command and what it prints", "```console\n$ a b  # remark\none\n\ntwo\n```", []step{typed{commands: []command{
-			{at: "x:2", line: "a b", shown: []string{"one", "", "two"}}}}}},
-		{"two commands of a console", "```console about\n$ a\n$ b\n1\n```", []step{typed{commands: []command{
-			{at: "x:2", line: "a", shown: []string{}}, {at: "x:3", line: "b", shown: []string{"1"}, about: true}}}}},
-		{"commands alone", "```sh\n# first\na  # this\n\nb '#'\n```", []step{typed{commands: []command{
-			{at: "x:3", line: "a"}, {at: "x:5", line: "b '#'"}}}}},
-		{"at once", "```sh together\na\nb\n```", []step{typed{together: true, commands: []command{
-			{at: "x:2", line: "a"}, {at: "x:3", line: "b"}}}}},
-		{"meant to fail", "```console exit=1\n$ a\n```", []step{typed{commands: []command{
-			{at: "x:2", line: "a", shown: []string{}, exit: 1}}}}},
-		{"for Windows", "```powershell\n$env:A = \"1 2\"; $env:B=\"3\"; go run x\nRemove-Item Env:A, Env:B\n```", []step{typed{commands: []command{
-			{at: "x:2", line: "export A=1 2; export B=3; go run x"}, {at: "x:3", line: "unset A B"}}}}},
+		{"a command and what it prints", "```console\n$ a b  # remark\none\n\ntwo\n```", []step{
+			command{at: "x:2", line: "a b", shown: []string{"one", "", "two"}}}},
+		{"two commands of a console", "```console\n$ a\n$ b\n1\n```", []step{
+			command{at: "x:2", line: "a", shown: []string{}}, command{at: "x:3", line: "b", shown: []string{"1"}}}},
+		{"commands alone", "```sh\n# first\na  # this\n\nb '#'\n```", []step{
+			command{at: "x:3", line: "a"}, command{at: "x:5", line: "b '#'"}}},
+		{"at once", "```sh together\na\nb\n```", []step{
+			command{at: "x:2", line: "a & first=$!; b && wait $first"}}},
 		{"a look at a terminal", "```text log\none\n…\n```", []step{
 			look{at: "x:1", terminal: "log", shows: []string{"one"}}}},
 		{"a key", "```text log\n^C\none\n```", []step{
@@ -277,7 +229,7 @@ func TestABlockThatCannotBeRunIsRefused(t *testing.T) {
 		"it hides a command in JSON":     "```json\n$ curl x\n```",
 		"it has an unknown word":         "```sh twice\na\n```",
 		"it has no command":              "```console\njust output\n```",
-		"its exit code is no number":     "```sh exit=one\na\n```",
+		"it has one command at once":     "```sh together\na\n```",
 		"it never ends":                  "```sh\na\n",
 		"it stands between correct ones": "```sh\na\n```\n```\n```\n```sh\nb\n```",
 	} {

@@ -17,14 +17,19 @@ import (
 	"udplab/integration/lab/labtest"
 )
 
-// readRoot reads a file at the root of the workspace.
-func readRoot(t *testing.T, name string) string {
+// inRoot is the path of a file at the root of the workspace.
+func inRoot(t *testing.T, name string) string {
 	t.Helper()
 	root, err := lab.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(root, name))
+	return filepath.Join(root, name)
+}
+
+func readRoot(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(inRoot(t, name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,10 +190,6 @@ func anchors(text string) (all []string) {
 }
 
 func TestEveryLinkLeadsSomewhere(t *testing.T) {
-	root, err := lab.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, d := range documents(t) {
 		for _, match := range link.FindAllStringSubmatch(readRoot(t, d.name), -1) {
 			if strings.Contains(match[1], "://") {
@@ -199,7 +200,7 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 			if file != "" {
 				target = path.Join(path.Dir(d.name), file)
 			}
-			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
+			if _, err := os.Stat(inRoot(t, target)); err != nil {
 				t.Errorf("%s links to %s: %v", d.name, match[1], err)
 			} else if hasAnchor && !slices.Contains(anchors(readRoot(t, target)), anchor) {
 				t.Errorf("%s links to %s, but there is no such heading", d.name, match[1])
@@ -266,10 +267,6 @@ func TestEveryShellVariableOfTheComposeFileIsDocumented(t *testing.T) {
 var inline = regexp.MustCompile("`(go run|docker compose) ([^`…]+)`")
 
 func TestEveryCommandInASentenceHasItsProgram(t *testing.T) {
-	root, err := lab.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
 	services := readCompose(t).Services
 	// After these the first word that is no flag is a service.
 	ofService := []string{"run", "start", "stop", "restart", "kill", "pause", "unpause", "exec"}
@@ -281,7 +278,7 @@ func TestEveryCommandInASentenceHasItsProgram(t *testing.T) {
 			ok := true
 			switch {
 			case match[1] == "go run":
-				_, err := os.Stat(filepath.Join(root, words[0], "main.go"))
+				_, err := os.Stat(inRoot(t, words[0]+"/main.go"))
 				ok = err == nil
 			case slices.Contains(ofService, words[0]) && len(words) > 1:
 				_, ok = services[words[1]]
@@ -327,26 +324,23 @@ func TestTheWorkflowRunsWhatItsDocumentDoes(t *testing.T) {
 var codeName = regexp.MustCompile("`(?:\\w+/)*([a-z]+)\\.(?:[A-Z]\\w*\\.)?([A-Za-z]\\w*)`")
 
 func TestTheArchitectureNamesWhatExists(t *testing.T) {
-	root, err := lab.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := 0
 	for _, match := range codeName.FindAllStringSubmatch(readRoot(t, "docs/architecture.md"), -1) {
 		if match[2] == "go" {
 			continue
 		}
 		found++
-		files, _ := filepath.Glob(filepath.Join(root, "services", "balancer", "internal", match[1], "*.go"))
-		if match[1] == "portable" || match[1] == "worker" {
-			files, _ = filepath.Glob(filepath.Join(root, "services", "balancer", "internal", "datapath", "*.go"))
+		dir := match[1]
+		if dir == "portable" || dir == "worker" {
+			dir = "datapath"
 		}
+		files, _ := filepath.Glob(inRoot(t, "services/balancer/internal/"+dir+"/*.go"))
 		defined := regexp.MustCompile(`(?m)^(?:func (?:\([^)]*\) )?|type |\t)` + match[2] + `\b`)
 		if !slices.ContainsFunc(files, func(file string) bool {
 			text, err := os.ReadFile(file)
 			return err == nil && defined.Match(text)
 		}) {
-			t.Errorf("%s names %s, which is nowhere", "docs/architecture.md", match[0])
+			t.Errorf("docs/architecture.md names %s, which is nowhere", match[0])
 		}
 	}
 	if found < 30 {

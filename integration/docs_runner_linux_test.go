@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,7 +62,6 @@ var patterns = []pattern{
 	{match: `^sudo tcpdump `, terminal: "capture", ready: `listening on`},
 	{match: `^python3 \w+\.py `},
 	{match: `^curl -`},
-	{match: `^(export|unset) `},
 }
 
 // patternOf is how a command is run, its names filled in. ok is false for a
@@ -80,20 +81,26 @@ func patternOf(line string) (p pattern, ok bool) {
 
 func TestEveryCommandOfTheDocumentsIsRun(t *testing.T) {
 	ci := readRoot(t, ".ci/run")
+	lines := map[string][]string{}
 	for _, d := range documents(t) {
-		for _, c := range commandsOf(d.steps...) {
-			for line := range strings.SplitSeq(c.line, "; ") {
-				p, ok := patternOf(line)
-				if !ok {
-					t.Errorf("%s: no pattern says how to run this command: %s", c.at, line)
-				}
-				if p.ci != "" && !strings.Contains(ci, p.ci) {
-					t.Errorf("%s: %s is left to .ci/run, which has no %q", c.at, line, p.ci)
-				}
+		for _, c := range d.commands() {
+			lines[d.name] = append(lines[d.name], c.line)
+			p, ok := patternOf(c.line)
+			if !ok {
+				t.Errorf("%s: no pattern says how to run this command: %s", c.at, c.line)
+			}
+			if p.ci != "" && !strings.Contains(ci, p.ci) {
+				t.Errorf("%s: %s is left to .ci/run, which has no %q", c.at, c.line, p.ci)
 			}
 		}
 	}
+	if card := lines[lectureCard]; len(card) == 0 || !slices.Equal(card, lines["docs/lecture.md"]) {
+		t.Errorf("%s has not the commands of the lecture, but\n%s", lectureCard, strings.Join(card, "\n"))
+	}
 }
+
+// lectureCard repeats the commands of the lecture, which are run there.
+const lectureCard = "docs/lecture-card.md"
 
 // TestDocuments runs every document from its top to its end, as a reader would
 // who types everything and looks whether it is so. All run at once: most of the
@@ -104,11 +111,15 @@ func TestDocuments(t *testing.T) {
 	}
 	var readers sync.WaitGroup
 	for _, d := range documents(t) {
+		if d.name == lectureCard {
+			continue
+		}
 		readers.Go(func() {
 			t.Run(d.name, func(t *testing.T) {
-				r := &runner{dir: t.TempDir(), terminals: map[string]*terminal{}}
-				for _, s := range sections(d.steps) {
-					if !t.Run(string(s.in), func(t *testing.T) { s.run(t, r) }) {
+				r := &runner{t: t, dir: t.TempDir(), environments: map[environmentName]environment{}, terminals: map[string]*terminal{}}
+				defer r.leave()
+				for _, s := range d.steps {
+					if r.run(s); t.Failed() {
 						return // what follows depends on it
 					}
 				}
@@ -118,80 +129,13 @@ func TestDocuments(t *testing.T) {
 	readers.Wait()
 }
 
-// section is a part of a document that runs in one environment. Where there is
-// none, as where there is no Docker, it is skipped and the others run.
-type section struct {
-	in    environmentName
-	steps []step
-}
-
-// sections divides the steps of a document. What comes before the first that
-// needs an environment belongs to it.
-func sections(steps []step) (all []section) {
-	var s section
-	for _, step := range steps {
-		if in := environmentOf(step); in != "" && s.in != "" && in != s.in {
-			all, s = append(all, s), section{in: in}
-		} else if s.in == "" {
-			s.in = in
-		}
-		s.steps = append(s.steps, step)
-	}
-	if s.in == "" {
-		s.in = processLab
-	}
-	return append(all, s)
-}
-
-// environmentOf is the environment that a step needs, or "".
-func environmentOf(s step) environmentName {
-	for _, c := range commandsOf(s) {
-		for line := range strings.SplitSeq(c.line, "; ") {
-			if p, ok := patternOf(line); ok && p.in != "" {
-				return p.in
-			}
-		}
-	}
-	return ""
-}
-
-func (s section) run(t *testing.T, r *runner) {
-	toRun := func(c command) bool { p, _ := patternOf(c.line); return p.ci == "" }
-	if !slices.ContainsFunc(commandsOf(s.steps...), toRun) {
-		return
-	}
-	r.t, r.env = t, newEnvironment(t, s.in)
-	defer r.leave()
-	for _, step := range s.steps {
-		if step.run(r); t.Failed() {
-			return
-		}
-	}
-}
-
-func TestADocumentIsRunSectionBySection(t *testing.T) {
-	steps, err := readSteps("x", "```python a.py\n```\n```sh\ngo run ./services/balancer\n```\n```console\n$ curl -s x\n```\n"+
-		"```sh\ndocker compose up --detach balancer\n```\n```text log\n```\n```powershell\n$env:A=\"1\"; go run ./services/balancer\n```")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, s := range sections(steps) {
-		got = append(got, fmt.Sprintf("%s %d", s.in, len(s.steps)))
-	}
-	if want := "processes 3, containers 2, processes 1"; strings.Join(got, ", ") != want {
-		t.Errorf("%q, want %s", got, want)
-	}
-}
-
 // runner runs the steps of one document.
 type runner struct {
-	t         *testing.T
-	dir       string   // of files copied from the document
-	environ   []string // set by export
-	env       environment
-	terminals map[string]*terminal
-	skipped   []string // names of terminals that this machine cannot have
+	t            *testing.T
+	dir          string // of files copied from the document
+	environments map[environmentName]environment
+	in           environmentName // the one where commands run now
+	terminals    map[string]*terminal
 }
 
 // longestCommand is how long a command may take: some build an image.
@@ -201,42 +145,25 @@ const longestCommand = 8 * time.Minute
 // busy machine an answer may take more than the usual second.
 const longTimeout = "CLIENT_TIMEOUT=5s"
 
-func (f file) run(r *runner) {
-	if err := os.WriteFile(filepath.Join(r.dir, f.name), []byte(f.content), 0o644); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
-func (t typed) run(r *runner) {
-	if !t.together {
-		for _, c := range t.commands {
-			if r.run(c); r.t.Failed() {
-				return
-			}
+func (r *runner) run(s step) {
+	switch s := s.(type) {
+	case file:
+		if err := os.WriteFile(filepath.Join(r.dir, s.name), []byte(s.content), 0o644); err != nil {
+			r.t.Fatal(err)
 		}
-		return
-	}
-	results := make([]result, len(t.commands))
-	var all sync.WaitGroup
-	for i, c := range t.commands {
-		all.Go(func() { results[i] = r.execute(c.line, c.about) })
-	}
-	all.Wait()
-	for i, c := range t.commands {
-		r.compare(c, results[i])
-	}
-}
-
-func (r *runner) run(c command) {
-	for line := range strings.SplitSeq(c.line, "; ") {
-		p, ok := patternOf(line)
-		switch {
-		case !ok || p.ci != "": // see TestEveryCommandOfTheDocumentsIsRun
-		case r.export(line):
-		case p.terminal != "":
-			r.open(c.at, line, p)
-		default:
-			r.compare(c, r.execute(line, c.about))
+	case look:
+		r.look(s)
+	case command:
+		p, ok := patternOf(s.line)
+		if !ok || p.ci != "" {
+			return // see TestEveryCommandOfTheDocumentsIsRun
+		}
+		r.enter(cmp.Or(p.in, r.in, processLab))
+		if p.terminal != "" {
+			r.open(s, p)
+		} else {
+			exit, err := r.execute(s.line)
+			r.compare(s, exit, err)
 		}
 		if p.up != "" {
 			r.waitFor(p.up)
@@ -244,9 +171,24 @@ func (r *runner) run(c command) {
 	}
 }
 
+// enter goes to an environment, and makes it when it is first needed.
+func (r *runner) enter(name environmentName) {
+	if name == r.in {
+		return
+	}
+	r.leave()
+	if _, made := r.environments[name]; !made {
+		r.environments[name] = newEnvironment(r.t, name)
+	}
+	r.in = name
+}
+
 // leave ends everything that runs, once it has asked whether all turns were in
 // order.
 func (r *runner) leave() {
+	if r.in == "" {
+		return
+	}
 	if status, ok := r.status(); ok {
 		for _, problem := range status.Unbalanced() {
 			r.t.Error(problem)
@@ -257,51 +199,28 @@ func (r *runner) leave() {
 	}
 }
 
-// export does what export and unset mean for the commands that follow.
-func (r *runner) export(line string) bool {
-	verb, words, _ := strings.Cut(line, " ")
-	if verb != "export" && verb != "unset" {
-		return false
-	}
-	for word := range strings.FieldsSeq(words) {
-		name, _, _ := strings.Cut(word, "=")
-		r.environ = slices.DeleteFunc(r.environ, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
-		if verb == "export" {
-			r.environ = append(r.environ, word)
-		}
-	}
-	return true
-}
-
-// result is how a command ended.
-type result struct {
-	code           int
-	stdout, stderr string
-	err            error // it could not run
-}
-
-// execute runs a command to its end. It may be called from any goroutine.
-func (r *runner) execute(line string, usualTimeout bool) (res result) {
+// execute runs a command to its end. The error says why it could not run.
+func (r *runner) execute(line string) (exit lab.Exit, err error) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), longestCommand)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	cmd := r.shell(ctx, line, usualTimeout)
+	cmd := r.shell(ctx, line)
+	cmd.Env = append(cmd.Env, longTimeout)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := r.env.start(cmd); err != nil {
-		return result{err: err}
+	env := r.environments[r.in]
+	if err := env.start(cmd); err != nil {
+		return exit, err
 	}
-	err := cmd.Wait()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		res.err = err
+	err = cmd.Wait()
+	if code := new(exec.ExitError); errors.As(err, &code) {
+		err = nil
 	}
-	res.code, res.stdout, res.stderr = cmd.ProcessState.ExitCode(), r.env.asShown.Replace(stdout.String()), r.env.asShown.Replace(stderr.String())
-	return res
+	return lab.Exit{Code: cmd.ProcessState.ExitCode(), Stdout: env.asShown.Replace(stdout.String()), Stderr: env.asShown.Replace(stderr.String())}, err
 }
 
 // shell is a command as it is typed, at the root of the workspace, with the
-// document's files where they are.
-func (r *runner) shell(ctx context.Context, line string, usualTimeout bool) *exec.Cmd {
+// document's files where they are. Ctrl-C reaches everything that it starts.
+func (r *runner) shell(ctx context.Context, line string) *exec.Cmd {
 	words := strings.Split(line, " ")
 	for i, word := range words {
 		copied := filepath.Join(r.dir, word)
@@ -312,15 +231,12 @@ func (r *runner) shell(ctx context.Context, line string, usualTimeout bool) *exe
 	if os.Geteuid() == 0 && words[0] == "sudo" {
 		words = words[1:]
 	}
-	cmd := exec.CommandContext(ctx, "bash", "-c", r.env.asTyped.Replace(strings.Join(words, " ")))
-	cmd.Dir = r.env.root
-	cmd.Env = slices.Concat(r.env.environ, r.environ)
-	if !usualTimeout {
-		cmd.Env = append(cmd.Env, longTimeout)
-	}
-	cmd.Cancel = func() error { killGroup(cmd); return nil }
+	env := r.environments[r.in]
+	cmd := exec.CommandContext(ctx, "bash", "-c", env.asTyped.Replace(strings.Join(words, " ")))
+	cmd.Dir, cmd.Env = inRoot(r.t, ""), slices.Clone(env.environ)
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = lab.Patience
-	inGroup(cmd)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
 }
 
@@ -328,21 +244,19 @@ func (r *runner) shell(ctx context.Context, line string, usualTimeout bool) *exe
 // there too.
 var ours = regexp.MustCompile(`(?m)^(balancer|pingserver|client|demo): .*\n`)
 
-// compare compares what a command printed with the document.
-func (r *runner) compare(c command, res result) {
+// compare compares what a command printed with the document. It fails if the
+// document shows an error of ours.
+func (r *runner) compare(c command, exit lab.Exit, err error) {
 	r.t.Helper()
-	printed := splitLines(res.stdout + strings.Join(ours.FindAllString(res.stderr, -1), ""))
-	shown := splitLines(strings.Join(c.shown, "\n"))
-	same := sameText
-	if c.about {
-		same = aboutSameText
-	}
+	printed := splitLines(exit.Stdout + strings.Join(ours.FindAllString(exit.Stderr, -1), ""))
+	text := strings.Join(c.shown, "\n") + "\n"
+	shown := splitLines(text)
 	switch {
-	case res.err != nil || res.code != c.exit:
-		r.t.Errorf("%s: %s\nexit %d (%v), want %d\n%s%s", c.at, c.line, res.code, res.err, c.exit, res.stdout, res.stderr)
+	case err != nil || (exit.Code != 0) != ours.MatchString(text):
+		r.t.Errorf("%s: %s\nexit %d (%v)\n%s%s", c.at, c.line, exit.Code, err, exit.Stdout, exit.Stderr)
 	case c.shown == nil:
-	case same(shown, printed):
-		r.t.Logf("$ %s\n%s", c.line, res.stdout) // for renewing the document
+	case sameText(shown, printed):
+		r.t.Logf("$ %s\n%s", c.line, exit.Stdout) // for renewing the document
 	default:
 		r.t.Errorf("%s: $ %s\n%s\n\nwhere the document shows\n%s", c.at, c.line, strings.Join(printed, "\n"), strings.Join(shown, "\n"))
 	}
@@ -358,8 +272,8 @@ func splitLines(text string) []string {
 // status asks the balancer that the document has started. ok is false if none
 // answers.
 func (r *runner) status() (status lab.Status, ok bool) {
-	res := r.execute("curl -s localhost:8080/api/status", true)
-	ok = res.err == nil && res.code == 0 && json.Unmarshal([]byte(res.stdout), &status) == nil
+	exit, err := r.execute("curl -s localhost:8080/api/status")
+	ok = err == nil && exit.Code == 0 && json.Unmarshal([]byte(exit.Stdout), &status) == nil
 	return status, ok
 }
 
@@ -380,7 +294,7 @@ type terminal struct {
 	cmd     *exec.Cmd
 	ended   chan struct{}
 	printed string   // a file
-	seen    []string // lines that a look has found
+	seen    []string // lines that looks have found
 }
 
 // await waits until the terminal shows enough.
@@ -395,37 +309,32 @@ func (t *terminal) await(ctx context.Context, enough func(printed string) bool) 
 }
 
 // open opens a terminal for a command. What ran there before ends first.
-func (r *runner) open(at, line string, p pattern) {
+func (r *runner) open(c command, p pattern) {
 	r.t.Helper()
 	r.close(p.terminal)
-	if why := cannotRun(line); why != "" {
-		r.t.Logf("%s: not run, because %s: %s", at, why, line)
-		r.skipped = append(r.skipped, p.terminal)
-		return
+	if why := cannotRun(c.line); why != "" {
+		r.t.Skipf("%s: the rest is not run, because %s: %s", c.at, why, c.line)
 	}
 	screen, err := os.CreateTemp(r.t.TempDir(), p.terminal)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer screen.Close()
-	t := &terminal{line: line, cmd: r.shell(r.t.Context(), line, true), ended: make(chan struct{}), printed: screen.Name()}
+	t := &terminal{line: c.line, cmd: r.shell(r.t.Context(), c.line), ended: make(chan struct{}), printed: screen.Name()}
 	t.cmd.Stdout, t.cmd.Stderr = screen, screen
-	if err := r.env.start(t.cmd); err != nil {
-		r.t.Fatalf("%s: %s: %v", at, line, err)
+	if err := r.environments[r.in].start(t.cmd); err != nil {
+		r.t.Fatalf("%s: %s: %v", c.at, c.line, err)
 	}
-	go func() {
-		defer close(t.ended)
-		_ = t.cmd.Wait() // the exit code is in its state
-	}()
 	r.terminals[p.terminal] = t
 	ctx, cancel := context.WithTimeout(r.t.Context(), longestCommand)
 	defer cancel()
-	go func() { // a command that has ended will print no more
-		<-t.ended
-		cancel()
+	go func() {
+		_ = t.cmd.Wait() // the exit code is in its state
+		cancel()         // it will print no more
+		close(t.ended)
 	}()
 	if err := t.await(ctx, regexp.MustCompile(p.ready).MatchString); err != nil {
-		r.t.Fatalf("%s: %s\nnever prints %q: %v", at, line, p.ready, err)
+		r.t.Fatalf("%s: %s\nnever prints %q: %v", c.at, c.line, p.ready, err)
 	}
 }
 
@@ -448,10 +357,7 @@ func cannotRun(line string) string {
 // colours around it.
 var composePrefix = regexp.MustCompile(`(?m)^(\x1b\[\d*m)*[\w.-]+ +\|(\x1b\[\d*m)* ?`)
 
-func (l look) run(r *runner) {
-	if slices.Contains(r.skipped, l.terminal) {
-		return
-	}
+func (r *runner) look(l look) {
 	screen := r.terminals[l.terminal]
 	if screen == nil {
 		r.t.Fatalf("%s: there is no terminal %q", l.at, l.terminal)
@@ -459,17 +365,16 @@ func (l look) run(r *runner) {
 	if l.ctrlC {
 		r.interrupt(screen)
 	}
+	screen.seen = append(screen.seen, l.shows...)
 	var lacking string
 	err := screen.await(labtest.Within(r.t), func(printed string) bool {
-		printed = composePrefix.ReplaceAllString(r.env.asShown.Replace(printed), "")
-		_, unseen := missing(screen.seen, splitLines(printed))
-		lacking, _ = missing(l.shows, unseen)
+		printed = composePrefix.ReplaceAllString(r.environments[r.in].asShown.Replace(printed), "")
+		lacking = missing(screen.seen, splitLines(printed))
 		return lacking == ""
 	})
 	if err != nil {
 		r.t.Errorf("%s: the terminal of %s\nnever shows\n%s\n%v", l.at, screen.line, lacking, err)
 	}
-	screen.seen = append(screen.seen, l.shows...)
 }
 
 // close presses Ctrl-C in a terminal, if it is open, and waits for the end.
@@ -482,11 +387,11 @@ func (r *runner) close(name string) {
 
 func (r *runner) interrupt(screen *terminal) {
 	r.t.Helper()
-	interruptGroup(screen.cmd)
+	_ = syscall.Kill(-screen.cmd.Process.Pid, syscall.SIGINT)
 	select {
 	case <-screen.ended:
 	case <-time.After(lab.Patience):
-		killGroup(screen.cmd)
+		_ = screen.cmd.Cancel()
 		<-screen.ended
 		r.t.Errorf("%s: does not end by Ctrl-C", screen.line)
 	}
