@@ -1,7 +1,7 @@
 package integration
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -80,36 +80,34 @@ func (d document) commands() (all []command) {
 
 // block is one fenced block.
 type block struct {
-	document string
-	line     int      // of its fence
-	words    []string // behind the fence
-	lines    []string
+	at     string // document and line of its fence
+	indent string
+	words  []string // behind the fence
+	lines  []string
 }
-
-// at says where the nth line of a block is; 0 is its fence.
-func (b block) at(n int) string { return fmt.Sprintf("%s:%d", b.document, b.line+n) }
 
 var fence = regexp.MustCompile("^( *)```(.*)$")
 
 // readSteps reads the blocks of a document in their order.
 func readSteps(name, text string) (steps []step, err error) {
 	var open *block
-	indent := ""
 	for i, line := range strings.Split(text, "\n") {
 		mark := fence.FindStringSubmatch(line)
 		switch {
-		case mark == nil && open != nil:
-			open.lines = append(open.lines, strings.TrimPrefix(line, indent))
 		case mark != nil && open == nil:
-			open, indent = &block{document: name, line: i + 1, words: strings.Fields(mark[2])}, mark[1]
+			open = &block{at: fmt.Sprintf("%s:%d", name, i+1), indent: mark[1], words: strings.Fields(mark[2])}
 		case mark != nil:
 			found, problem := open.steps()
-			steps, err = append(steps, found...), cmp.Or(err, problem)
-			open = nil
+			if problem != nil {
+				err = fmt.Errorf("%s: %w", open.at, problem)
+			}
+			steps, open = append(steps, found...), nil
+		case open != nil:
+			open.lines = append(open.lines, strings.TrimPrefix(line, open.indent))
 		}
 	}
 	if open != nil {
-		err = cmp.Or(err, fmt.Errorf("%s: the block never ends", open.at(0)))
+		err = fmt.Errorf("%s: the block never ends", open.at)
 	}
 	return steps, err
 }
@@ -117,7 +115,7 @@ func readSteps(name, text string) (steps []step, err error) {
 // steps reads what a block wants done.
 func (b block) steps() ([]step, error) {
 	if len(b.words) == 0 {
-		return nil, fmt.Errorf("%s: the block does not say what it is, such as sh, console or text", b.at(0))
+		return nil, errors.New("the block does not say what it is, such as sh, console or text")
 	}
 	named := len(b.words) > 1
 	switch kind := b.words[0]; {
@@ -128,16 +126,23 @@ func (b block) steps() ([]step, error) {
 	case kind != "text" && named:
 		return []step{file{b.words[1], strings.Join(b.lines, "\n") + "\n"}}, nil
 	}
-	return nil, b.noCommand()
+	if i := slices.IndexFunc(b.lines, looksTyped.MatchString); i >= 0 {
+		return nil, fmt.Errorf("a command in a block that is not called sh or console: %s", b.lines[i])
+	}
+	return nil, nil
 }
+
+var looksTyped = regexp.MustCompile(`^\s*(\$ |(docker|docker-compose|go|curl|sudo|python3) \S)`)
+
+var remark = regexp.MustCompile(`(^|\s+ )#.*`)
 
 // commands reads a block of commands and what they print.
 func (b block) commands() (steps []step, err error) {
 	var all []command
 	console := b.words[0] == "console"
-	for i, line := range b.lines {
+	for _, line := range b.lines {
 		line, isTyped := strings.CutPrefix(line, "$ ")
-		c := command{at: b.at(1 + i), line: withoutRemark(line)}
+		c := command{at: b.at, line: remark.ReplaceAllString(line, "")}
 		switch n := len(all); {
 		case console && isTyped:
 			c.shown = []string{}
@@ -150,12 +155,12 @@ func (b block) commands() (steps []step, err error) {
 	}
 	switch words := b.words[1:]; {
 	case len(all) == 0:
-		return nil, fmt.Errorf("%s: no command in a block of commands", b.at(0))
+		return nil, errors.New("no command in a block of commands")
 	case slices.Equal(words, []string{"together"}) && len(all) == 2:
 		all[0].line += " & first=$!; " + all[1].line + " && wait $first"
 		all = all[:1]
 	case len(words) > 0:
-		return nil, fmt.Errorf("%s: %q, want nothing, or together for two commands", b.at(0), words)
+		return nil, fmt.Errorf("%q, want nothing, or together for two commands", words)
 	}
 	for _, c := range all {
 		steps = append(steps, c)
@@ -165,32 +170,12 @@ func (b block) commands() (steps []step, err error) {
 
 // look reads what a terminal shows.
 func (b block) look() look {
-	l := look{at: b.at(0), terminal: b.words[1], shows: slices.Clone(b.lines)}
+	l := look{at: b.at, terminal: b.words[1], shows: slices.Clone(b.lines)}
 	if len(l.shows) > 0 && l.shows[0] == "^C" {
 		l.ctrlC, l.shows = true, l.shows[1:]
 	}
 	l.shows = slices.DeleteFunc(l.shows, func(line string) bool { return line == "…" })
 	return l
-}
-
-var looksTyped = regexp.MustCompile(`^\s*(\$ |(docker|docker-compose|go|curl|sudo|python3) \S)`)
-
-// noCommand finds a command in a block of which nothing is run.
-func (b block) noCommand() error {
-	for i, line := range b.lines {
-		if looksTyped.MatchString(line) {
-			return fmt.Errorf("%s: a command in a block that is not called sh or console: %s", b.at(1+i), line)
-		}
-	}
-	return nil
-}
-
-func withoutRemark(line string) string {
-	line, _, _ = strings.Cut(line, "  #")
-	if strings.HasPrefix(line, "#") {
-		return ""
-	}
-	return strings.TrimSpace(line)
 }
 
 func TestABlockIsReadAsItsFirstWordSays(t *testing.T) {
@@ -199,13 +184,13 @@ func TestABlockIsReadAsItsFirstWordSays(t *testing.T) {
 		want        []step
 	}{
 		{"a command and what it prints", "```console\n$ a b  # remark\none\n\ntwo\n```", []step{
-			command{at: "x:2", line: "a b", shown: []string{"one", "", "two"}}}},
+			command{at: "x:1", line: "a b", shown: []string{"one", "", "two"}}}},
 		{"two commands of a console", "```console\n$ a\n$ b\n1\n```", []step{
-			command{at: "x:2", line: "a", shown: []string{}}, command{at: "x:3", line: "b", shown: []string{"1"}}}},
+			command{at: "x:1", line: "a", shown: []string{}}, command{at: "x:1", line: "b", shown: []string{"1"}}}},
 		{"commands alone", "```sh\n# first\na  # this\n\nb '#'\n```", []step{
-			command{at: "x:3", line: "a"}, command{at: "x:5", line: "b '#'"}}},
+			command{at: "x:1", line: "a"}, command{at: "x:1", line: "b '#'"}}},
 		{"at once", "```sh together\na\nb\n```", []step{
-			command{at: "x:2", line: "a & first=$!; b && wait $first"}}},
+			command{at: "x:1", line: "a & first=$!; b && wait $first"}}},
 		{"a look at a terminal", "```text log\none\n…\n```", []step{
 			look{at: "x:1", terminal: "log", shows: []string{"one"}}}},
 		{"a key", "```text log\n^C\none\n```", []step{

@@ -32,11 +32,9 @@ const (
 )
 
 // newEnvironment makes one for a test, or skips the test.
-func newEnvironment(t *testing.T, name environmentName) environment {
-	if name == containerLab {
-		return newContainerLab(t)
-	}
-	return newProcessLab(t)
+var newEnvironment = map[environmentName]func(*testing.T) environment{
+	containerLab: newContainerLab,
+	processLab:   newProcessLab,
 }
 
 // built makes documents that run at once build the image only once.

@@ -166,7 +166,12 @@ func (r *runner) run(s step) {
 			r.compare(s, exit, err)
 		}
 		if p.up != "" {
-			r.waitFor(p.up)
+			labtest.Eventually(r.t, p.up+" is up", func(context.Context) error {
+				if status, _ := r.status(); !status.Backend(p.up).Up {
+					return fmt.Errorf("the status is %+v", status)
+				}
+				return nil
+			})
 		}
 	}
 }
@@ -178,7 +183,7 @@ func (r *runner) enter(name environmentName) {
 	}
 	r.leave()
 	if _, made := r.environments[name]; !made {
-		r.environments[name] = newEnvironment(r.t, name)
+		r.environments[name] = newEnvironment[name](r.t)
 	}
 	r.in = name
 }
@@ -218,21 +223,18 @@ func (r *runner) execute(line string) (exit lab.Exit, err error) {
 	return lab.Exit{Code: cmd.ProcessState.ExitCode(), Stdout: env.asShown.Replace(stdout.String()), Stderr: env.asShown.Replace(stderr.String())}, err
 }
 
+// copied is a file that the reader has copied from the document.
+var copied = regexp.MustCompile(`\b\w+\.py\b`)
+
 // shell is a command as it is typed, at the root of the workspace, with the
 // document's files where they are. Ctrl-C reaches everything that it starts.
 func (r *runner) shell(ctx context.Context, line string) *exec.Cmd {
-	words := strings.Split(line, " ")
-	for i, word := range words {
-		copied := filepath.Join(r.dir, word)
-		if info, err := os.Stat(copied); err == nil && info.Mode().IsRegular() {
-			words[i] = copied
-		}
-	}
-	if os.Geteuid() == 0 && words[0] == "sudo" {
-		words = words[1:]
+	line = copied.ReplaceAllString(line, r.dir+"/$0")
+	if os.Geteuid() == 0 {
+		line = strings.TrimPrefix(line, "sudo ")
 	}
 	env := r.environments[r.in]
-	cmd := exec.CommandContext(ctx, "bash", "-c", env.asTyped.Replace(strings.Join(words, " ")))
+	cmd := exec.CommandContext(ctx, "bash", "-c", env.asTyped.Replace(line))
 	cmd.Dir, cmd.Env = inRoot(r.t, ""), slices.Clone(env.environ)
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = lab.Patience
@@ -277,17 +279,6 @@ func (r *runner) status() (status lab.Status, ok bool) {
 	return status, ok
 }
 
-// waitFor waits until a server is up.
-func (r *runner) waitFor(server string) {
-	r.t.Helper()
-	labtest.Eventually(r.t, server+" is up", func(context.Context) error {
-		if status, _ := r.status(); !status.Backend(server).Up {
-			return fmt.Errorf("the status is %+v", status)
-		}
-		return nil
-	})
-}
-
 // terminal is a command that stays.
 type terminal struct {
 	line    string
@@ -312,8 +303,10 @@ func (t *terminal) await(ctx context.Context, enough func(printed string) bool) 
 func (r *runner) open(c command, p pattern) {
 	r.t.Helper()
 	r.close(p.terminal)
-	if why := cannotRun(c.line); why != "" {
-		r.t.Skipf("%s: the rest is not run, because %s: %s", c.at, why, c.line)
+	if words := strings.Fields(c.line); words[0] == "sudo" && os.Getenv("UDPLAB_REQUIRE_DOCKER") != "1" {
+		if _, err := exec.LookPath(words[1]); err != nil || os.Geteuid() != 0 {
+			r.t.Skipf("%s: the rest is not run, because this needs root and %s: %s", c.at, words[1], c.line)
+		}
 	}
 	screen, err := os.CreateTemp(r.t.TempDir(), p.terminal)
 	if err != nil {
@@ -336,21 +329,6 @@ func (r *runner) open(c command, p pattern) {
 	if err := t.await(ctx, regexp.MustCompile(p.ready).MatchString); err != nil {
 		r.t.Fatalf("%s: %s\nnever prints %q: %v", c.at, c.line, p.ready, err)
 	}
-}
-
-// cannotRun says why this machine cannot run a command, or "". Where Docker is
-// required, so is everything.
-func cannotRun(line string) string {
-	if !strings.HasPrefix(line, "sudo ") || os.Getenv("UDPLAB_REQUIRE_DOCKER") == "1" {
-		return ""
-	}
-	if os.Geteuid() != 0 {
-		return "it is for root"
-	}
-	if _, err := exec.LookPath(strings.Fields(line)[1]); err != nil {
-		return err.Error()
-	}
-	return ""
 }
 
 // composePrefix is what compose puts before each line of a service's, and the
