@@ -3,8 +3,8 @@ package integration
 import (
 	"errors"
 	"fmt"
-	"path"
-	"path/filepath"
+	"io/fs"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -52,27 +52,16 @@ type file struct{ name, content string }
 func documents(t *testing.T) (all []document) {
 	t.Helper()
 	for _, pattern := range []string{"*.md", "docs/*.md"} {
-		names, err := filepath.Glob(inRoot(t, pattern))
+		names, err := fs.Glob(os.DirFS(inRoot(t, "")), pattern)
 		if err != nil || len(names) == 0 {
 			t.Fatalf("there are no documents %s (%v)", pattern, err)
 		}
 		for _, name := range names {
-			name = path.Join(path.Dir(pattern), filepath.Base(name))
 			steps, err := readSteps(name, readRoot(t, name))
 			if err != nil {
 				t.Error(err)
 			}
 			all = append(all, document{name, steps})
-		}
-	}
-	return all
-}
-
-// commands lists those of a document.
-func (d document) commands() (all []command) {
-	for _, s := range d.steps {
-		if c, ok := s.(command); ok {
-			all = append(all, c)
 		}
 	}
 	return all
@@ -198,12 +187,9 @@ func TestABlockIsReadAsItsFirstWordSays(t *testing.T) {
 		{"a file, indented", "  ```python a.py\n  if x:\n      y\n  ```", []step{file{"a.py", "if x:\n    y\n"}}},
 		{"a picture", "```text\nclient ──► balancer\n```", nil},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			got, err := readSteps("x", c.block)
-			if err != nil || fmt.Sprintf("%#v", got) != fmt.Sprintf("%#v", c.want) {
-				t.Errorf("got %#v, %v\nwant %#v", got, err, c.want)
-			}
-		})
+		if got, err := readSteps("x", c.block); err != nil || fmt.Sprintf("%#v", got) != fmt.Sprintf("%#v", c.want) {
+			t.Errorf("%s: got %#v, %v\nwant %#v", c.name, got, err, c.want)
+		}
 	}
 }
 

@@ -83,7 +83,11 @@ func TestEveryCommandOfTheDocumentsIsRun(t *testing.T) {
 	ci := readRoot(t, ".ci/run")
 	lines := map[string][]string{}
 	for _, d := range documents(t) {
-		for _, c := range d.commands() {
+		for _, s := range d.steps {
+			c, ok := s.(command)
+			if !ok {
+				continue
+			}
 			lines[d.name] = append(lines[d.name], c.line)
 			p, ok := patternOf(c.line)
 			if !ok {
@@ -264,12 +268,7 @@ func (r *runner) compare(c command, exit lab.Exit, err error) {
 	}
 }
 
-func splitLines(text string) []string {
-	if text = strings.TrimRight(text, "\n "); text == "" {
-		return nil
-	}
-	return strings.Split(text, "\n")
-}
+func splitLines(text string) []string { return strings.Split(strings.TrimRight(text, "\n "), "\n") }
 
 // status asks the balancer that the document has started. ok is false if none
 // answers.
