@@ -49,7 +49,7 @@ type request struct {
 // NewRun prepares a run that tells show what happens.
 func NewRun(plan Plan, show func(event any)) *Run {
 	if plan.Question != nil {
-		plan.Count, plan.Size = 1, 0
+		plan.Count = 1
 	}
 	return &Run{Plan: plan, show: show, byServer: map[string]int64{}, checker: newCycleChecker(plan.Cycle)}
 }
