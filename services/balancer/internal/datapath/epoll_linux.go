@@ -126,7 +126,7 @@ type worker struct {
 	poller   *mmsg.Poller
 	core     *session.Core[sockets]
 	bySlot   []*session.Session[sockets] // from 1; a session's token is twice its slot, plus the family
-	free     []int                       // slots
+	free     []int32                     // slots
 
 	drops struct { // at the listener; whoever wants to know counts them
 		sync.Mutex
@@ -147,9 +147,9 @@ type worker struct {
 
 // sockets is what a worker keeps of a session.
 type sockets struct {
-	slot     int             // in bySlot; 0: none yet
+	slot     int32           // in bySlot; 0: none yet
 	families [2]*mmsg.Socket // for servers at IPv4 and at IPv6 addresses; nil before the first
-	inflight int             // forwarded less replied: so many replies may come at once
+	inflight int32           // forwarded less replied: so many replies may come at once
 }
 
 // listenerToken is the token of the listener; sessions' are below.
@@ -310,7 +310,7 @@ func (w *worker) forward(plan []int) (n int) {
 		n++
 	}
 	failed := w.out.Send()
-	s.Upstream.inflight += n - failed
+	s.Upstream.inflight += int32(n - failed)
 	for k := 0; failed > 0 && k < n; k++ {
 		if err := w.out.Failed(k); err != nil {
 			b := w.core.Backend(plan[k])
@@ -343,7 +343,7 @@ func (w *worker) socketTo(s *session.Session[sockets], addr netip.AddrPort) (*mm
 	if err != nil {
 		return nil, err
 	}
-	if err := w.poller.Add(socket, uint64(2*s.Upstream.slot+family)); err != nil {
+	if err := w.poller.Add(socket, uint64(2*int(s.Upstream.slot)+family)); err != nil {
 		return nil, errors.Join(err, socket.Close())
 	}
 	w.self.Add(socket.Addr())
@@ -358,7 +358,7 @@ func (w *worker) assignSlot(s *session.Session[sockets]) {
 		w.bySlot[s.Upstream.slot] = s
 		return
 	}
-	s.Upstream.slot = len(w.bySlot)
+	s.Upstream.slot = int32(len(w.bySlot))
 	w.bySlot = append(w.bySlot, s)
 }
 
@@ -408,7 +408,7 @@ func (w *worker) receiveFrom(s *session.Session[sockets], socket *mmsg.Socket) {
 		w.sendReplies()
 	}
 	first := w.filled
-	n, err := w.in.Receive(socket, first, min(max(s.Upstream.inflight, 1), w.in.Len()-first))
+	n, err := w.in.Receive(socket, first, min(max(int(s.Upstream.inflight), 1), w.in.Len()-first))
 	if err != nil || n == 0 {
 		return
 	}

@@ -7,8 +7,8 @@ import "time"
 // new one begins. So in any d seconds a client has no more than d+1 seconds'
 // worth. The zero value is full.
 //
-// It belongs to the session, so it knows a client by its address and port: who
-// sends from many ports is held up by the limit of sessions only. What it refuses
+// It belongs to the session, so it knows a client by its address and port. Only
+// the limit of sessions holds up a sender with many ports. What it refuses
 // renews the session all the same, or a client would get a new allowance with a
 // new session.
 type allowance struct {
@@ -20,12 +20,8 @@ type allowance struct {
 // second is n parts.
 const partsEach = int64(time.Second)
 
-// take takes one datagram's parts if they are there. No limit (0) always has
-// them.
+// take takes one datagram's parts if they are there.
 func (a *allowance) take(now time.Time, limit int) bool {
-	if limit == 0 {
-		return true
-	}
 	if passed := min(now.Sub(a.at), time.Second); passed > 0 {
 		a.parts = min(a.parts+int64(passed)*int64(limit), int64(limit)*partsEach)
 		a.at = now

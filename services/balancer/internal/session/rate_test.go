@@ -12,7 +12,6 @@ func TestAllowance(t *testing.T) {
 		at    []time.Duration
 		want  string // of each: a if it may, - if not
 	}{
-		{"without a limit everything may", 0, []time.Duration{0, 0, 0}, "aaa"},
 		{"the first always may", 1, []time.Duration{0}, "a"},
 		{"one a second", 1, []time.Duration{0, 0, 999 * time.Millisecond, time.Second - 1, time.Second, time.Second}, "a---a-"},
 		{"a second's worth at once, and no more", 3, []time.Duration{0, 0, 0, 0}, "aaa-"},

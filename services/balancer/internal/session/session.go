@@ -127,12 +127,15 @@ func (c *Core[U]) admit(client netip.AddrPort) (*Session[U], ledger.Disposition)
 		c.heard(s, c.now)
 	} else if c.Capacity.take() || c.Evict(c.now) && c.Capacity.take() { // in the place of an idle one if need be
 		s = c.add(client, c.now)
+		if c.Rate > 0 {
+			s.allowance = new(allowance)
+		}
 		c.Ledger.SessionOpened()
 	} else {
 		c.full = true
 		return nil, ledger.SessionLimit
 	}
-	if !s.allowance.take(c.now, c.Rate) {
+	if s.allowance != nil && !s.allowance.take(c.now, c.Rate) {
 		return nil, ledger.ClientRate
 	}
 	return s, ledger.Forwarded

@@ -26,8 +26,8 @@ type Session[U any] struct {
 	Upstream  U          // what the data path keeps of it: its sockets
 
 	outstanding ledger.Outstanding
-	allowance   allowance
-	rank        int // among the sessions that have something to forward of the batch at hand; 0: none
+	allowance   *allowance // under a limit; else nil
+	rank        int        // among the sessions that have something to forward of the batch at hand; 0: none
 	opened      time.Time
 	used        time.Time
 	idle        *list.List // of the table's two; nil once it has been closed
