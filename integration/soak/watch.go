@@ -101,6 +101,8 @@ const (
 	// growth is how much more the second half's highest may be than the first's,
 	// in percent.
 	growth = 10
+	// slack is what the garbage collector may leave for later, whatever the share.
+	slack = 8 << 20
 	// warmAfter is how many datagrams the balancer needs at least to be warm: to
 	// have used every buffer, and been asked for its turns a few times.
 	warmAfter = 250_000
@@ -108,7 +110,7 @@ const (
 
 // verdict says whether memory was flat once the balancer was warm, after a
 // tenth of all datagrams: whether the highest of the second half of the rest
-// is no more than a tenth above the highest of the first half. Without a
+// is no more than a tenth, or 8 MiB, above the highest of the first half. Without a
 // sample in each of the two there is no verdict, which is no failure.
 func (m memory) verdict(total uint64) (text string, flat bool) {
 	warm := max(total/10, warmAfter)
@@ -129,7 +131,7 @@ func (m memory) verdict(total uint64) (text string, flat bool) {
 	if first == 0 || second == 0 {
 		return fmt.Sprintf("  –   the balancer's memory is not judged: %d samples are too few", len(m)), true
 	}
-	flat = second*100 <= first*(100+growth)
+	flat = second <= max(first*(100+growth)/100, first+slack)
 	return fmt.Sprintf("%s the balancer's memory after %s datagrams: at most %s in the first half, %s in the second, +%d %% allowed (%d samples)",
 		mark(flat), thousands(warm), mebibytes(first), mebibytes(second), growth, len(m)), flat
 }

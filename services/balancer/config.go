@@ -42,7 +42,7 @@ type settings struct {
 	logging.Config
 }
 
-// Check: one event loop is all that the portable data path has.
+// Check refuses several workers on a data path that has only one.
 func (c *settings) Check(wrong func(variable, want string)) {
 	if c.Workers > 1 && c.DataPath.Choose() != datapath.Epoll {
 		wrong("BALANCER_WORKERS", "0 or 1: only the data path epoll has more")

@@ -10,11 +10,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,33 +151,6 @@ func (b *balancer) listen(ctx context.Context) error {
 	return nil
 }
 
-// resume goes on where the state file says.
-func (b *balancer) resume() {
-	today := names(b.members.Snapshot())
-	state, cursor := persist.Open(b.cfg.StateFile, today, b.log)
-	b.state = state
-	b.scheduler.Resume(cursor.Turns, cursor.Next(today))
-	b.ledger.Resume(cursor.Turns)
-}
-
-// cursor is where the order stands.
-func (b *balancer) cursor() persist.Cursor {
-	turns, servers, next := b.scheduler.Cursor()
-	cursor := persist.Cursor{Turns: turns, Names: names(servers)}
-	if n := len(cursor.Names); turns > 0 && n > 0 {
-		cursor.Last = cursor.Names[(next+n-1)%n]
-	}
-	return cursor
-}
-
-// names lists the servers' names in turn order.
-func names(servers *membership.Snapshot) (names []string) {
-	for _, s := range servers.Backends {
-		names = append(names, s.Name)
-	}
-	return names
-}
-
 // pageGrace is how long an answer of the page that is under way may take at the
 // stop, if the drain allows.
 const pageGrace = 500 * time.Millisecond
@@ -222,55 +193,6 @@ func (b *balancer) serve(ctx context.Context) error {
 	return err
 }
 
-// announce says where everything is. Programs that start a balancer on free
-// ports read the attributes.
-func (b *balancer) announce() {
-	asked, granted := b.path.ReceiveBuffer()
-	page := "off"
-	if b.page != nil {
-		page = "http://" + config.Loopback(b.page.Addr().String())
-	}
-	b.log.Info(fmt.Sprintf("balancer listens on %v, page %s", b.path.Addr(), page),
-		"event", "listening", "addr", b.path.Addr().String(), "http", page,
-		"receive_buffer_asked", asked, "receive_buffer_granted", granted)
-	if granted < asked {
-		b.log.Info(fmt.Sprintf("receive buffer: %d KiB granted of %d KiB asked for; the system's limit is net.core.rmem_max", granted>>10, asked>>10))
-	}
-	for i, s := range b.members.Snapshot().Backends {
-		if s.Addr.IsValid() {
-			b.log.Info(fmt.Sprintf("turn %d: %s at %v", i+1, s.Name, s.Addr), "server", s.Name, "addr", s.Addr.String())
-		} else {
-			b.log.Info(fmt.Sprintf("turn %d: %s, once %s resolves", i+1, s.Name, b.cfg.Backends[i].Host), "server", s.Name)
-		}
-	}
-}
-
-// sumUp says at the end how everything was.
-func (b *balancer) sumUp() {
-	s := b.ledger.Snapshot(time.Now())
-	drops, attrs := "", []any{"received", s.Received, "forwarded", s.Forwarded, "replied", s.Replied, "dropped", s.DroppedTotal()}
-	for d, n := range s.Dropped {
-		if n > 0 {
-			drops += fmt.Sprintf(", %s %d", ledger.Disposition(d), n)
-			attrs = append(attrs, "dropped_"+ledger.Disposition(d).String(), n)
-		}
-	}
-	if drops != "" {
-		drops = " (" + drops[2:] + ")"
-	}
-	next := "nobody's: no server is up"
-	if turn, ok := b.scheduler.Next(); ok {
-		next = turn.Backend.Name + "'s"
-	}
-	kernel := ""
-	if n := b.path.KernelDrops(); n > 0 {
-		kernel = fmt.Sprintf(" (the kernel dropped %d more before we saw them)", n)
-		attrs = append(attrs, "kernel_drops", n)
-	}
-	b.log.Info(fmt.Sprintf("stopped: %d received%s, %d forwarded, %d replied, %d dropped%s; the next turn is %s",
-		s.Received, kernel, s.Forwarded, s.Replied, s.DroppedTotal(), drops, next), attrs...)
-}
-
 func (b *balancer) facts() api.Facts {
 	return api.Facts{
 		Version: version(), Listen: b.path.Addr().String(),
@@ -285,30 +207,4 @@ func version() string {
 		return info.Main.Version
 	}
 	return "unknown"
-}
-
-// healthcheck asks the balancer that this configuration describes whether it
-// is alive.
-func healthcheck(ctx context.Context, cfg *settings) error {
-	if cfg.HTTP == "" {
-		return program.CannotStart(config.Problem{Name: "BALANCER_HTTP", Want: "an address: the health is asked there"})
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+config.Loopback(string(cfg.HTTP))+"/healthz", nil)
-	if err != nil {
-		return err
-	}
-	request.Host = cfg.HTTPHosts[0]
-	direct := http.Transport{DisableKeepAlives: true} // no proxy, whatever the environment says
-	answer, err := direct.RoundTrip(request)
-	if err != nil {
-		return fmt.Errorf("no balancer answers at %s: %w", request.URL, err)
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(answer.Body, 200))
-		return fmt.Errorf("%s: %s: %s", request.URL, answer.Status, strings.TrimSpace(string(text)))
-	}
-	return nil
 }

@@ -55,7 +55,7 @@ func writeJSON(w http.ResponseWriter, value any) {
 const tapeLength = 60
 
 // servePage answers with the page as things are. All of it that says whose
-// turn is next is taken from one look at the rotation, and so is where the tape
+// turn is next is taken from one look at the scheduler, and so is where the tape
 // ends: what stands side by side is in order.
 func servePage(w http.ResponseWriter, f *feed) {
 	now := time.Now()

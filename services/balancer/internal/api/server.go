@@ -9,7 +9,7 @@
 //	/healthz     200 while the data path runs
 //	/readyz      200 while it runs and a server is up
 //
-// It only reads, from the ledger and the rotation, and changes nothing.
+// It only reads, from the ledger and the scheduler, and changes nothing.
 //
 // A request must name an allowed host. So no other site's page can read the
 // balancer through a visitor's browser by pointing its own name here (DNS

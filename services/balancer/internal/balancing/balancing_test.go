@@ -113,7 +113,7 @@ func TestTurnsAreExactOverManyGoroutines(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			list, s := started(tt.servers, tt.whenDown)
-			var order Order
+			order := NewOrder()
 			order.Apply(list.snapshot(), 1)
 			var mu sync.Mutex // guards the list and the order: changes come one by one
 			change := func(i int) {
@@ -162,7 +162,7 @@ func TestTurnsAreExactOverManyGoroutines(t *testing.T) {
 }
 
 func TestTheOrderKnowsTheListsOfTheTurnsItIsAskedAbout(t *testing.T) {
-	var o Order
+	o := NewOrder()
 	list := newServers(3)
 	o.Apply(list.snapshot(), 1)
 	o.Apply(list.snapshot(), 3) // the same list

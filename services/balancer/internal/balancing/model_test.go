@@ -126,7 +126,7 @@ type twins struct {
 }
 
 func newTwins(n int, whenDown WhenDown) *twins {
-	w := &twins{servers: newServers(n), code: New(whenDown), model: &model{whenDown: whenDown, trials: map[membership.ID]uint64{}, tried: map[membership.ID]uint64{}}}
+	w := &twins{order: NewOrder(), servers: newServers(n), code: New(whenDown), model: &model{whenDown: whenDown, trials: map[membership.ID]uint64{}, tried: map[membership.ID]uint64{}}}
 	w.apply()
 	return w
 }

@@ -7,13 +7,17 @@ import (
 )
 
 // Order checks the order of turns after the fact, by the policy's own rule. It
-// remembers the lists that turns were taken from. The zero value knows none, and
-// its methods are for one goroutine at a time.
+// remembers the lists that turns were taken from. Its methods are for one
+// goroutine at a time.
 type Order struct {
+	policy policy
 	first uint64 // the number of lists[0]
 	lists [][]membership.Backend
 	from  []uint64 // the first turn that may have been taken from each
 }
+
+// NewOrder returns the check for the policy of New, which knows no list yet.
+func NewOrder() Order { return Order{policy: roundRobin{}} }
 
 // Apply tells that a snapshot's list holds from a turn on. Lists count up one by
 // one.
@@ -56,7 +60,7 @@ func (o *Order) Follows(a, b Step) bool {
 	if a.List < o.first {
 		return true
 	}
-	return roundRobin{}.follows(a, b, o.lists[a.List-o.first:b.List-o.first+1])
+	return o.policy.follows(a, b, o.lists[a.List-o.first:b.List-o.first+1])
 }
 
 // after is the place after one of n in the circle.

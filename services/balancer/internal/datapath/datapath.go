@@ -130,9 +130,9 @@ func newCore[U any](cfg Config, self *session.SelfAddrs, capacity session.Capaci
 // newSelfAddrs returns the balancer's own addresses, of which there is none yet.
 func newSelfAddrs() *session.SelfAddrs { return session.NewSelfAddrs(net.InterfaceAddrs) }
 
-// unreachable tells of a server that the system reported err about, if that means
-// that nobody is there.
-func unreachable(members Members, id membership.ID, addr netip.AddrPort, err error) {
+// reportRefusal reports a server that an ICMP error came back from; err is what the
+// system made of it. Other errors are no evidence.
+func reportRefusal(members Members, id membership.ID, addr netip.AddrPort, err error) {
 	if udp.IsRefusal(err) {
 		members.Failed(membership.Evidence{Backend: id, Addr: addr, Cause: membership.Refused, Reason: udp.Reason(err)})
 	}

@@ -148,8 +148,8 @@ type worker struct {
 // sockets is what a worker keeps of a session.
 type sockets struct {
 	slot     int32           // in bySlot; 0: none yet
-	families [2]*mmsg.Socket // for servers at IPv4 and at IPv6 addresses; nil before the first
 	inflight int32           // forwarded less replied: so many replies may come at once
+	families [2]*mmsg.Socket // for servers at IPv4 and at IPv6 addresses; nil before the first
 }
 
 // listenerToken is the token of the listener; sessions' are below.
@@ -315,7 +315,7 @@ func (w *worker) forward(plan []int) (n int) {
 		if err := w.out.Failed(k); err != nil {
 			b := w.core.Backend(plan[k])
 			w.core.Dropped(plan[k], ledger.SendFailed)
-			unreachable(w.Members, b.ID, b.Addr, err)
+			reportRefusal(w.Members, b.ID, b.Addr, err)
 		}
 	}
 	return n
@@ -398,7 +398,7 @@ func (w *worker) clientError(_ netip.AddrPort, err error) {
 // serverError is told of every ICMP error about a forwarded datagram.
 func (w *worker) serverError(to netip.AddrPort, err error) {
 	if b, _ := w.Members.Owner(to); b != nil {
-		unreachable(w.Members, b.ID, to, err)
+		reportRefusal(w.Members, b.ID, to, err)
 	}
 }
 

@@ -185,7 +185,7 @@ func (p *portable) send(s *session.Session[upstreams], b *membership.Backend, pa
 	}
 	to, err := p.socketTo(s, b)
 	if err != nil {
-		unreachable(p.Members, b.ID, b.Addr, err)
+		reportRefusal(p.Members, b.ID, b.Addr, err)
 		if udp.IsRefusal(err) { // no route to it
 			return ledger.SendFailed
 		}
@@ -196,7 +196,7 @@ func (p *portable) send(s *session.Session[upstreams], b *membership.Backend, pa
 	}
 	// That is usually the news of an earlier datagram. This one has not been
 	// sent yet, and its turn is this server's.
-	unreachable(p.Members, b.ID, b.Addr, err)
+	reportRefusal(p.Members, b.ID, b.Addr, err)
 	if err = to.conn.Send(payload); err != nil {
 		return ledger.SendFailed
 	}
@@ -243,7 +243,7 @@ func (p *portable) carry(s *session.Session[upstreams], from *socket) {
 		switch {
 		case errors.As(err, &errno):
 			// The system's word about one datagram; the next may be good.
-			unreachable(p.Members, from.backend, from.addr, err)
+			reportRefusal(p.Members, from.backend, from.addr, err)
 		case err != nil:
 			return
 		default:

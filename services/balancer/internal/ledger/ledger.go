@@ -148,7 +148,7 @@ type slot struct {
 // before Apply. A forwarded turn counts as silent when no reply has come for
 // answerTimeout.
 func New(answerTimeout time.Duration, started time.Time) *Ledger {
-	return &Ledger{answerTimeout: answerTimeout, totals: Snapshot{Started: started}}
+	return &Ledger{answerTimeout: answerTimeout, order: balancing.NewOrder(), totals: Snapshot{Started: started}}
 }
 
 // Resume says that turns up to the given number were another ledger's. It is to

@@ -7,7 +7,7 @@ import (
 )
 
 // ID names a backend for as long as the balancer runs: 1, 2, 3 … in the order in
-// which backends were added. An ID is never used again. 0 is nobody.
+// which backends were added. An ID is never used again. 0: none.
 type ID uint32
 
 // State is whether a backend has its turns.
