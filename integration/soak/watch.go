@@ -132,7 +132,7 @@ func (m memory) verdict(total uint64) (text string, flat bool) {
 		return fmt.Sprintf("  –   the balancer's memory is not judged: %d samples are too few", len(m)), true
 	}
 	flat = second <= max(first*(100+growth)/100, first+slack)
-	return fmt.Sprintf("%s the balancer's memory after %s datagrams: at most %s in the first half, %s in the second, +%d %% allowed (%d samples)",
+	return fmt.Sprintf("%s the balancer's memory after %s datagrams: at most %s in the first half, %s in the second, +%d %% or 8 MiB allowed (%d samples)",
 		mark(flat), thousands(warm), mebibytes(first), mebibytes(second), growth, len(m)), flat
 }
 

@@ -37,8 +37,10 @@ func TestMemoryIsFlatOrItIsNot(t *testing.T) {
 		says   string
 	}{
 		{"level", memory{{2_000_000, 20 * mb}, {5_000_000, 21 * mb}, {9_000_000, 21 * mb}}, 1e7, true, "  ok "},
-		{"a tenth more", memory{{2_000_000, 20 * mb}, {9_000_000, 22 * mb}}, 1e7, true, "  ok "},
-		{"more than a tenth more", memory{{2_000_000, 20 * mb}, {9_000_000, 22*mb + 1}}, 1e7, false, "WRONG"},
+		{"a tenth more", memory{{2_000_000, 200 * mb}, {9_000_000, 220 * mb}}, 1e7, true, "  ok "},
+		{"more than a tenth more", memory{{2_000_000, 200 * mb}, {9_000_000, 220*mb + 1}}, 1e7, false, "WRONG"},
+		{"8 MiB more of little", memory{{2_000_000, 20 * mb}, {9_000_000, 28 * mb}}, 1e7, true, "  ok "},
+		{"more than that", memory{{2_000_000, 20 * mb}, {9_000_000, 28*mb + 1}}, 1e7, false, "WRONG"},
 		{"a high first sample, still warming up", memory{{500_000, 50 * mb}, {2_000_000, 20 * mb}, {9_000_000, 40 * mb}}, 1e7, false, "WRONG"},
 		{"no samples", nil, 1e7, true, "not judged"},
 		{"none in the second half", memory{{2_000_000, 20 * mb}}, 1e7, true, "not judged"},

@@ -11,9 +11,9 @@ import (
 // goroutine at a time.
 type Order struct {
 	policy policy
-	first uint64 // the number of lists[0]
-	lists [][]membership.Backend
-	from  []uint64 // the first turn that may have been taken from each
+	first  uint64 // the number of lists[0]
+	lists  [][]membership.Backend
+	from   []uint64 // the first turn that may have been taken from each
 }
 
 // NewOrder returns the check for the policy of New, which knows no list yet.
