@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -14,18 +13,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/moby/moby/client"
-
 	"udplab/integration/lab"
 	"udplab/integration/lab/containers"
 )
 
 // TestCompose brings up the real compose file with every compose there is.
 func TestCompose(t *testing.T) {
-	docker := containers.Need(t)
+	containers.Need(t)
 	for _, compose := range composes(t) {
 		t.Run(strings.Join(compose, " "), func(t *testing.T) {
-			composeRuns(t, newProject(t, compose, docker))
+			composeRuns(t, newProject(t, compose))
 		})
 	}
 }
@@ -106,7 +103,7 @@ type project struct {
 }
 
 // newProject prepares a project that is taken down when the test ends.
-func newProject(t *testing.T, command []string, docker *client.Client) project {
+func newProject(t *testing.T, command []string) project {
 	t.Helper()
 	root, err := lab.Root()
 	if err != nil {
@@ -117,7 +114,7 @@ func newProject(t *testing.T, command []string, docker *client.Client) project {
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	subnet := containers.Subnet(t, docker).Addr().String()
+	subnet := containers.Subnet(t).Addr().String()
 	p := project{
 		t: t, command: command, root: root,
 		name:    "udplab-test-" + strings.ToLower(rand.Text()),
@@ -130,7 +127,7 @@ func newProject(t *testing.T, command []string, docker *client.Client) project {
 	p.environ = append(p.environ,
 		"COMPOSE_PROJECT_NAME="+p.name,
 		"UDPLAB_IMAGE="+p.name,
-		"GO_IMAGE="+containers.GoImage(t, docker),
+		"GO_IMAGE="+containers.GoImage(t),
 		"UDPLAB_NET="+p.net,
 		"UDPLAB_PORT="+p.udpPort,
 		"UDPLAB_HTTP_PORT="+p.httpPort,
@@ -164,10 +161,9 @@ func (p project) run(command ...string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Dir, cmd.Env = p.root, p.environ
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		p.t.Errorf("%s: %v\n%s%s", strings.Join(command, " "), err, &stdout, &stderr)
+	exit, err := lab.Run(ctx, cmd)
+	if err != nil || exit.Code != 0 {
+		p.t.Errorf("%s: exit %d, %v\n%s%s", strings.Join(command, " "), exit.Code, err, exit.Stdout, exit.Stderr)
 	}
-	return strings.TrimSpace(stdout.String())
+	return strings.TrimSpace(exit.Stdout)
 }

@@ -42,9 +42,9 @@ var built sync.Once
 
 // newContainerLab is a lab of compose beside any other on this machine.
 func newContainerLab(t *testing.T) environment {
-	docker := containers.Need(t)
+	containers.Need(t)
 	command := composes(t)[0]
-	p := newProject(t, command, docker)
+	p := newProject(t, command)
 	built.Do(func() { p.compose("build") })
 	// The documents have the usual command and addresses, this lab its own.
 	pairs := []string{

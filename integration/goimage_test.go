@@ -1,8 +1,6 @@
 package integration
 
 import (
-	"bytes"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,13 +22,11 @@ func goImage(t *testing.T, environ ...string) lab.Exit {
 	}
 	cmd := exec.CommandContext(labtest.Within(t), "./goimage")
 	cmd.Env = append(os.Environ(), environ...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	var code *exec.ExitError
-	if err := cmd.Run(); err != nil && !errors.As(err, &code) {
+	exit, err := lab.Run(t.Context(), cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return lab.Exit{Code: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
+	return exit
 }
 
 // pathWith is a directory that has these programs of the machine, and one more
@@ -107,17 +103,17 @@ esac`}
 }
 
 func TestGoImageIsMadeOnce(t *testing.T) {
-	docker := containers.Need(t)
+	containers.Need(t)
 	first := goImage(t)
 	if first.Code != 0 || !ownName.MatchString(first.Stdout) {
 		t.Fatalf("exit %d, stdout %q, stderr %q", first.Code, first.Stdout, first.Stderr)
 	}
 	id := func() string {
-		image, err := docker.ImageInspect(t.Context(), strings.TrimSpace(first.Stdout))
+		id, err := containers.Docker(t.Context(), "image", "inspect", "--format={{.Id}}", strings.TrimSpace(first.Stdout))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return image.ID
+		return id
 	}
 	made := id()
 	if again := goImage(t); again != (lab.Exit{Stdout: first.Stdout}) || id() != made {

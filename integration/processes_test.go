@@ -76,16 +76,6 @@ func TestARefusalTakesAServerOutUntilATrialFindsItBack(t *testing.T) {
 			asked++
 			return ledger.Turns[0].Place
 		}
-		isUp := func(up bool) {
-			t.Helper()
-			labtest.Eventually(t, fmt.Sprintf("server2 up: %v", up), func(ctx context.Context) error {
-				status, err := lab.ReadStatus(ctx, stack.URL())
-				if err == nil && status.Backend("server2").Up != up {
-					err = fmt.Errorf("the status is %+v", status)
-				}
-				return err
-			})
-		}
 		if err := stack.KillServer(t.Context(), "server2"); err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +84,7 @@ func TestARefusalTakesAServerOutUntilATrialFindsItBack(t *testing.T) {
 		if first, second := ask(), ask(); first != 1 || second != 2 {
 			t.Fatalf("the first turns are server%d's and server%d's, want server1's and server2's", first, second)
 		}
-		isUp(false)
+		labtest.AwaitServer(t, stack.URL(), "server2", false)
 		if third := ask(); third != 3 {
 			t.Errorf("the turn after the refusal is server%d's, want server3's", third)
 		}
@@ -117,10 +107,8 @@ func TestARefusalTakesAServerOutUntilATrialFindsItBack(t *testing.T) {
 			}
 			return errors.New("no turn was server2's")
 		})
-		isUp(true)
-		if problems := labtest.Status(t, stack.URL()).Unbalanced(); problems != nil {
-			t.Error(problems)
-		}
+		labtest.AwaitServer(t, stack.URL(), "server2", true)
+		scenario.ExpectBooksToBalance(t, labtest.Status(t, stack.URL()))
 	})
 }
 
@@ -197,11 +185,7 @@ func TestAStackThatCannotStartLeavesNothing(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), taken.LocalAddr().String()) {
 		t.Errorf("Start returned %v, want the address that is taken", err)
 	}
-	left, err := programs.Running()
-	if err != nil {
-		t.Skip(err)
-	}
-	if len(left) > 0 {
-		t.Errorf("still running: %q", left)
+	if left, err := programs.Running(); err != nil || len(left) > 0 {
+		t.Errorf("still running: %q (%v)", left, err)
 	}
 }

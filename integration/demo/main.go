@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -91,18 +90,10 @@ func open(ctx context.Context, dir string) (stack *lab.Stack, err error) {
 
 // free is the usual address if nobody has it, else any free port.
 func free(network, usual string) string {
-	var probe io.Closer
-	var err error
-	if network == "udp" {
-		probe, err = net.ListenPacket(network, usual)
-	} else {
-		probe, err = net.Listen(network, usual)
+	if lab.Free(network, usual) {
+		return usual
 	}
-	if err != nil {
-		return "127.0.0.1:0"
-	}
-	probe.Close()
-	return usual
+	return "127.0.0.1:0"
 }
 
 // unusual is an address, with a remark if it is not the usual one.

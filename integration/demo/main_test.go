@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -135,7 +134,9 @@ func (d *demo) expectEnd(code int) {
 	if left, err := os.ReadDir(d.dir); err != nil || len(left) > 0 {
 		d.t.Errorf("files left: %v, %v", left, err)
 	}
-	d.expectNoProcesses()
+	if left, err := lab.Programs(d.dir).Running(); err != nil || len(left) > 0 {
+		d.t.Errorf("still running: %q (%v)", left, err)
+	}
 	for _, addr := range listening.FindAllStringSubmatch(d.out.String(), -1) {
 		socket, err := net.ListenPacket("udp", addr[1])
 		if err != nil {
@@ -147,17 +148,6 @@ func (d *demo) expectEnd(code int) {
 }
 
 var listening = regexp.MustCompile(`listens on (\S+)`)
-
-func (d *demo) expectNoProcesses() {
-	d.t.Helper()
-	left, err := lab.Programs(d.dir).Running()
-	if err != nil && !errors.Is(err, os.ErrInvalid) {
-		d.t.Fatal(err)
-	}
-	if len(left) > 0 {
-		d.t.Errorf("still running: %q", left)
-	}
-}
 
 // orders is who answered, run by run.
 func (d *demo) orders() (orders []string) {

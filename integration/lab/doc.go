@@ -13,14 +13,14 @@
 //
 // What is where:
 //
-//	programs.go  Root, Build, Programs: build the three programs, run one to its end
+//	programs.go  Root, Build, Programs: build the three programs, run one or any command to its end
 //	process.go   Process: a program that listens until it is stopped
 //	stack.go     Config, Stack: servers and balancer as processes of this machine
 //	observe.go   Status, Ledger: what a balancer says of itself over HTTP
-//	proc.go      what Linux says of a process: memory, open files, kernel drops
+//	proc.go      what Linux says of processes: memory, open files, kernel drops
 //	ask.go       Ask: one datagram and its answer
 //	wait.go      Until, Patience
-//	free.go      FreePort, Reserve: what no other process of this machine takes
+//	free.go      FreePort, Free, Reserve: what no other process of this machine has
 //	labtest/     the same for tests: Programs, Start, Within, Eventually
 //	containers/  the stack as containers, for tests
 package lab

@@ -2,7 +2,7 @@ package lab
 
 import (
 	"errors"
-	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"runtime"
@@ -17,55 +17,44 @@ import (
 func FreePort(network string) (string, error) {
 	const first, last, tries = 20_000, 32_767, 1000 // below the ports that systems give
 	for range tries {
-		port := first + rand.IntN(last-first+1)
-		if bindable(network, port) && Reserve(fmt.Sprintf("%s port %d", network, port)) {
-			return strconv.Itoa(port), nil
+		port := strconv.Itoa(first + rand.IntN(last-first+1))
+		if Free(network, "127.0.0.1:"+port) && Reserve(network+" port "+port) {
+			return port, nil
 		}
 	}
 	return "", errors.New("no free " + network + " port")
 }
 
-func bindable(network string, port int) bool {
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
+// Free says whether a program could listen at the address now.
+func Free(network, addr string) bool {
+	var probe io.Closer
+	var err error
 	if network == "udp" {
-		conn, err := net.ListenPacket(network, addr)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
+		probe, err = net.ListenPacket(network, addr)
+	} else {
+		probe, err = net.Listen(network, addr)
 	}
-	listener, err := net.Listen(network, addr)
 	if err == nil {
-		listener.Close()
+		probe.Close()
 	}
 	return err == nil
 }
 
-// reserved keeps the names that this process has taken.
-var reserved struct {
-	sync.Mutex
-	names map[string]net.Listener
-}
+// reserved keeps the names that this process has tried to take, and open what
+// holds them.
+var reserved sync.Map
 
 // Reserve takes a name until this process ends, and returns false if a process
 // of this machine has it. Only Linux tells the names of other processes.
 func Reserve(name string) bool {
-	reserved.Lock()
-	defer reserved.Unlock()
-	if _, taken := reserved.names[name]; taken {
+	if _, tried := reserved.LoadOrStore(name, nil); tried {
 		return false
 	}
-	var listener net.Listener
-	if runtime.GOOS == "linux" {
-		var err error
-		// A socket with an abstract address (unix(7)) goes with its process.
-		if listener, err = net.Listen("unix", "@udplab "+name); err != nil {
-			return false
-		}
+	if runtime.GOOS != "linux" {
+		return true
 	}
-	if reserved.names == nil {
-		reserved.names = map[string]net.Listener{}
-	}
-	reserved.names[name] = listener
-	return true
+	// A socket with an abstract address (unix(7)) goes with its process.
+	listener, err := net.Listen("unix", "@udplab "+name)
+	reserved.Store(name, listener)
+	return err == nil
 }

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"os"
 	"os/exec"
 	"syscall"
 )
@@ -10,3 +11,6 @@ import (
 // ownGroup gives a program a process group of its own, so that Ctrl-C reaches
 // only us and everything ends in order.
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+// terminate tells a program to end.
+func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }

@@ -1,11 +1,9 @@
 package lab
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -96,40 +94,26 @@ type Ledger struct {
 // ReadStatus asks the balancer whose page is at url for its status.
 func ReadStatus(ctx context.Context, url string) (s Status, err error) {
 	body, err := Get(ctx, url+"/api/status")
-	if err == nil {
-		err = json.Unmarshal(body, &s)
-	}
 	if err != nil {
-		return Status{}, fmt.Errorf("%s/api/status: %w", url, err)
+		return s, err
 	}
-	return s, nil
+	return s, json.Unmarshal(body, &s)
 }
 
 // ReadLedger asks the balancer whose page is at url for the turns after one; 0
 // asks for all that it remembers.
 func ReadLedger(ctx context.Context, url string, after uint64) (l Ledger, err error) {
 	body, err := Get(ctx, fmt.Sprintf("%s/api/ledger?after=%d", url, after))
-	if err == nil {
-		l, err = decodeLedger(bytes.NewReader(body))
-	}
 	if err != nil {
-		return Ledger{}, fmt.Errorf("%s/api/ledger: %w", url, err)
+		return l, err
 	}
-	return l, nil
-}
-
-// decodeLedger reads lines of JSON. One without a turn says what is not there.
-func decodeLedger(text io.Reader) (l Ledger, err error) {
-	for lines := json.NewDecoder(text); ; {
+	for text := range bytes.Lines(body) { // JSON each; one without a turn says what is not there
 		var line struct {
 			Turn
 			Missed    uint64 `json:"missed"`
 			Restarted bool   `json:"restarted"`
 		}
-		switch err := lines.Decode(&line); {
-		case errors.Is(err, io.EOF):
-			return l, nil
-		case err != nil:
+		if err := json.Unmarshal(text, &line); err != nil {
 			return l, err
 		}
 		l.Missed += line.Missed
@@ -138,6 +122,7 @@ func decodeLedger(text io.Reader) (l Ledger, err error) {
 			l.Turns = append(l.Turns, line.Turn)
 		}
 	}
+	return l, nil
 }
 
 // ReadMetric asks the balancer whose page is at url for one of its metrics,
@@ -145,11 +130,11 @@ func decodeLedger(text io.Reader) (l Ledger, err error) {
 func ReadMetric(ctx context.Context, url, name string) (float64, error) {
 	body, err := Get(ctx, url+"/metrics")
 	if err != nil {
-		return 0, fmt.Errorf("%s/metrics: %w", url, err)
+		return 0, err
 	}
-	for lines := bufio.NewScanner(bytes.NewReader(body)); lines.Scan(); {
-		if value, found := strings.CutPrefix(lines.Text(), name+" "); found {
-			return strconv.ParseFloat(value, 64)
+	for line := range strings.Lines(string(body)) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
 		}
 	}
 	return 0, fmt.Errorf("%s/metrics: there is no %s", url, name)
@@ -171,7 +156,7 @@ func Get(ctx context.Context, url string) ([]byte, error) {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, errors.New(answer.Status)
+		return nil, fmt.Errorf("%s: %s", url, answer.Status)
 	}
 	return io.ReadAll(answer.Body)
 }

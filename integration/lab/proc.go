@@ -1,31 +1,25 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
+
+	"github.com/prometheus/procfs"
 )
 
-// Resident is how much memory a process has, in bytes (VmRSS of
-// proc_pid_status(5)).
+// Resident is how much memory a process has, in bytes.
 func Resident(pid int) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	proc, err := procfs.NewProc(pid)
 	if err != nil {
 		return 0, err
 	}
-	return resident(string(text))
-}
-
-func resident(status string) (int64, error) {
-	for line := range strings.Lines(status) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			return kib << 10, err
-		}
-	}
-	return 0, fmt.Errorf("status: no VmRSS")
+	stat, err := proc.Stat()
+	return int64(stat.ResidentMemory()), err
 }
 
 // Files is what a process has open, such as "socket:[1234]", "pipe:[56]" or a
@@ -65,56 +59,36 @@ func UDPSockets(pid int) (sockets []UDPSocket, err error) {
 	if err != nil {
 		return nil, err
 	}
-	own := map[string]bool{}
-	for _, file := range files {
-		own[file] = true
+	proc, err := procfs.NewFS(fmt.Sprintf("/proc/%d", pid)) // its network, not ours
+	if err != nil {
+		return nil, err
 	}
-	for _, table := range []string{"udp", "udp6"} {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, table))
-		if os.IsNotExist(err) && table == "udp6" {
-			continue // a kernel without IPv6
-		}
-		if err != nil {
-			return nil, err
-		}
-		all, err := udpTable(string(text))
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range all {
-			if own["socket:["+s.inode+"]"] {
-				sockets = append(sockets, s.UDPSocket)
-			}
+	all, err := proc.NetUDP()
+	if err != nil {
+		return nil, err
+	}
+	all6, err := proc.NetUDP6()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // as it is with a kernel without IPv6
+		return nil, err
+	}
+	for _, s := range slices.Concat(all, all6) {
+		if slices.Contains(files, fmt.Sprintf("socket:[%d]", s.Inode)) {
+			sockets = append(sockets, UDPSocket{int(s.LocalPort), *s.Drops})
 		}
 	}
 	return sockets, nil
 }
 
-// row is a line of /proc/net/udp.
-type row struct {
-	UDPSocket
-	inode string
-}
-
-// udpTable reads /proc/net/udp (proc_pid_net(5)): after a heading, a line for
-// each socket, with the address and port in hexadecimal.
-func udpTable(text string) (rows []row, err error) {
-	_, body, _ := strings.Cut(text, "\n")
-	for line := range strings.Lines(body) {
-		fields := strings.Fields(line)
-		if len(fields) < 13 {
-			return nil, fmt.Errorf("net/udp: %d fields, want 13: %q", len(fields), line)
+// Running lists the command line of every process on this machine that runs
+// one of these programs, or one in a directory below theirs, whoever started
+// it. Only Linux tells; elsewhere it lists none.
+func (p Programs) Running() (commands []string, err error) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
+		command, _ := os.ReadFile(file) // one that cannot be read has just ended
+		if strings.HasPrefix(string(command), string(p)+string(filepath.Separator)) {
+			commands = append(commands, strings.ReplaceAll(string(command), "\x00", " "))
 		}
-		_, hex, _ := strings.Cut(fields[1], ":")
-		port, err := strconv.ParseUint(hex, 16, 16)
-		if err != nil {
-			return nil, fmt.Errorf("net/udp: local address %q: %w", fields[1], err)
-		}
-		drops, err := strconv.ParseUint(fields[12], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("net/udp: drops %q: %w", fields[12], err)
-		}
-		rows = append(rows, row{UDPSocket{int(port), drops}, fields[9]})
 	}
-	return rows, nil
+	return commands, err
 }

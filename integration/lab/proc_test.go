@@ -10,38 +10,6 @@ import (
 	"testing"
 )
 
-func TestMemoryIsReadFromStatus(t *testing.T) {
-	got, err := resident("Name:\tbalancer\nVmHWM:\t   20000 kB\nVmRSS:\t   12345 kB\nThreads:\t9\n")
-	if err != nil || got != 12345<<10 {
-		t.Errorf("resident = %d, %v, want %d", got, err, 12345<<10)
-	}
-	for _, status := range []string{"", "Name:\tkthreadd\n", "VmRSS:\tmuch kB\n"} {
-		if got, err := resident(status); err == nil {
-			t.Errorf("resident(%q) = %d, want an error", status, got)
-		}
-	}
-}
-
-func TestSocketsAreReadFromTheTable(t *testing.T) {
-	const head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"
-	got, err := udpTable(head +
-		"13598: 0100007F:70D8 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 80719 2 0000000083051edb 17\n" +
-		"  200: 00000000000000000000000001000000:0035 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 9 2 0000000083051edb 0\n")
-	want := []row{{UDPSocket{0x70d8, 17}, "80719"}, {UDPSocket{53, 0}, "9"}}
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("udpTable = %v, %v, want %v", got, err, want)
-	}
-	for _, bad := range []string{
-		"1: 0100007F:70D8 00000000:0000 07\n",
-		"1: 0100007F:XYZ0 00000000:0000 07 0:0 0:0 0 0 0 80719 2 0 17\n",
-		"1: 0100007F:70D8 00000000:0000 07 0:0 0:0 0 0 0 80719 2 0 some\n",
-	} {
-		if got, err := udpTable(head + bad); err == nil {
-			t.Errorf("udpTable took %q for %v", bad, got)
-		}
-	}
-}
-
 func TestKindsOfFiles(t *testing.T) {
 	for target, want := range map[string]string{
 		"socket:[1234]":          "socket",

@@ -98,19 +98,24 @@ type Exit struct {
 	Stdout, Stderr string
 }
 
-// Run runs a program with nothing to read until its end. An exit code is no
-// error; that it could not run, or that ctx ended first, is.
+// Run runs a program with nothing to read until its end. It fails as the
+// function Run does.
 func (p Programs) Run(ctx context.Context, program string, env Env, args ...string) (Exit, error) {
+	return Run(ctx, p.Command(ctx, program, env, args...))
+}
+
+// Run runs a command of ctx with nothing to read until its end. An exit code is
+// no error; that it could not run, or that ctx ended first, is.
+func Run(ctx context.Context, cmd *exec.Cmd) (Exit, error) {
 	var stdout, stderr bytes.Buffer
-	cmd := p.Command(ctx, program, env, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	var code *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		return Exit{}, fmt.Errorf("%s did not end: %w\n%s%s", program, ctx.Err(), stdout.Bytes(), stderr.Bytes())
+		return Exit{}, fmt.Errorf("%s did not end: %w\n%s%s", cmd, ctx.Err(), stdout.Bytes(), stderr.Bytes())
 	case err != nil && !errors.As(err, &code):
-		return Exit{}, fmt.Errorf("%s: %w", program, err)
+		return Exit{}, fmt.Errorf("%s: %w", cmd, err)
 	}
 	return Exit{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}, nil
 }

@@ -20,20 +20,6 @@ func TestProgramsSeeNoneOfOurVariablesButThoseGiven(t *testing.T) {
 	}
 }
 
-func TestGivenVariablesGoOverTheUsualOnes(t *testing.T) {
-	usual := Env{"A": "1", "B": "2"}
-	merged := merge(usual, Env{"B": "3", "C": ""})
-	if merged["A"] != "1" || merged["B"] != "3" || len(merged) != 3 {
-		t.Errorf("merge = %v", merged)
-	}
-	if usual["B"] != "2" {
-		t.Errorf("merge changed what it was given: %v", usual)
-	}
-	if got := merge(nil, nil); got == nil {
-		t.Error("merge of nothing is nil, which nobody can write to")
-	}
-}
-
 func TestTailKeepsTheEnd(t *testing.T) {
 	var all strings.Builder
 	var end tail
@@ -47,15 +33,6 @@ func TestTailKeepsTheEnd(t *testing.T) {
 	}
 	if got := end.String(); !strings.HasSuffix(all.String(), got) || len(got) < kept || len(got) > 2*kept {
 		t.Errorf("kept %d bytes, want the last %d to %d", len(got), kept, 2*kept)
-	}
-}
-
-func TestTailKeepsAllOfALittle(t *testing.T) {
-	var end tail
-	end.Write([]byte("one\n"))
-	end.Write([]byte("two\n"))
-	if got := end.String(); got != "one\ntwo\n" {
-		t.Errorf("kept %q", got)
 	}
 }
 

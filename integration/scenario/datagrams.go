@@ -4,9 +4,49 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"testing"
+	"time"
+
+	"udplab/integration/lab"
 )
+
+// socket is a client that knows nothing of ours: one UDP socket, which hears
+// only the balancer.
+type socket struct {
+	t    *testing.T
+	conn *net.UDPConn
+	buf  []byte
+}
+
+func dial(t *testing.T, stack Stack) *socket {
+	t.Helper()
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(stack.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &socket{t, conn, make([]byte, 1<<16)}
+}
+
+func (s *socket) send(payload string) {
+	s.t.Helper()
+	if _, err := s.conn.Write([]byte(payload)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// receive waits for the next answer, which is bound to come.
+func (s *socket) receive() string {
+	s.t.Helper()
+	s.conn.SetReadDeadline(time.Now().Add(lab.Patience))
+	n, err := s.conn.Read(s.buf)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(s.buf[:n])
+}
 
 // largest is the longest payload of a UDP datagram over IPv4.
 const largest = 65_507
@@ -22,7 +62,7 @@ func everySize(t *testing.T, boot Boot) {
 		client.send(request)
 		// What does not fit with the server's name behind it loses its end.
 		want := strings.ToUpper(request[:min(size, largest-len(name))]) + name
-		if got := client.receive(); string(got) != want {
+		if got := client.receive(); got != want {
 			t.Errorf("%d bytes were answered by %d, want %d", size, len(got), len(want))
 		}
 	}
@@ -50,7 +90,7 @@ func garbage(t *testing.T, boot Boot) {
 			request[i] = byte(random.UintN(256))
 		}
 		client.send(string(request))
-		got, name := string(client.receive()), fmt.Sprintf(" server%d", turn%3+1)
+		got, name := client.receive(), fmt.Sprintf(" server%d", turn%3+1)
 		if len(got) != len(request)+len(name) || !strings.HasSuffix(got, name) {
 			t.Fatalf("%q was answered by %q, want an answer as long and%s", request, got, name)
 		}
@@ -84,9 +124,9 @@ func seededLoss(t *testing.T, boot Boot) {
 	for lasts := 0; lasts < 3; {
 		a := client.receive()
 		var seq int
-		if strings.HasPrefix(string(a), strings.ToUpper(last)) {
+		if strings.HasPrefix(a, strings.ToUpper(last)) {
 			lasts++
-		} else if _, err := fmt.Sscanf(string(a), "PING %d", &seq); err != nil {
+		} else if _, err := fmt.Sscanf(a, "PING %d", &seq); err != nil {
 			t.Fatalf("answer %q: %v", a, err)
 		} else {
 			results[seq%3][seq/3] = '!'

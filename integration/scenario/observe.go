@@ -28,9 +28,7 @@ type Pinged struct {
 
 // Summary is what scenarios read of the last line.
 type Summary struct {
-	Sent         int     `json:"sent"`
 	Received     int     `json:"received"`
-	Late         int     `json:"late"`
 	Duplicates   int     `json:"duplicates"`
 	NextExpected *string `json:"next_expected"`
 	Exit         int     `json:"exit"`
@@ -63,7 +61,11 @@ func Ping(t *testing.T, stack Stack, args ...string) (Pinged, error) {
 		}
 		switch event.Type {
 		case "reply":
-			run.Order += label(event.Server)
+			if event.Server == nil {
+				run.Order += "?"
+				break
+			}
+			run.Order += strings.TrimPrefix(*event.Server, "server")
 		case "timeout":
 			run.Order += "·"
 		case "summary":
@@ -74,13 +76,6 @@ func Ping(t *testing.T, stack Stack, args ...string) (Pinged, error) {
 		return Pinged{}, fmt.Errorf("the client's summary says exit %d, it exited with %d\n%s", run.Summary.Exit, exit.Code, exit.Stderr)
 	}
 	return run, nil
-}
-
-func label(server *string) string {
-	if server == nil {
-		return "?"
-	}
-	return strings.TrimPrefix(*server, "server")
 }
 
 // ExpectOrder runs a client and wants these servers to answer in this order.

@@ -1,13 +1,12 @@
 package scenario
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
-	"udplab/integration/lab"
 	"udplab/integration/lab/labtest"
 )
 
@@ -15,34 +14,35 @@ import (
 var threeRuns = []string{"1231231231", "2312312312", "3123123123"}
 
 func orderGoesOn(t *testing.T, boot Boot) {
-	t.Run("of our client", func(t *testing.T) {
-		stack := boot.Start(t, Options{})
-		for i, want := range threeRuns {
-			run := ExpectOrder(t, stack, want, "--expect-cycle", "server1,server2,server3")
-			if run.Exit.Code != 0 {
-				t.Errorf("run %d: exit %d\n%s", i+1, run.Exit.Code, run.Exit.Stderr)
-			}
-			next := string(threeRuns[(i+1)%3][0])
-			if run.Summary.NextExpected == nil || *run.Summary.NextExpected != "server"+next {
-				t.Errorf("run %d: the summary does not expect server%s next\n%s", i+1, next, run.Exit.Stdout)
+	stack := boot.Start(t, Options{})
+	for i, want := range threeRuns {
+		run := ExpectOrder(t, stack, want, "--expect-cycle", "server1,server2,server3")
+		if run.Exit.Code != 0 {
+			t.Errorf("run %d: exit %d\n%s", i+1, run.Exit.Code, run.Exit.Stderr)
+		}
+		next := string(threeRuns[(i+1)%3][0])
+		if run.Summary.NextExpected == nil || *run.Summary.NextExpected != "server"+next {
+			t.Errorf("run %d: the summary does not expect server%s next\n%s", i+1, next, run.Exit.Stdout)
+		}
+	}
+	ExpectBooksToBalance(t, statusOf(t, stack))
+}
+
+// foreignClient does what the assignment's client does, three times: ten pings
+// from one socket, each with its number and the time of day.
+func foreignClient(t *testing.T, boot Boot) {
+	stack := boot.Start(t, Options{})
+	for run, order := range threeRuns {
+		client := dial(t, stack) // a new source port each time
+		for i, server := range order {
+			request := fmt.Sprintf("PING %d %s", i+1, time.Now().Format(time.TimeOnly))
+			client.send(request)
+			if got, want := client.receive(), fmt.Sprintf("%s server%c", request, server); got != want {
+				t.Errorf("run %d: answer %d is %q, want %q", run+1, i+1, got, want)
 			}
 		}
-		ExpectBooksToBalance(t, statusOf(t, stack))
-	})
-	t.Run("of a plain socket", func(t *testing.T) {
-		stack := boot.Start(t, Options{})
-		for i, want := range threeRuns {
-			client := dial(t, stack) // a new source port each time
-			var order strings.Builder
-			for seq := range len(want) {
-				order.WriteString(client.ping(seq + 1).server())
-			}
-			if order.String() != want {
-				t.Errorf("run %d: answers came from %s, want %s", i+1, &order, want)
-			}
-		}
-		ExpectBooksToBalance(t, statusOf(t, stack))
-	})
+	}
+	ExpectBooksToBalance(t, statusOf(t, stack))
 }
 
 func twoClientsAtOnce(t *testing.T, boot Boot) {
@@ -88,26 +88,14 @@ func killedServer(t *testing.T, boot Boot) {
 	if err := stack.KillServer(labtest.Within(t), "server2"); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, stack, "server2", false)
+	labtest.AwaitServer(t, stack.URL(), "server2", false)
 	// It is server2's turn, which goes to the next.
 	ExpectOrder(t, stack, "313131")
 
 	if err := stack.StartServer(labtest.Within(t), "server2"); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, stack, "server2", true)
+	labtest.AwaitServer(t, stack.URL(), "server2", true)
 	ExpectOrder(t, stack, "231231")
 	ExpectBooksToBalance(t, statusOf(t, stack))
-}
-
-// waitFor waits until the balancer takes a server for up, or for down.
-func waitFor(t *testing.T, stack Stack, server string, up bool) {
-	t.Helper()
-	labtest.Eventually(t, fmt.Sprintf("%s up: %v", server, up), func(ctx context.Context) error {
-		status, err := lab.ReadStatus(ctx, stack.URL())
-		if err == nil && status.Backend(server).Up != up {
-			err = fmt.Errorf("the status is %+v", status)
-		}
-		return err
-	})
 }

@@ -9,17 +9,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
-	"github.com/moby/moby/client"
-	"github.com/testcontainers/testcontainers-go"
-	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 
 	"udplab/integration/faults"
 	"udplab/integration/lab"
@@ -33,7 +28,7 @@ type faultLab struct {
 	launcher
 	site    faults.Site
 	subnet  netip.Prefix
-	network *testcontainers.DockerNetwork
+	network string
 	state   string            // directory
 	env     map[string]string // of the balancer
 
@@ -67,7 +62,7 @@ ENV BALANCER_HTTP=:8080
 // ends. It skips the test as Need does, and for an ordinary user.
 func NewFaultLab(t *testing.T, env map[string]string) faults.Lab {
 	t.Helper()
-	docker := Need(t)
+	Need(t)
 	if os.Geteuid() != 0 {
 		Missing(t, "only root may answer look-ups at port 53 and look into the balancer's process")
 	}
@@ -77,15 +72,8 @@ func NewFaultLab(t *testing.T, env map[string]string) faults.Lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &faultLab{T: t, launcher: newLauncher(t, docker, dir, nil), subnet: Subnet(t, docker), state: state, parts: map[string]*part{}}
-	l.network, err = tcnetwork.New(t.Context(), tcnetwork.WithIPAM(&network.IPAM{
-		Driver: "default",
-		Config: []network.IPAMConfig{{Subnet: l.subnet, Gateway: l.number(gatewayNumber)}},
-	}))
-	testcontainers.CleanupNetwork(t, l.network)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := &faultLab{T: t, launcher: build(t, dir), subnet: Subnet(t), state: state, parts: map[string]*part{}}
+	l.network = newNetwork(t, fmt.Sprintf("--subnet=%v", l.subnet), fmt.Sprintf("--gateway=%v", l.number(gatewayNumber)))
 	names, err := faults.ServeNames(net.JoinHostPort(l.number(gatewayNumber).String(), "53"))
 	if err != nil {
 		t.Fatal(err)
@@ -132,23 +120,21 @@ func (l *faultLab) Start(ctx context.Context, name string, at netip.Addr) error 
 		}
 	}
 	p := l.find(name)
+	var err error
 	if p == nil {
-		id, err := l.create(ctx, name, at)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		p = &part{id: id, at: at}
-		l.mu.Lock()
-		l.parts[name] = p
-		l.mu.Unlock()
+		p, err = l.make(name, at)
+	} else if p.at != at {
+		_, err1 := Docker(ctx, "network", "disconnect", l.network, p.id)
+		_, err2 := Docker(ctx, "network", "connect", "--ip="+at.String(), l.network, p.id)
+		p.at, err = at, errors.Join(err1, err2)
 	}
-	if err := l.moveTo(ctx, p, at); err != nil {
+	if err != nil {
 		return err
 	}
-	if _, err := l.docker.ContainerStart(ctx, p.id, client.ContainerStartOptions{}); err != nil {
+	if _, err := Docker(ctx, "start", p.id); err != nil {
 		return err
 	}
-	err := lab.Until(ctx, func(ctx context.Context) error {
+	err = lab.Until(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, time.Second) // what is sent before a part listens may be lost
 		defer cancel()
 		return answers(ctx)
@@ -159,48 +145,27 @@ func (l *faultLab) Start(ctx context.Context, name string, at netip.Addr) error 
 	return nil
 }
 
-// create makes a container for a part that has never run.
-func (l *faultLab) create(ctx context.Context, name string, at netip.Addr) (id string, err error) {
-	s := service{program: "pingserver", env: map[string]string{"PINGSERVER_NAME": name}, network: l.network, name: name}
-	var host []func(*container.HostConfig)
+// make makes the container of a part that has never run.
+func (l *faultLab) make(name string, at netip.Addr) (*part, error) {
+	program, env := "pingserver", map[string]string{"PINGSERVER_NAME": name}
+	options := []string{"--network=" + l.network, "--ip=" + at.String()}
 	if name == "balancer" {
-		s.program, s.env = "balancer", l.env
-		host = append(host, func(h *container.HostConfig) {
-			h.Binds = []string{l.state + ":/state"}
-			h.DNS = []netip.Addr{l.number(gatewayNumber)}
-			h.DNSSearch = []string{"."} // not the machine's
-		})
+		program, env = name, l.env
+		options = append(options, "--volume="+l.state+":/state",
+			"--dns="+l.number(gatewayNumber).String(), "--dns-search=.") // not the machine's
 	}
-	options := append(s.options(host...),
-		testcontainers.WithNoStart(),
-		testcontainers.WithEndpointSettingsModifier(func(settings map[string]*network.EndpointSettings) {
-			settings[l.network.Name].IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: at}
-		}))
-	c, err := testcontainers.Run(ctx, l.image, options...)
-	testcontainers.CleanupContainer(l.T, c, testcontainers.StopTimeout(0))
+	id, err := l.create(l.T, program, env, options...)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if name == "balancer" {
 		l.Cleanup(l.tellIfFailed) // before it is removed
 	}
-	return c.GetContainerID(), nil
-}
-
-// moveTo gives a part that does not run another address.
-func (l *faultLab) moveTo(ctx context.Context, p *part, at netip.Addr) error {
-	if p.at == at {
-		return nil
-	}
-	if _, err := l.docker.NetworkDisconnect(ctx, l.network.ID, client.NetworkDisconnectOptions{Container: p.id}); err != nil {
-		return err
-	}
-	_, err := l.docker.NetworkConnect(ctx, l.network.ID, client.NetworkConnectOptions{
-		Container:      p.id,
-		EndpointConfig: &network.EndpointSettings{IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: at}},
-	})
-	p.at = at
-	return err
+	p := &part{id: id, at: at}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.parts[name] = p
+	return p, nil
 }
 
 // exitCodes is what a container ends with at a signal: 128 and its number if
@@ -208,7 +173,7 @@ func (l *faultLab) moveTo(ctx context.Context, p *part, at netip.Addr) error {
 var exitCodes = map[syscall.Signal]int{syscall.SIGKILL: 128 + 9, syscall.SIGTERM: 0, syscall.SIGQUIT: 2}
 
 func (l *faultLab) End(ctx context.Context, name string, signal syscall.Signal) (stderr string, err error) {
-	exit, err := l.end(ctx, l.find(name).id, fmt.Sprint(int(signal)))
+	exit, err := end(ctx, l.find(name).id, fmt.Sprint(int(signal)))
 	if err == nil && exit.Code != exitCodes[signal] {
 		err = fmt.Errorf("%s ended at %v with %d, want %d", name, signal, exit.Code, exitCodes[signal])
 	}
@@ -230,11 +195,11 @@ func (l *faultLab) Freeze(ctx context.Context, name string, frozen bool) error {
 }
 
 func (l *faultLab) PID(ctx context.Context, name string) (int, error) {
-	inspected, err := l.docker.ContainerInspect(ctx, l.find(name).id, client.ContainerInspectOptions{})
+	pid, err := Docker(ctx, "inspect", "--format={{.State.Pid}}", l.find(name).id)
 	if err != nil {
 		return 0, err
 	}
-	return inspected.Container.State.Pid, nil
+	return strconv.Atoi(pid)
 }
 
 // tellIfFailed shows what the balancer said.
@@ -242,6 +207,6 @@ func (l *faultLab) tellIfFailed() {
 	if !l.Failed() || l.find("balancer") == nil {
 		return
 	}
-	exit, err := l.output(context.Background(), l.find("balancer").id, 0)
+	exit, err := docker(context.Background(), "logs", l.find("balancer").id)
 	l.Logf("the balancer said at last (%v)\n%s%s", err, exit.Stdout[max(0, len(exit.Stdout)-4000):], exit.Stderr)
 }

@@ -96,3 +96,21 @@ func Status(t testing.TB, url string) lab.Status {
 	}
 	return status
 }
+
+// AwaitStatus waits until the balancer's status is as wanted.
+func AwaitStatus(t testing.TB, url, what string, wanted func(lab.Status) bool) {
+	t.Helper()
+	Eventually(t, what, func(ctx context.Context) error {
+		status, err := lab.ReadStatus(ctx, url)
+		if err == nil && !wanted(status) {
+			err = fmt.Errorf("the status is %+v", status)
+		}
+		return err
+	})
+}
+
+// AwaitServer waits until the balancer takes a server for up, or for down.
+func AwaitServer(t testing.TB, url, server string, up bool) {
+	t.Helper()
+	AwaitStatus(t, url, fmt.Sprintf("%s up: %v", server, up), func(s lab.Status) bool { return s.Backend(server).Up == up })
+}
