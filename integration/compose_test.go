@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -15,7 +14,12 @@ import (
 
 	"udplab/integration/lab"
 	"udplab/integration/lab/containers"
+	"udplab/integration/scenario"
 )
+
+func TestContainers(t *testing.T) {
+	scenario.Run(t, containers.New(t))
+}
 
 // TestCompose brings up the real compose file with every compose there is.
 func TestCompose(t *testing.T) {
@@ -30,16 +34,13 @@ func TestCompose(t *testing.T) {
 // composes is each compose of this machine, as a command.
 func composes(t *testing.T) (found [][]string) {
 	t.Helper()
-	var reasons []error
 	for _, command := range [][]string{{"docker", "compose"}, {"docker-compose"}} {
-		if err := exec.Command(command[0], append(slices.Clone(command[1:]), "version")...).Run(); err != nil {
-			reasons = append(reasons, fmt.Errorf("%s: %w", strings.Join(command, " "), err))
-			continue
+		if exec.Command(command[0], append(slices.Clone(command[1:]), "version")...).Run() == nil {
+			found = append(found, command)
 		}
-		found = append(found, command)
 	}
 	if len(found) == 0 {
-		containers.Missing(t, fmt.Sprintf("there is no compose: %v", errors.Join(reasons...)))
+		containers.Missing(t, "there is neither docker compose nor docker-compose")
 	}
 	return found
 }

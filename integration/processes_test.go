@@ -16,6 +16,10 @@ import (
 	"udplab/integration/scenario"
 )
 
+func TestMain(m *testing.M) {
+	os.Exit(labtest.Main(m))
+}
+
 func TestProcesses(t *testing.T) {
 	onEveryDataPath(t, func(t *testing.T, path string) { scenario.Run(t, processes{path}) })
 }
