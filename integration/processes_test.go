@@ -134,41 +134,6 @@ func TestTheBalancerIsReachedOverIPv6(t *testing.T) {
 	})
 }
 
-func TestAPortInUseIsNamedAndNothingStarts(t *testing.T) {
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer udp.Close()
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tcp.Close()
-	const free = "127.0.0.1:0"
-	for _, c := range []struct {
-		program, variable, value string
-		env                      lab.Env
-	}{
-		{"pingserver", "PINGSERVER_LISTEN", udp.LocalAddr().String(), nil},
-		{"balancer", "BALANCER_LISTEN", udp.LocalAddr().String(), lab.Env{"BALANCER_HTTP": free}},
-		{"balancer", "BALANCER_HTTP", tcp.Addr().String(), lab.Env{"BALANCER_LISTEN": free}},
-	} {
-		t.Run(c.variable, func(t *testing.T) {
-			env := lab.Env{c.variable: c.value}
-			maps.Copy(env, c.env)
-			exit, err := labtest.Programs(t).Run(labtest.Within(t), c.program, env)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := fmt.Sprintf("%s: %s=%q: ", c.program, c.variable, c.value)
-			if exit.Code != 2 || exit.Stdout != "" || !strings.HasPrefix(exit.Stderr, want) || strings.Count(exit.Stderr, "\n") != 1 {
-				t.Errorf("exit %d, stdout %q, stderr %q, want exit 2 and one line %s…", exit.Code, exit.Stdout, exit.Stderr, want)
-			}
-		})
-	}
-}
-
 func TestAStackThatCannotStartLeavesNothing(t *testing.T) {
 	taken, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

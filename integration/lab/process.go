@@ -84,22 +84,10 @@ func (p *Process) hear(stdout io.Reader, heard chan<- [][]byte) {
 // PID is the process's number.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Ended says whether the program has ended.
-func (p *Process) Ended() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // Stop tells the program to end and waits until it has, or kills it when ctx
 // ends.
 func (p *Process) Stop(ctx context.Context) Exit {
-	if !p.Ended() {
-		_ = terminate(p.cmd.Process) // if it fails, the wait below ends it
-	}
+	_ = terminate(p.cmd.Process) // if it fails, it has ended or the wait below ends it
 	return p.Wait(ctx)
 }
 
@@ -115,9 +103,8 @@ func (p *Process) Wait(ctx context.Context) Exit {
 
 // Kill ends the program at once and waits until it is gone.
 func (p *Process) Kill() {
-	if !p.Ended() {
+	if p.cmd.Process.Kill() == nil { // it fails only if the program has ended
 		p.killed = true
-		_ = p.cmd.Process.Kill() // fails only if it has just ended
 	}
 	<-p.done
 }

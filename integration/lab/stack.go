@@ -116,7 +116,7 @@ func (s *Stack) ClientCommand(ctx context.Context, args ...string) *exec.Cmd {
 // Client runs a client with these arguments until its end; its target is this
 // stack unless they say another.
 func (s *Stack) Client(ctx context.Context, args ...string) (Exit, error) {
-	return s.Programs.Run(ctx, "client", Env{"CLIENT_TARGET": s.balancer.Addr}, args...)
+	return Run(ctx, s.ClientCommand(ctx, args...))
 }
 
 // SelfCheck runs the self-check of "balancer", or of a ping server by its name.
@@ -165,9 +165,6 @@ func (s *Stack) StartServer(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if server.process != nil && !server.process.Ended() {
-		return fmt.Errorf("%s runs already", name)
-	}
 	process, err := s.Programs.Launch(ctx, "pingserver", name, merge(Env{
 		"PINGSERVER_NAME":   name,
 		"PINGSERVER_LISTEN": server.addr,
@@ -187,12 +184,12 @@ func (s *Stack) Stop(ctx context.Context) (Exit, error) { return s.balancer.Stop
 // for a purpose.
 func (s *Stack) Close() error {
 	var problems []error
+	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+	defer cancel()
 	end := func(p *Process) {
 		if p == nil {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
-		defer cancel()
 		wanted := p.killed
 		if exit := p.Stop(ctx); exit.Code != 0 && !wanted {
 			problems = append(problems, fmt.Errorf("%s ended with %v\n%s", p.name, p.cmd.ProcessState, exit.Stderr))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"udplab/integration/lab"
+	"udplab/integration/lab/labtest"
 )
 
 // socket is a client that knows nothing of ours: one UDP socket, which hears
@@ -73,7 +74,7 @@ func everySize(t *testing.T, boot Boot) {
 	if want := fmt.Sprint(turn%3 + 1); err != nil || run.Order != want {
 		t.Errorf("the empty datagram was answered by %q, want server %s (%v)\n%s", run.Order, want, err, run.Exit.Stdout)
 	}
-	status := statusOf(t, stack)
+	status := labtest.Status(t, stack.URL())
 	if status.Turns != uint64(turn)+1 {
 		t.Errorf("%d turns, want %d", status.Turns, turn+1)
 	}
@@ -96,7 +97,7 @@ func garbage(t *testing.T, boot Boot) {
 		}
 	}
 	ExpectOrder(t, stack, "123")
-	ExpectBooksToBalance(t, statusOf(t, stack))
+	ExpectBooksToBalance(t, labtest.Status(t, stack.URL()))
 }
 
 // seededLoss gives all three servers one seed: they must then lose the same of

@@ -11,12 +11,6 @@ import (
 	"udplab/integration/lab/labtest"
 )
 
-// statusOf asks a balancer for its status.
-func statusOf(t *testing.T, stack Stack) lab.Status {
-	t.Helper()
-	return labtest.Status(t, stack.URL())
-}
-
 // Pinged is a client's run as its --json lines tell it.
 type Pinged struct {
 	// Order is who answered, ping by ping: 1 for server1 and so on, ? for a

@@ -25,7 +25,7 @@ func orderGoesOn(t *testing.T, boot Boot) {
 			t.Errorf("run %d: the summary does not expect server%s next\n%s", i+1, next, run.Exit.Stdout)
 		}
 	}
-	ExpectBooksToBalance(t, statusOf(t, stack))
+	ExpectBooksToBalance(t, labtest.Status(t, stack.URL()))
 }
 
 // foreignClient does what the assignment's client does, three times: ten pings
@@ -42,7 +42,7 @@ func foreignClient(t *testing.T, boot Boot) {
 			}
 		}
 	}
-	ExpectBooksToBalance(t, statusOf(t, stack))
+	ExpectBooksToBalance(t, labtest.Status(t, stack.URL()))
 }
 
 func twoClientsAtOnce(t *testing.T, boot Boot) {
@@ -63,7 +63,7 @@ func twoClientsAtOnce(t *testing.T, boot Boot) {
 			t.Errorf("client %d: %d of %d answered, from %s", i+1, run.Summary.Received, each, run.Order)
 		}
 	}
-	status := statusOf(t, stack)
+	status := labtest.Status(t, stack.URL())
 	ExpectBooksToBalance(t, status)
 	if status.Turns != 2*each {
 		t.Errorf("%d turns, want %d", status.Turns, 2*each)
@@ -97,5 +97,5 @@ func killedServer(t *testing.T, boot Boot) {
 	}
 	labtest.AwaitServer(t, stack.URL(), "server2", true)
 	ExpectOrder(t, stack, "231231")
-	ExpectBooksToBalance(t, statusOf(t, stack))
+	ExpectBooksToBalance(t, labtest.Status(t, stack.URL()))
 }

@@ -20,7 +20,7 @@ func selfChecks(t *testing.T, boot Boot) {
 			t.Errorf("%s lives, its self-check exits with %d\n%s", service, exit.Code, exit.Stderr)
 		}
 	}
-	if turns := statusOf(t, stack).Turns; turns != 0 {
+	if turns := labtest.Status(t, stack.URL()).Turns; turns != 0 {
 		t.Errorf("the self-checks took %d turns", turns)
 	}
 	const nobody = "127.0.0.1:1"
