@@ -270,7 +270,7 @@ func TestARunFromItsStartToItsSummary(t *testing.T) {
 func TestWhatHappensToAServerIsSeenEverywhere(t *testing.T) {
 	stop, addr := startServer(t, "server2", "127.0.0.1:0")
 	r := start(t, "BALANCER_BACKENDS="+startServers(t, "server1")+",server2="+addr, "BALANCER_PROBE=healthcheck",
-		"BALANCER_PROBE_INTERVAL=20ms", "BALANCER_PROBE_TIMEOUT=1m") // so that nothing but a refusal takes it down
+		"BALANCER_PROBE_INTERVAL=20ms", "BALANCER_PROBE_TIMEOUT=1s", "BALANCER_PROBE_FALL=100") // nothing but a refusal takes it down
 	logged := func(msg string) {
 		t.Helper()
 		for r.next().text("msg") != msg {

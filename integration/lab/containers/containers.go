@@ -4,11 +4,18 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/testcontainers/testcontainers-go"
+	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 
 	"udplab/integration/lab"
 	"udplab/integration/lab/labtest"
@@ -27,7 +34,7 @@ func New(t *testing.T) scenario.Boot {
 	t.Helper()
 	Need(t)
 	l := build(t, root(t), "--build-arg=GO_IMAGE="+GoImage(t))
-	l.idle = l.start(t, "pingserver", nil)
+	l.idle = l.start(t, service{program: "pingserver"})
 	return l
 }
 
@@ -51,16 +58,57 @@ func newNetwork(t *testing.T, options ...string) string {
 	return name
 }
 
+// service is one container.
+type service struct {
+	program string
+	env     map[string]string
+	network string                      // its name; empty: Docker's own
+	name    string                      // in that network
+	at      netip.Addr                  // in that network; not valid: Docker's choice
+	ports   map[string]string           // by the container's: those of 127.0.0.1 that are published
+	host    func(*container.HostConfig) // more of its host's side; nil: no more
+}
+
 // create makes a container, which has no more rights than the compose file gives
 // and is removed when the test ends, and returns its ID.
-func (l launcher) create(t *testing.T, program string, env map[string]string, options ...string) (string, error) {
-	args := slices.Concat([]string{"create", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"},
-		variables(map[string]string{"LOG_FORMAT": "json"}), variables(env), options, []string{l.image, "/" + program})
-	id, err := Docker(t.Context(), args...)
-	if err == nil {
-		t.Cleanup(func() { try(t, "rm", "--force", id) })
+func (l launcher) create(t *testing.T, s service) (id string, err error) {
+	options := []testcontainers.ContainerCustomizer{
+		testcontainers.WithNoStart(),
+		testcontainers.WithCmd("/" + s.program),
+		testcontainers.WithEnv(map[string]string{"LOG_FORMAT": "json"}),
+		testcontainers.WithEnv(s.env),
+		testcontainers.WithHostConfigModifier(func(host *container.HostConfig) {
+			host.ReadonlyRootfs = true
+			host.CapDrop = []string{"ALL"}
+			host.SecurityOpt = []string{"no-new-privileges"}
+			host.PortBindings = network.PortMap{}
+			for inside, outside := range s.ports {
+				host.PortBindings[network.MustParsePort(inside)] = []network.PortBinding{
+					{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: outside},
+				}
+			}
+			if s.host != nil {
+				s.host(host)
+			}
+		}),
 	}
-	return id, err
+	for inside := range s.ports {
+		options = append(options, testcontainers.WithExposedPorts(inside))
+	}
+	if s.network != "" {
+		options = append(options, tcnetwork.WithNetworkName([]string{s.name}, s.network))
+	}
+	if s.at.IsValid() {
+		options = append(options, testcontainers.WithEndpointSettingsModifier(func(settings map[string]*network.EndpointSettings) {
+			settings[s.network].IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: s.at}
+		}))
+	}
+	c, err := testcontainers.Run(t.Context(), l.image, options...)
+	testcontainers.CleanupContainer(t, c, testcontainers.StopTimeout(0))
+	if err != nil {
+		return "", fmt.Errorf("a container for %s: %w", s.program, err)
+	}
+	return c.GetContainerID(), nil
 }
 
 // variables is docker's options for variables of a program.
@@ -72,11 +120,11 @@ func variables(env map[string]string) (options []string) {
 }
 
 // start creates a container, starts it and returns once its program listens.
-func (l launcher) start(t *testing.T, program string, env map[string]string, options ...string) string {
+func (l launcher) start(t *testing.T, s service) string {
 	t.Helper()
-	id, err := l.create(t, program, env, options...)
+	id, err := l.create(t, s)
 	if err == nil {
-		err = startAgain(labtest.Within(t), id, program)
+		err = startAgain(labtest.Within(t), id, s.program)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -132,18 +180,27 @@ type stack struct {
 
 func (l launcher) Start(t *testing.T, o scenario.Options) scenario.Stack {
 	t.Helper()
-	network := "--network=" + newNetwork(t)
+	network := newNetwork(t)
 	s := &stack{servers: map[string]string{}}
 	backends := ""
 	for _, name := range []string{"server1", "server2", "server3"} {
-		options := append(variables(o.Server), network, "--network-alias="+name)
-		s.servers[name] = l.start(t, "pingserver", map[string]string{"PINGSERVER_NAME": name}, options...)
+		env := map[string]string{"PINGSERVER_NAME": name}
+		maps.Copy(env, o.Server)
+		s.servers[name] = l.start(t, service{program: "pingserver", env: env, network: network, name: name})
 		backends += "," + name + "=" + name + ":2526"
 	}
-	options := append(variables(o.Balancer), network, "--network-alias=balancer",
-		"--publish=127.0.0.1::8888/udp", "--publish=127.0.0.1::8080/tcp") // at any free ports
-	s.balancer = l.start(t, "balancer", map[string]string{"BALANCER_BACKENDS": backends[1:]}, options...)
-	s.addr, s.page = try(t, "port", s.balancer, "8888/udp"), try(t, "port", s.balancer, "8080/tcp")
+	udp, err1 := lab.FreePort("udp")
+	tcp, err2 := lab.FreePort("tcp")
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	s.addr, s.page = "127.0.0.1:"+udp, "127.0.0.1:"+tcp
+	env := map[string]string{"BALANCER_BACKENDS": backends[1:]}
+	maps.Copy(env, o.Balancer)
+	s.balancer = l.start(t, service{
+		program: "balancer", env: env, network: network, name: "balancer",
+		ports: map[string]string{"8888/udp": udp, "8080/tcp": tcp},
+	})
 	return s
 }
 

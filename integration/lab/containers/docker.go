@@ -1,6 +1,6 @@
 // Package containers starts stacks in containers, from the repository's own
-// Dockerfile and with the docker command. It is for tests, and removes what it
-// made when they end.
+// Dockerfile, with testcontainers and the docker command. It is for tests, and
+// removes what it made when they end.
 package containers
 
 import (
@@ -13,7 +13,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/testcontainers/testcontainers-go"
+	"github.com/testcontainers/testcontainers-go/log"
 
 	"udplab/integration/lab"
 	"udplab/integration/lab/labtest"
@@ -28,7 +32,22 @@ func Need(t *testing.T) {
 	if _, err := Docker(labtest.Within(t), "version"); err != nil {
 		Missing(t, fmt.Sprintf("Docker cannot be reached: %v", err))
 	}
+	configure()
 }
+
+// configure turns off Ryuk, a container that removes what a killed test left, where
+// its image is not here yet: pulling it would make every test depend on a registry.
+// The tests clean up by themselves.
+var configure = sync.OnceFunc(func() {
+	const disabled = "TESTCONTAINERS_RYUK_DISABLED"
+	if _, set := os.LookupEnv(disabled); !set {
+		//lint:ignore SA1019 nothing else says which image it would be
+		if _, err := Docker(context.Background(), "image", "inspect", testcontainers.ReaperDefaultImage); err != nil {
+			os.Setenv(disabled, "true")
+		}
+	}
+	log.SetDefault(log.NewNoopLogger()) // what goes wrong is in the errors
+})
 
 // Missing skips the test for want of something, or fails it where
 // UDPLAB_REQUIRE_DOCKER is 1.

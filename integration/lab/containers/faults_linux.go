@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
+
 	"udplab/integration/faults"
 	"udplab/integration/lab"
 )
@@ -147,14 +149,16 @@ func (l *faultLab) Start(ctx context.Context, name string, at netip.Addr) error 
 
 // make makes the container of a part that has never run.
 func (l *faultLab) make(name string, at netip.Addr) (*part, error) {
-	program, env := "pingserver", map[string]string{"PINGSERVER_NAME": name}
-	options := []string{"--network=" + l.network, "--ip=" + at.String()}
+	s := service{program: "pingserver", env: map[string]string{"PINGSERVER_NAME": name}, network: l.network, name: name, at: at}
 	if name == "balancer" {
-		program, env = name, l.env
-		options = append(options, "--volume="+l.state+":/state",
-			"--dns="+l.number(gatewayNumber).String(), "--dns-search=.") // not the machine's
+		s.program, s.env = name, l.env
+		s.host = func(h *container.HostConfig) {
+			h.Binds = []string{l.state + ":/state"}
+			h.DNS = []netip.Addr{l.number(gatewayNumber)}
+			h.DNSSearch = []string{"."} // not the machine's
+		}
 	}
-	id, err := l.create(l.T, program, env, options...)
+	id, err := l.create(l.T, s)
 	if err != nil {
 		return nil, err
 	}
