@@ -41,11 +41,10 @@ type feed struct {
 	stopped bool
 	places  int // that are taken; a reader keeps its place until it is gone
 	readers map[*reader]struct{}
-	covered uint64               // the last turn that frames have covered
-	open    []view.Turn          // turns that were sent and may still change
-	sent    view.Status          // the last that was sent, without its time
-	last    time.Time            // of the last frame or beat
-	tried   map[string]time.Time // servers that a turn has tried since they went down, and when they did
+	covered uint64      // the last turn that frames have covered
+	open    []view.Turn // turns that were sent and may still change
+	sent    view.Status // the last that was sent, without its time
+	last    time.Time   // of the last frame or beat
 	news    activity
 }
 
@@ -97,7 +96,7 @@ type trip struct {
 }
 
 func newFeed(cfg Config) *feed {
-	return &feed{cfg: cfg, wake: make(chan struct{}, 1), readers: map[*reader]struct{}{}, tried: map[string]time.Time{}}
+	return &feed{cfg: cfg, wake: make(chan struct{}, 1), readers: map[*reader]struct{}{}}
 }
 
 // run makes frames until the context ends, and then sends all readers away.
@@ -176,7 +175,7 @@ func (f *feed) nextFrame(now time.Time) (next frame, ok bool) {
 	}
 	next.Changes = f.changes(now)
 	next.Count, next.Turns = f.newTurns(now, snapshot.Turns)
-	if status := f.newStatus(snapshot); f.isNews(status) {
+	if status := view.NewStatus(f.cfg.Facts, f.cfg.Scheduler, snapshot); f.isNews(status) {
 		next.pageState = newPageState(status)
 	}
 	return next, next.Count > 0 || len(next.Changes) > 0 || len(next.News) > 0 || next.Status != nil
@@ -184,24 +183,7 @@ func (f *feed) nextFrame(now time.Time) (next frame, ok bool) {
 
 // status is how things are.
 func (f *feed) status(now time.Time) view.Status {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.newStatus(f.cfg.Ledger.Snapshot(now))
-}
-
-// newStatus is what a snapshot says, and which servers are tried. A trial is
-// over with its turn and the next one begins later; in between it is still so
-// that a server is tried.
-func (f *feed) newStatus(snapshot ledger.Snapshot) view.Status {
-	status := view.NewStatus(f.cfg.Facts, f.cfg.Scheduler, snapshot)
-	for i := range status.Backends {
-		b := &status.Backends[i]
-		if b.Trial {
-			f.tried[b.Name] = b.Since
-		}
-		b.Tried = !b.Up && f.tried[b.Name].Equal(b.Since)
-	}
-	return status
+	return view.NewStatus(f.cfg.Facts, f.cfg.Scheduler, f.cfg.Ledger.Snapshot(now))
 }
 
 // isNews says whether a status differs from the last that was sent in more
@@ -357,7 +339,7 @@ func (f *feed) begin(now time.Time) {
 func (f *feed) hello(now time.Time, after *uint64) hello {
 	h := hello{frame: frame{
 		At: now, Turns: f.tape(now, f.covered), Changes: []change{}, News: f.news.recent(),
-		pageState: newPageState(f.newStatus(f.cfg.Ledger.Snapshot(now))),
+		pageState: newPageState(f.status(now)),
 	}}
 	h.Trips, h.Sample = f.trips(now)
 	if after != nil && *after <= f.covered { // else it knows another balancer's turns

@@ -92,10 +92,9 @@ func TestThePageAndItsTextsAreTheBalancers(t *testing.T) {
 	b := newBalancer("server1", "server2", "server3")
 	b.feed.look(time.Now())
 	b.down(0, "connection refused")
-	b.servers[0].State, b.servers[0].Trials = membership.Trial, 1
+	b.servers[0].State, b.servers[0].Trials, b.servers[0].Tried = membership.Trial, 1, true
 	b.apply(time.Now())
 	b.feed.look(time.Now())
-	b.feed.status(time.Now())                      // sees the trial, which the next turn ends
 	b.Scheduler.Take(make([]balancing.Turn, 1204)) // turns that are not recorded yet
 	answer := b.get("/")
 	if got := answer.Header().Get("Content-Type"); got != "text/html; charset=utf-8" {

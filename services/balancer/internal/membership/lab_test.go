@@ -184,7 +184,8 @@ func (l *lab) change(t *testing.T, now time.Time, a, b Backend) (change string) 
 	if b.State == Trial && a.State != Trial {
 		trials++
 	}
-	if b.Since != since || b.Trials != trials {
+	tried := b.State == Trial || a.Tried && !b.Up() && b.Addr.IsValid()
+	if b.Since != since || b.Trials != trials || b.Tried != tried {
 		t.Errorf("%+v\nafter %+v", b, a)
 	}
 	if change != "" {

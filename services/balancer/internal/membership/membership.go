@@ -215,6 +215,7 @@ func (m *Members) move(now time.Time, b *member, addr netip.AddrPort) {
 func (m *Members) evict(now time.Time, b *member, cause Cause, reason string) {
 	m.leave(now, b, netip.AddrPort{})
 	b.trial.Stop()
+	b.Tried = false
 	if b.State == Trial {
 		b.State = Down
 	}
@@ -257,7 +258,7 @@ func (m *Members) down(now time.Time, b *member, cause Cause, reason string) {
 // up marks a server that was down as up.
 func (m *Members) up(now time.Time, b *member) {
 	b.trial.Stop()
-	b.State, b.Since, b.Reason = Up, now, ""
+	b.State, b.Tried, b.Since, b.Reason = Up, false, now, ""
 	m.publish(now)
 }
 
@@ -274,7 +275,7 @@ func (m *Members) try(b *member) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.closed && b.State == Down && b.Addr.IsValid() {
-		b.State = Trial
+		b.State, b.Tried = Trial, true
 		b.Trials++
 		m.publish(time.Now())
 	}

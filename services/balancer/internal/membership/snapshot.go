@@ -52,6 +52,7 @@ type Backend struct {
 	Addr       netip.AddrPort // where it is; not valid while it is nowhere
 	State      State
 	Trials     uint64    // how many trials it has been due for; the newest may be under way
+	Tried      bool      // it is down and has been due for a trial since
 	Since      time.Time // when it went up or down
 	Cause      Cause     // why it is down
 	Reason     string    // the same for people; empty while it is up

@@ -103,7 +103,7 @@ func NewStatus(facts Facts, scheduler *balancing.Scheduler, s ledger.Snapshot) S
 	for _, b := range s.Backends {
 		row := Backend{
 			Name: b.Name, Configured: b.Configured, Up: b.Up(), Since: b.Since, Reason: b.Reason,
-			Trial: b.State == membership.Trial,
+			Trial: b.State == membership.Trial, Tried: b.Tried,
 			Turns: b.Turns, Forwarded: b.Forwarded, Answered: b.Answered, Replies: b.Replies, Lost: b.Lost,
 			Late: b.Late, Silent: b.Silent, Waiting: b.Waiting(),
 			BytesTo: b.BytesTo, BytesFrom: b.BytesFrom,
