@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,18 +25,12 @@ const healthcheckTimeout = time.Second
 func healthcheck(ctx context.Context, address string, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
 	defer cancel()
-	host, port, err := net.SplitHostPort(config.Loopback(address))
+	targets, err := udp.Resolve(ctx, config.Loopback(address))
 	if err != nil {
 		return fmt.Errorf("healthcheck of %s: %w", address, err)
 	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return fmt.Errorf("healthcheck of %s: %w", address, err)
-	}
-	slices.SortFunc(ips, func(a, b netip.Addr) int { return a.Unmap().Compare(b.Unmap()) })
 	var problems []error
-	for _, ip := range ips {
-		target := net.JoinHostPort(ip.Unmap().String(), port)
+	for _, target := range targets {
 		err := ask(ctx, target)
 		if err == nil {
 			return nil
@@ -45,15 +38,15 @@ func healthcheck(ctx context.Context, address string, timeout time.Duration) err
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		problems = append(problems, fmt.Errorf("healthcheck of %s: %w", target, err))
+		problems = append(problems, fmt.Errorf("healthcheck of %v: %w", target, err))
 	}
 	return errors.Join(problems...)
 }
 
 // ask sends one probe and waits for its answer until the context ends. The
 // socket is connected, so that a port without a listener refuses at once.
-func ask(ctx context.Context, target string) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "udp", target)
+func ask(ctx context.Context, target netip.AddrPort) error {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(target))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package udp
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -114,4 +115,23 @@ func FuzzSource(f *testing.F) {
 			t.Errorf("over IPv6: %x", source)
 		}
 	})
+}
+
+func TestAnAddressIsFoundOfIPv4First(t *testing.T) {
+	for address, want := range map[string]string{"127.0.0.1:2526": "127.0.0.1:2526", "[::ffff:127.0.0.1]:0": "127.0.0.1:0", "[::1]:65535": "[::1]:65535"} {
+		if addrs, err := Resolve(t.Context(), address); err != nil || fmt.Sprint(addrs) != "["+want+"]" {
+			t.Errorf("%s: %v, error %v", address, addrs, err)
+		}
+	}
+	for _, address := range []string{"2526", "127.0.0.1:65536", "a..b:1"} { // no host can have such a name
+		if addrs, err := Resolve(t.Context(), address); err == nil {
+			t.Errorf("%s: %v", address, addrs)
+		}
+	}
+	ip := netip.MustParseAddr
+	ips := []netip.Addr{ip("2001:db8::2"), ip("2001:db8::1"), ip("192.0.2.2"), ip("::ffff:192.0.2.1")}
+	SortIPv4First(ips)
+	if got := fmt.Sprint(ips); got != "[192.0.2.2 192.0.2.1 2001:db8::2 2001:db8::1]" {
+		t.Errorf("sorted: %s", got)
+	}
 }

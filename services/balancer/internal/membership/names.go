@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"udplab/services/kit/config"
+	"udplab/services/kit/udp"
 )
 
 const (
@@ -161,19 +162,13 @@ func (m *Members) lookUp(ctx context.Context, b *member) (netip.AddrPort, error)
 	if len(addrs) == 0 {
 		return netip.AddrPort{}, &net.DNSError{Err: "no address of a server", Name: b.server.Host, IsNotFound: true}
 	}
+	udp.SortIPv4First(addrs)
 	m.mu.Lock()
-	had := b.claim
-	m.mu.Unlock()
-	rank := func(a netip.Addr) int {
-		switch {
-		case at(a) == had:
-			return 0
-		case a.Unmap().Is4():
-			return 1
-		}
-		return 2
+	defer m.mu.Unlock()
+	if slices.Contains(addrs, b.claim.Addr()) {
+		return b.claim, nil
 	}
-	return at(slices.MinFunc(addrs, func(a, b netip.Addr) int { return rank(a) - rank(b) })), nil
+	return at(addrs[0]), nil
 }
 
 // numberedZone writes the zone of an IPv6 address as the kernel does, by the

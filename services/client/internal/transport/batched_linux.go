@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"udplab/services/kit/mmsg"
+	"udplab/services/kit/udp"
 )
 
 // batchSize is how many datagrams a system call takes at most.
@@ -23,7 +24,7 @@ const spin = 5 * time.Millisecond
 // Batched opens the transport for many datagrams: one loop over all sockets, and
 // many datagrams per system call.
 func Batched(ctx context.Context, target string, clients int) (Transport, netip.AddrPort, error) {
-	to, err := resolve(ctx, target)
+	addrs, err := udp.Resolve(ctx, target)
 	if err != nil {
 		return nil, netip.AddrPort{}, err
 	}
@@ -37,13 +38,13 @@ func Batched(ctx context.Context, target string, clients int) (Transport, netip.
 	}
 	b := &batched{poller: poller, in: mmsg.NewInbox(batchSize, mmsg.MaxDatagram), out: mmsg.NewOutbox(batchSize)}
 	for client := range clients {
-		if err := b.connect(to, client); err != nil {
+		if err := b.connect(addrs[0], client); err != nil {
 			b.Close()
 			return nil, netip.AddrPort{}, err
 		}
 	}
 	b.to = b.sockets[0].Peer()
-	return b, to, nil
+	return b, addrs[0], nil
 }
 
 type batched struct {

@@ -17,11 +17,11 @@ type Dialer func(ctx context.Context, target string) (io.ReadWriteCloser, netip.
 
 // Dial is the Dialer of the real network.
 func Dial(ctx context.Context, target string) (io.ReadWriteCloser, netip.AddrPort, error) {
-	to, err := resolve(ctx, target)
+	addrs, err := udp.Resolve(ctx, target)
 	if err != nil {
 		return nil, netip.AddrPort{}, err
 	}
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addrs[0]))
 	if err != nil {
 		return nil, netip.AddrPort{}, err
 	}

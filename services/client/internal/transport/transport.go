@@ -7,9 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net"
 	"net/netip"
-	"slices"
 	"syscall"
 	"time"
 )
@@ -41,26 +39,6 @@ type Arrival struct {
 
 // Opener opens sockets to the target, HOST:PORT, and says which address that is.
 type Opener func(ctx context.Context, target string, clients int) (Transport, netip.AddrPort, error)
-
-// resolve finds the target's address, of IPv4 if there is one: the assignment's
-// programs listen on IPv4 only, and UDP has no handshake that would tell a wrong choice
-// from a lost datagram.
-func resolve(ctx context.Context, target string) (netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(target)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	number, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	i := max(0, slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Unmap().Is4() }))
-	return netip.AddrPortFrom(addrs[i].Unmap(), uint16(number)), nil
-}
 
 // undelivered is the errors that report a datagram as not delivered.
 var undelivered = map[syscall.Errno]string{
