@@ -120,9 +120,10 @@ func (b *balancer) close() {
 }
 
 // apply makes a snapshot of the servers hold from the next turn on. The ledger
-// knows of it before that turn is taken.
+// knows of it before.
 func (b *balancer) apply(now time.Time, s *membership.Snapshot) {
-	b.scheduler.Apply(s, func(turn uint64) { b.ledger.Apply(now, s, turn) })
+	b.ledger.Apply(now, s)
+	b.scheduler.Apply(s)
 }
 
 // listen opens the clients' port and the page's.

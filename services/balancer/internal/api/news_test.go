@@ -36,7 +36,7 @@ func (c *observer) look(after time.Duration) (lines []string) {
 
 func (c *observer) client(n uint64, addr string, turn uint64, server string) {
 	c.snapshot.Clients += n
-	c.snapshot.Newest = ledger.Run{Client: netip.MustParseAddrPort(addr), Turn: turn, Server: server}
+	c.snapshot.Newest = ledger.Join{Client: netip.MustParseAddrPort(addr), Turn: turn, Server: server}
 }
 
 func TestWhatHappenedIsToldInSentences(t *testing.T) {

@@ -9,30 +9,19 @@ import (
 	"udplab/services/balancer/internal/membership"
 )
 
-// servers is a list of servers that a test changes; every change is a snapshot.
-type servers struct {
-	list       []membership.Backend
-	generation uint64
-	version    uint64 // of the list
-}
+// servers is a list of servers whose states a test changes.
+type servers struct{ list []membership.Backend }
 
 // newServers returns n servers, all up: server1 with ID 1 and so on.
 func newServers(n int) *servers {
-	s := &servers{version: 1}
-	for range n {
-		s.list = append(s.list, newServer(len(s.list)+1))
+	s := &servers{}
+	for i := range n {
+		s.list = append(s.list, membership.Backend{ID: membership.ID(i + 1), Name: fmt.Sprintf("server%d", i+1)})
 	}
 	return s
 }
 
-func newServer(id int) membership.Backend {
-	return membership.Backend{ID: membership.ID(id), Name: fmt.Sprintf("server%d", id)}
-}
-
-func (s *servers) snapshot() *membership.Snapshot {
-	s.generation++
-	return membership.NewSnapshot(s.generation, s.version, slices.Clone(s.list)...)
-}
+func (s *servers) snapshot() *membership.Snapshot { return membership.NewSnapshot(s.list...) }
 
 // set changes the state at a place.
 func (s *servers) set(place int, state membership.State) {
@@ -40,12 +29,6 @@ func (s *servers) set(place int, state membership.State) {
 	if b.State = state; state == membership.Trial {
 		b.Trials++
 	}
-}
-
-// change makes the list another.
-func (s *servers) change(list []membership.Backend) {
-	s.list = list
-	s.version++
 }
 
 // model is round-robin as one would explain it at a blackboard: the servers stand
@@ -60,26 +43,19 @@ type model struct {
 	taken    uint64
 }
 
-// apply takes over a snapshot. Who was first of the line and is still there, stays
-// first.
+// apply takes over a snapshot. At the first, the servers line up.
 func (m *model) apply(s *membership.Snapshot) {
-	var list []membership.ID
-	m.state = map[membership.ID]membership.State{}
+	lined := len(m.line) > 0
 	for _, b := range s.Backends {
-		list = append(list, b.ID)
+		if !lined {
+			m.line = append(m.line, b.ID)
+		}
 		m.state[b.ID] = b.State
 		if b.State == membership.Trial && m.tried[b.ID] == b.Trials {
 			m.state[b.ID] = membership.Down
 		}
 		m.trials[b.ID] = b.Trials
 	}
-	first := 0
-	for _, id := range slices.Backward(m.line) {
-		if i := slices.Index(list, id); i >= 0 {
-			first = i
-		}
-	}
-	m.line = append(slices.Clone(list[first:]), list[:first]...)
 }
 
 // take is what becomes of n datagrams: the numbers of the turns and who has them.
@@ -114,19 +90,18 @@ func shown(t Turn) string {
 	return fmt.Sprint(t.Number, t.Backend.ID, t.Step.Skipped, t.DroppedDown, t.Trial)
 }
 
-// twins are the code and the model side by side, and the check of order behind
-// them.
+// twins are the code and the model side by side.
 type twins struct {
 	*servers
 	code    *Scheduler
 	model   *model
-	order   Order
 	history []any
 	last    Turn
 }
 
 func newTwins(n int, whenDown WhenDown) *twins {
-	w := &twins{order: NewOrder(), servers: newServers(n), code: New(whenDown), model: &model{whenDown: whenDown, trials: map[membership.ID]uint64{}, tried: map[membership.ID]uint64{}}}
+	w := &twins{servers: newServers(n), code: New(whenDown), model: &model{whenDown: whenDown,
+		state: map[membership.ID]membership.State{}, trials: map[membership.ID]uint64{}, tried: map[membership.ID]uint64{}}}
 	w.apply()
 	return w
 }
@@ -139,12 +114,7 @@ func (w *twins) apply() {
 	}
 	w.history = append(w.history, states)
 	w.model.apply(s)
-	w.code.Apply(s, func(turn uint64) {
-		w.order.Apply(s, turn)
-		if turn != w.model.taken+1 {
-			panic(fmt.Sprintf("the snapshot holds from turn %d, want %d", turn, w.model.taken+1))
-		}
-	})
+	w.code.Apply(s)
 }
 
 // take takes a batch of both, and fails the test if they differ.
@@ -175,51 +145,33 @@ func (w *twins) take(t *testing.T, n int) {
 // order, and the same turns with anything changed are not.
 func (w *twins) checkOrder(t *testing.T, a, b Turn) {
 	t.Helper()
-	if !w.order.Follows(a.Step, b.Step) {
+	if !Follows(a.Step, b.Step, len(w.list)) {
 		t.Fatalf("%v: %+v is said not to follow %+v", w.history, b.Step, a.Step)
 	}
 	wrong := b.Step
 	wrong.Place = after(wrong.Place, len(w.list))
-	if len(w.list) > 1 && w.order.Follows(a.Step, wrong) {
+	if len(w.list) > 1 && Follows(a.Step, wrong, len(w.list)) {
 		t.Fatalf("%v: %+v is said to follow %+v", w.history, wrong, a.Step)
 	}
 	wrong = b.Step
 	wrong.Skipped += len(w.list)
-	if w.order.Follows(a.Step, wrong) {
+	if Follows(a.Step, wrong, len(w.list)) {
 		t.Fatalf("%v: a turn may skip everybody: %+v", w.history, wrong)
 	}
 }
 
-// Long histories of states and lists.
+// Long histories of states.
 func TestRandomHistoriesAreTheModels(t *testing.T) {
 	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		n := 1 + random.IntN(7)
 		w := newTwins(n, []WhenDown{Skip, Hold}[seed%2])
-		ids := n
 		for range 40 {
 			for range random.IntN(3) {
 				w.set(random.IntN(len(w.list)), membership.State(random.IntN(3)))
 			}
-			if random.IntN(4) == 0 {
-				list := slices.Clone(w.list)
-				for range random.IntN(3) {
-					if len(list) > 1 {
-						i := random.IntN(len(list))
-						list = slices.Delete(list, i, i+1)
-					}
-				}
-				for range random.IntN(3) {
-					ids++
-					list = append(list, newServer(ids))
-				}
-				if !slices.Equal(list, w.list) {
-					w.change(list)
-				}
-			}
 			w.apply()
 			w.take(t, random.IntN(2*n+3))
-			w.order.Forget(w.last.Number)
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 // last: more than there are sessions, unless that limit was raised.
 const clientsKept = 16384
 
-// Run is where a new client joined the order.
-type Run struct {
+// Join is where a new client joined the order.
+type Join struct {
 	Client netip.AddrPort // not valid: none has joined yet
 	At     time.Time
 	Turn   uint64 // its first one

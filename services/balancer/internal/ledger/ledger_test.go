@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"udplab/services/balancer/internal/balancing"
-	"udplab/services/balancer/internal/membership"
 )
 
 func TestATurnIsAnsweredOrFallsSilent(t *testing.T) {
@@ -33,8 +32,12 @@ func TestATurnIsAnsweredOrFallsSilent(t *testing.T) {
 	}
 	turn, _ := b.Turn(ms(1500), 2)
 	if turn.Number != 2 || turn.At != ms(0) || turn.Client != client || turn.Bytes != 6 || turn.RTT != 5*time.Millisecond ||
-		!turn.Exact || string(turn.Reply) != "PING 2 server2" || turn.Server != "server2" || turn.Backend != 2 || turn.Place != 2 {
+		!turn.Exact || string(turn.Reply) != "PING 2 server2" || turn.Server != "server2" || turn.Backend != 2 {
 		t.Errorf("got %+v", turn)
+	}
+	b.lose(ms(1600), 3)
+	if s := b.Snapshot(ms(1600)).Backends[2]; b.outcomes(ms(1600)) != "aau" || s.Lost != 1 || s.Undelivered != 1 || s.Replies != 0 || s.Late != 0 || s.LastSeen != ms(1600) {
+		t.Errorf("of one that was lost: %s, %+v", b.outcomes(ms(1600)), s)
 	}
 	if s := b.Snapshot(ms(1500)).Backends[1]; s.LastSeen != ms(5) || s.RTTLast != turn.RTT || s.BytesTo != 6 || s.BytesFrom != 14 {
 		t.Errorf("got %+v", s)
@@ -81,7 +84,7 @@ func TestAResumedLedgerGoesOnCounting(t *testing.T) {
 	if s.Turns != before+2 || s.OrderViolations != 1 || s.Received != 3 || s.Started != start || b.Started() != start {
 		t.Errorf("after a turn of the earlier run: %+v", s)
 	}
-	if s.Newest != (Run{client, ms(0), before + 1, "server1", "server3"}) {
+	if s.Newest != (Join{client, ms(0), before + 1, "server1", "server3"}) {
 		t.Errorf("the client joined at %+v", s.Newest)
 	}
 	if turns, missed := b.Since(ms(0), before-3, 10); len(turns) != 2 || missed != 3 {
@@ -138,13 +141,13 @@ func TestEveryDispositionHasItsNameAndSaysWhetherItTakesATurn(t *testing.T) {
 }
 
 // Whatever is appended by however many goroutines, every snapshot balances, also
-// while the list of servers changes.
+// while servers go down and up.
 func TestReceivedIsForwardedPlusDroppedAtEveryMoment(t *testing.T) {
 	const workers, batches, size = 4, 500, 16
 	b := newBook(0)
 	check := func() Snapshot {
 		s := b.Snapshot(start)
-		forwarded := s.Removed.Forwarded
+		forwarded := uint64(0)
 		for _, server := range s.Backends {
 			forwarded += server.Forwarded
 		}
@@ -156,9 +159,10 @@ func TestReceivedIsForwardedPlusDroppedAtEveryMoment(t *testing.T) {
 	var busy, others sync.WaitGroup
 	ctx, stop := context.WithCancel(t.Context())
 	others.Go(func() {
-		for i := membership.ID(4); ctx.Err() == nil; i++ {
+		for ctx.Err() == nil {
 			check()
-			b.apply(start, up(i-2), up(i-1), up(i))
+			b.apply(start, up(1), down(2, "x"), up(3))
+			b.apply(start, up(1), up(2), up(3))
 		}
 	})
 	for w := range workers {
@@ -192,7 +196,7 @@ func TestReceivedIsForwardedPlusDroppedAtEveryMoment(t *testing.T) {
 func TestTheFirstTurnOfAClientIsMarked(t *testing.T) {
 	b := newBook(0)
 	b.forward(ms(0), 1, 2, 3, 4)
-	if s := b.Snapshot(ms(0)); s.Newest != (Run{client, ms(0), 1, "server1", ""}) {
+	if s := b.Snapshot(ms(0)); s.Newest != (Join{client, ms(0), 1, "server1", ""}) {
 		t.Errorf("the first of all joined at %+v", s.Newest)
 	}
 	other := netip.MustParseAddrPort("192.0.2.7:41731")
@@ -206,7 +210,7 @@ func TestTheFirstTurnOfAClientIsMarked(t *testing.T) {
 			got += fmt.Sprint(turn.Number, " ")
 		}
 	}
-	if s := b.Snapshot(ms(2)); got != "1 5 " || s.Clients != 2 || s.Newest != (Run{other, ms(1), 5, "server2", "server1"}) {
+	if s := b.Snapshot(ms(2)); got != "1 5 " || s.Clients != 2 || s.Newest != (Join{other, ms(1), 5, "server2", "server1"}) {
 		t.Errorf("first turns are %s; %d clients, the newest %+v", got, s.Clients, s.Newest)
 	}
 }

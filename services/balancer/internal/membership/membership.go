@@ -159,7 +159,7 @@ func (m *Members) Failed(e Evidence) {
 
 // Answered is evidence that a server lives: a reply came from addr.
 func (m *Members) Answered(id ID, addr netip.AddrPort) {
-	if b := m.current.Load().Backend(id); b == nil || b.Up() {
+	if m.current.Load().Backend(id).Up() {
 		return
 	}
 	m.mu.Lock()
@@ -181,14 +181,12 @@ func (m *Members) Tried(id ID) {
 	}
 }
 
-// find is the member of an ID; nil if there is none, or nobody watches any more.
+// find is the member of an ID; nil once the watch has ended.
 func (m *Members) find(id ID) *member {
-	for _, b := range m.members {
-		if b.ID == id && !m.closed {
-			return b
-		}
+	if m.closed {
+		return nil
 	}
-	return nil
+	return m.members[id-1]
 }
 
 // move puts a server at addr, as its name says.
@@ -288,19 +286,16 @@ func (m *Members) publish(now time.Time) {
 	for i, b := range m.members {
 		backends[i] = b.Backend
 	}
-	before := m.current.Load()
-	s := NewSnapshot(before.Generation+1, before.List, backends...)
+	s := NewSnapshot(backends...)
 	for i, b := range m.members {
 		for _, f := range b.former {
-			s.owners[f.addr] = &backends[i]
+			s.owners[f.addr] = &s.Backends[i]
 		}
 	}
+	before := m.current.Load()
 	sameID := func(a, b *Backend) bool { return a.ID == b.ID }
-	if slices.Equal(before.Backends, backends) && maps.EqualFunc(before.owners, s.owners, sameID) {
+	if slices.Equal(before.Backends, s.Backends) && maps.EqualFunc(before.owners, s.owners, sameID) {
 		return
-	}
-	if !slices.EqualFunc(before.Backends, backends, func(a, b Backend) bool { return a.ID == b.ID }) {
-		s.List++
 	}
 	m.current.Store(s)
 	m.Apply(now, s)

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// ID names a backend for as long as the balancer runs: 1, 2, 3 … in the order in
-// which backends were added. An ID is never used again. 0: none.
+// ID names a backend: its place in the list, counted from 1. 0: none.
 type ID uint32
 
 // State is whether a backend has its turns.
@@ -61,21 +60,19 @@ type Backend struct {
 // Up says whether it has its turns.
 func (b *Backend) Up() bool { return b.State == Up }
 
-// Snapshot is the list of backends at one moment, in turn order. It never
-// changes: every change makes a new one.
+// Snapshot is the backends at one moment, in turn order. It never changes: every
+// change makes a new one, of the same backends.
 type Snapshot struct {
-	Generation uint64 // counted from 1; higher is newer
-	List       uint64 // counted from 1; changes only with the IDs or their order
-	Backends   []Backend
+	Backends []Backend
 
 	owners map[netip.AddrPort]*Backend
 }
 
-// NewSnapshot makes a snapshot of these backends at their addresses.
-func NewSnapshot(generation, list uint64, backends ...Backend) *Snapshot {
-	s := &Snapshot{Generation: generation, List: list, Backends: backends, owners: map[netip.AddrPort]*Backend{}}
-	for i := range backends {
-		if b := &backends[i]; b.Addr.IsValid() {
+// NewSnapshot makes a snapshot of copies of these backends at their addresses.
+func NewSnapshot(backends ...Backend) *Snapshot {
+	s := &Snapshot{Backends: slices.Clone(backends), owners: map[netip.AddrPort]*Backend{}}
+	for i := range s.Backends {
+		if b := &s.Backends[i]; b.Addr.IsValid() {
 			s.owners[b.Addr] = b
 		}
 	}
@@ -90,15 +87,5 @@ func (s *Snapshot) Owner(addr netip.AddrPort) (b *Backend, current bool) {
 	return b, b != nil && b.Addr == addr
 }
 
-// Backend returns the backend of an ID, or nil if it is not in the list.
-func (s *Snapshot) Backend(id ID) *Backend {
-	if place := s.Place(id); place >= 0 {
-		return &s.Backends[place]
-	}
-	return nil
-}
-
-// Place is where a backend stands in the list, counted from 0; -1 if it does not.
-func (s *Snapshot) Place(id ID) int {
-	return slices.IndexFunc(s.Backends, func(b Backend) bool { return b.ID == id })
-}
+// Backend returns the backend of an ID.
+func (s *Snapshot) Backend(id ID) *Backend { return &s.Backends[id-1] }

@@ -73,8 +73,9 @@ func newRig(capacity Capacity, rate int, whenDown balancing.WhenDown, states ...
 		}
 		backends = append(backends, b)
 	}
-	r.snapshot = membership.NewSnapshot(1, 1, backends...)
-	r.scheduler.Apply(r.snapshot, func(turn uint64) { r.ledger.Apply(now, r.snapshot, turn) })
+	r.snapshot = membership.NewSnapshot(backends...)
+	r.ledger.Apply(now, r.snapshot)
+	r.scheduler.Apply(r.snapshot)
 	self := NewSelfAddrs(nil)
 	self.Add(client(8888))
 	r.Core = New(Config[int]{
