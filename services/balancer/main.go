@@ -174,7 +174,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	watchers.Go(func() { b.state.Keep(watching, b.cursor) })
 	if b.page != nil {
 		server := api.New(b.page, api.Config{
-			Ledger: b.ledger, Scheduler: b.scheduler, Alive: alive.Load, Hosts: b.cfg.HTTPHosts, Facts: b.facts(),
+			Ledger: b.ledger, Scheduler: b.scheduler, Alive: alive.Load, Hosts: b.cfg.HTTPHosts, HostsFrom: "BALANCER_HTTP_HOSTS", Facts: b.facts(),
 			KernelDrops: b.path.KernelDrops, Grace: min(b.cfg.Drain, pageGrace),
 		})
 		watchers.Go(func() {

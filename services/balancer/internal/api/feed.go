@@ -2,7 +2,7 @@ package api
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -18,7 +18,6 @@ import (
 const (
 	frameEvery = 100 * time.Millisecond // so 10 frames a second at most
 	fastEvery  = 200 * time.Millisecond // when there are more turns than a frame can tell
-	idleEvery  = time.Second            // between looks while nobody reads
 	beatAfter  = time.Second            // without a frame
 	maxReaders = 64
 	backlog    = 20          // frames that a reader may be behind
@@ -29,29 +28,20 @@ const (
 
 // feed makes frames of what is new in the ledger, one for all readers, and
 // only while there are readers. It waits for no reader: one that is too far
-// behind loses its place.
-//
-// Without readers it looks once a second for what happened, so that a page
-// which is opened later can tell.
+// behind loses its frames. Without readers it only collects the news, so that a
+// page which is opened later can tell.
 type feed struct {
-	cfg  Config
-	wake chan struct{} // tells run that the first reader has come
+	Config
+	places   chan struct{} // has one of each reader, until it is gone
+	stopping chan struct{} // closed at the stop
 
-	mu      sync.Mutex // guards the rest
-	stopped bool
-	places  int // that are taken; a reader keeps its place until it is gone
-	readers map[*reader]struct{}
-	covered uint64      // the last turn that frames have covered
-	open    []view.Turn // turns that were sent and may still change
-	sent    view.Status // the last that was sent, without its time
-	last    time.Time   // of the last frame or beat
+	mu      sync.Mutex               // guards the rest
+	readers map[chan []byte]struct{} // where frames go; closed and taken out for a reader that is too slow
+	covered uint64                   // the last turn that frames have covered
+	open    []view.Turn              // turns that were sent and may still change
+	sent    view.Status              // the last that was sent, without its time
+	last    time.Time                // of the last frame or beat
 	news    activity
-}
-
-// reader is one reader of /events.
-type reader struct {
-	frames chan []byte // closed when the reader has lost its place
-	why    string      // it did; to be read after that
 }
 
 // pageState is what the page shows of one moment.
@@ -96,94 +86,64 @@ type trip struct {
 }
 
 func newFeed(cfg Config) *feed {
-	return &feed{cfg: cfg, wake: make(chan struct{}, 1), readers: map[*reader]struct{}{}}
+	return &feed{
+		Config: cfg, places: make(chan struct{}, maxReaders), stopping: make(chan struct{}), readers: map[chan []byte]struct{}{},
+	}
 }
 
 // run makes frames until the context ends, and then sends all readers away.
 func (f *feed) run(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	defer close(f.stopping)
+	tick := time.NewTicker(frameEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			f.stop()
 			return
-		case <-f.wake:
-			timer.Reset(frameEvery)
-		case <-timer.C:
-			timer.Reset(f.look(time.Now()))
+		case <-tick.C:
+			f.look(time.Now())
 		}
 	}
 }
 
-func (f *feed) stop() {
+// look sends what is new.
+func (f *feed) look(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.stopped = true
-	for r := range f.readers {
-		f.sendAway(r, "the balancer is stopping")
-	}
-}
-
-// sendAway takes a reader off the list; it learns that by itself.
-func (f *feed) sendAway(r *reader, why string) {
-	delete(f.readers, r)
-	r.why = why
-	close(r.frames)
-}
-
-// look sends what is new and says when to look again.
-func (f *feed) look(now time.Time) time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	next, ok := f.nextFrame(now)
-	switch {
-	case len(f.readers) == 0:
-		return idleEvery
-	case ok:
-		f.send(event("frame", &f.covered, next))
-	case now.Sub(f.last) >= beatAfter:
-		f.send(event("beat", nil, map[string]time.Time{"at": now}))
-	default:
-		return frameEvery
-	}
-	f.last = now
-	return frameEvery
-}
-
-// send gives every reader the bytes, and sends those away who are too far
-// behind.
-func (f *feed) send(frame []byte) {
-	for r := range f.readers {
-		select {
-		case r.frames <- frame:
-		default:
-			f.sendAway(r, "too slow")
-		}
-	}
-}
-
-// nextFrame collects what is new; ok is false if nothing is, or nobody reads.
-func (f *feed) nextFrame(now time.Time) (next frame, ok bool) {
-	snapshot := f.cfg.Ledger.Snapshot(now)
-	if len(f.readers) > 0 && snapshot.Turns > f.covered+tapeLength && now.Sub(f.last) < fastEvery {
-		return frame{}, false
-	}
-	next = frame{At: now, News: f.lookForNews(now, snapshot)}
+	snapshot := f.Ledger.Snapshot(now)
 	if len(f.readers) == 0 {
-		return frame{}, false
+		f.lookForNews(now, snapshot)
+		return
 	}
-	next.Changes = f.changes(now)
+	if snapshot.Turns > f.covered+tapeLength && now.Sub(f.last) < fastEvery {
+		return
+	}
+	next := frame{At: now, News: f.lookForNews(now, snapshot), Changes: f.changes(now)}
 	next.Count, next.Turns = f.newTurns(now, snapshot.Turns)
-	if status := view.NewStatus(f.cfg.Facts, f.cfg.Scheduler, snapshot); f.isNews(status) {
+	if status := view.NewStatus(f.Facts, f.Scheduler, snapshot); f.isNews(status) {
 		next.pageState = newPageState(status)
 	}
-	return next, next.Count > 0 || len(next.Changes) > 0 || len(next.News) > 0 || next.Status != nil
+	switch {
+	case next.Count > 0 || len(next.Changes) > 0 || len(next.News) > 0 || next.Status != nil:
+		f.send(fmt.Appendf(nil, "id: %d\n%s", f.covered, event("frame", next)))
+	case now.Sub(f.last) >= beatAfter:
+		f.send(event("beat", map[string]time.Time{"at": now}))
+	default:
+		return
+	}
+	f.last = now
 }
 
-// status is how things are.
-func (f *feed) status(now time.Time) view.Status {
-	return view.NewStatus(f.cfg.Facts, f.cfg.Scheduler, f.cfg.Ledger.Snapshot(now))
+// send gives every reader the bytes, unless it is too far behind.
+func (f *feed) send(event []byte) {
+	for frames := range f.readers {
+		select {
+		case frames <- event:
+		default:
+			delete(f.readers, frames)
+			close(frames)
+		}
+	}
 }
 
 // isNews says whether a status differs from the last that was sent in more
@@ -195,11 +155,16 @@ func (f *feed) isNews(s view.Status) bool {
 	return !reflect.DeepEqual(s, before)
 }
 
+// status is how things are.
+func (f *feed) status(now time.Time) view.Status {
+	return view.NewStatus(f.Facts, f.Scheduler, f.Ledger.Snapshot(now))
+}
+
 func (f *feed) lookForNews(now time.Time, snapshot ledger.Snapshot) []view.Item {
-	o := observation{snapshot: snapshot, hold: f.cfg.Facts.Hold()}
-	o.events, o.missed = f.cfg.Ledger.Events(f.news.lastEvent)
-	if f.cfg.KernelDrops != nil {
-		o.kernelDrops = f.cfg.KernelDrops()
+	o := observation{snapshot: snapshot, hold: f.Facts.Hold()}
+	o.events, o.missed = f.Ledger.Events(f.news.lastEvent)
+	if f.KernelDrops != nil {
+		o.kernelDrops = f.KernelDrops()
 	}
 	return f.news.look(now, o)
 }
@@ -208,7 +173,7 @@ func (f *feed) lookForNews(now time.Time, snapshot ledger.Snapshot) []view.Item 
 func (f *feed) recentNews() []view.Item {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.news.recent()
+	return slices.Clone(f.news.items)
 }
 
 // window picks the turns that a frame tells one by one, of those after the
@@ -216,10 +181,7 @@ func (f *feed) recentNews() []view.Item {
 // they are not the newest, so that their outcome is likely to be known by now,
 // nor so old that the ledger might forget them in the meantime.
 func window(covered, last uint64) (after, to uint64) {
-	switch {
-	case last <= covered:
-		return last, last
-	case last-covered <= tapeLength:
+	if last-covered <= tapeLength {
 		return covered, last
 	}
 	to = last - min(last-covered-tapeLength, ledger.Size/2)
@@ -248,7 +210,7 @@ func (f *feed) tape(now time.Time, last uint64) []view.Turn {
 // turns returns the turns after one number and up to another.
 func (f *feed) turns(now time.Time, after, last uint64) []view.Turn {
 	shown := []view.Turn{}
-	for t := range turns(f.cfg.Ledger, now, after, last) {
+	for t := range turns(f.Ledger, now, after, last) {
 		shown = append(shown, view.NewTurn(t))
 	}
 	return shown
@@ -271,7 +233,7 @@ func (f *feed) changes(now time.Time) []change {
 	changes, open := []change{}, f.open[:0]
 	for _, before := range f.open {
 		after := before
-		if t, ok := f.cfg.Ledger.Turn(now, before.Turn); ok {
+		if t, ok := f.Ledger.Turn(now, before.Turn); ok {
 			after = view.NewTurn(t)
 		} else if before.Outcome == ledger.Waiting {
 			after.Outcome = view.Forgotten
@@ -289,57 +251,33 @@ func (f *feed) changes(now time.Time) []change {
 	return changes
 }
 
-// Why a reader cannot be let in.
-var (
-	errFull     = errors.New("64 readers are watching already: close one of their pages and try again")
-	errStopping = errors.New("the balancer is stopping")
-)
-
 // join lets a reader in that knows of the turns up to the given one, and
-// returns its first event. The reader has to leave.
-func (f *feed) join(now time.Time, after *uint64) (*reader, []byte, error) {
+// returns its first event and where its frames come from. The reader has to
+// leave.
+func (f *feed) join(now time.Time, after *uint64) (first []byte, frames chan []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case f.stopped:
-		return nil, nil, errStopping
-	case f.places == maxReaders:
-		return nil, nil, errFull
+	if len(f.readers) == 0 { // its first event tells the past, and frames tell what becomes of it
+		f.lookForNews(now, f.Ledger.Snapshot(now))
+		f.covered, f.open, f.last = f.Ledger.Last(), nil, now
+		f.follow(f.tape(now, f.covered))
 	}
-	f.places++
-	if len(f.readers) == 0 {
-		f.begin(now)
-	}
-	r := &reader{frames: make(chan []byte, backlog)}
-	f.readers[r] = struct{}{}
-	return r, append([]byte("retry: 1000\n"), event("hello", &f.covered, f.hello(now, after))...), nil
+	frames = make(chan []byte, backlog)
+	f.readers[frames] = struct{}{}
+	return fmt.Appendf(nil, "retry: 1000\nid: %d\n%s", f.covered, event("hello", f.hello(now, after))), frames
 }
 
-// leave gives a reader's place back.
-func (f *feed) leave(r *reader) {
+// leave gives a reader no more frames.
+func (f *feed) leave(frames chan []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.readers, r)
-	f.places--
-}
-
-// begin gets ready for the first reader: its first event tells the past, and
-// frames tell what becomes of it.
-func (f *feed) begin(now time.Time) {
-	f.lookForNews(now, f.cfg.Ledger.Snapshot(now))
-	f.covered, f.open, f.last = f.cfg.Ledger.Last(), nil, now
-	f.follow(f.tape(now, f.covered))
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
+	delete(f.readers, frames)
 }
 
 // hello tells how things are, up to where the frames go on.
 func (f *feed) hello(now time.Time, after *uint64) hello {
 	h := hello{frame: frame{
-		At: now, Turns: f.tape(now, f.covered), Changes: []change{}, News: f.news.recent(),
-		pageState: newPageState(f.status(now)),
+		At: now, Turns: f.tape(now, f.covered), Changes: []change{}, News: slices.Clone(f.news.items), pageState: newPageState(f.status(now)),
 	}}
 	h.Trips, h.Sample = f.trips(now)
 	if after != nil && *after <= f.covered { // else it knows another balancer's turns

@@ -37,6 +37,7 @@ func newBalancer(names ...string) *balancer {
 		Scheduler:   balancing.New(balancing.Skip),
 		Alive:       b.alive.Load,
 		Hosts:       Hosts{"localhost", "127.0.0.1", "[::1]", "balancer"},
+		HostsFrom:   "BALANCER_HTTP_HOSTS",
 		Facts:       Facts{Version: "v1.2.3", Listen: "[::]:8888", DataPath: "portable", WhenDown: "skip", AnswerTimeout: 1000},
 		Grace:       500 * time.Millisecond,
 		KernelDrops: func() uint64 { return 17 },

@@ -65,7 +65,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 
 // guardReading lets only GET and HEAD for an allowed host through, and tells
 // browsers to load nothing from anywhere else.
-func guardReading(hosts Hosts, next http.Handler) http.Handler {
+func guardReading(cfg Config, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
@@ -73,8 +73,8 @@ func guardReading(hosts Hosts, next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
 		switch {
-		case !hosts.Allow(r.Host):
-			http.Error(w, fmt.Sprintf("host %q is not one of BALANCER_HTTP_HOSTS (%s)", r.Host, strings.Join(hosts, ",")), http.StatusForbidden)
+		case !cfg.Hosts.Allow(r.Host):
+			http.Error(w, fmt.Sprintf("host %q is not one of %s (%s)", r.Host, cfg.HostsFrom, strings.Join(cfg.Hosts, ",")), http.StatusForbidden)
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			h.Set("Allow", "GET, HEAD")
 			http.Error(w, "only GET and HEAD: nothing here can be changed", http.StatusMethodNotAllowed)

@@ -133,17 +133,14 @@ func BenchmarkFrame(b *testing.B) {
 	for _, turns := range []int{1, 60, 1000} {
 		b.Run(fmt.Sprintf("turns=%d", turns), func(b *testing.B) {
 			lab, now := newBalancer("server1", "server2", "server3"), time.Now()
-			r, _, err := lab.feed.join(now, nil)
-			if err != nil {
-				b.Fatal(err)
-			}
+			_, frames := lab.feed.join(now, nil)
 			for b.Loop() {
 				b.StopTimer()
 				now = now.Add(fastEvery)
 				lab.more(now, turns, "127.0.0.1:4001")
 				b.StartTimer()
 				lab.feed.look(now)
-				<-r.frames
+				<-frames
 			}
 		})
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -21,7 +20,7 @@ const (
 )
 
 // dropReasons say what a reason means to a person.
-var dropReasons = map[ledger.Disposition]string{
+var dropReasons = [ledger.Dispositions]string{
 	ledger.DroppedDown:  "its server is down and keeps its turn",
 	ledger.NoSocket:     "no socket could be had",
 	ledger.SendFailed:   "the system would not send it",
@@ -40,18 +39,12 @@ const kernelReason = "they came faster than they could be taken (the kernel’s 
 // activity makes news of what the ledger counts. The zero value has observed
 // nothing yet.
 type activity struct {
-	items       []item
+	items       []view.Item // the oldest first
 	lastID      int
 	lastEvent   uint64
 	clients     uint64
 	dropped     [ledger.Dispositions]uint64
 	kernelDrops uint64
-}
-
-// item is an item and what makes two items of a kind the same.
-type item struct {
-	view.Item
-	about string
 }
 
 // observation is what the activity is at one moment.
@@ -70,23 +63,17 @@ func (a *activity) look(now time.Time, o observation) []view.Item {
 		i := a.open(at, within, kind, about)
 		i.Count += n
 		i.Last, i.Text = at, sentence(i.Count)
-		changed = append(changed, i.Item)
+		changed = append(changed, *i)
 	}
 	if o.missed > 0 {
-		add(now, 0, "missed", "", o.missed, func(n uint64) string {
-			things := "more ups, downs and moves"
-			if n == 1 {
-				things = "more up, down or move"
-			}
-			return phrase.Thousands(n) + " " + things + " that nobody has seen"
-		})
+		add(now, 0, "missed", "", o.missed, phrase.MissedChanges)
 	}
 	// Servers and clients are told of in the order in which it happened.
 	newClients := o.snapshot.Clients - a.clients
 	a.clients = o.snapshot.Clients
 	addClients := func(before time.Time) {
 		if run := o.snapshot.Newest; newClients > 0 && run.At.Before(before) {
-			add(run.At, clientsTogether, "client", "", newClients, func(total uint64) string { return clientText(total, o.snapshot) })
+			add(run.At, clientsTogether, "client", "", newClients, func(total uint64) string { return clientText(total, run) })
 			newClients = 0
 		}
 	}
@@ -97,40 +84,29 @@ func (a *activity) look(now time.Time, o observation) []view.Item {
 	}
 	addClients(now.Add(1))
 	addDrops := func(total uint64, before *uint64, reason string) {
-		if n := total - *before; total > *before {
+		if n := total - *before; n > 0 {
 			add(now, dropsTogether, "dropped", reason, n, func(n uint64) string { return phrase.Count(n, "datagram") + " dropped: " + reason })
 			*before = total
 		}
 	}
-	for d := ledger.Forwarded + 1; d < ledger.Dispositions; d++ {
-		addDrops(o.snapshot.Dropped[d], &a.dropped[d], cmp.Or(dropReasons[d], d.String()))
+	for d, reason := range dropReasons {
+		addDrops(o.snapshot.Dropped[d], &a.dropped[d], reason)
 	}
 	addDrops(o.kernelDrops, &a.kernelDrops, kernelReason)
 	return changed
 }
 
 // open returns the item that grows, or a new one.
-func (a *activity) open(at time.Time, within time.Duration, kind, about string) *item {
+func (a *activity) open(at time.Time, within time.Duration, kind, about string) *view.Item {
 	for i := range slices.Backward(a.items) {
-		if item := &a.items[i]; item.Kind == kind && item.about == about && at.Sub(item.Last) < within {
+		if item := &a.items[i]; item.Kind == kind && item.About == about && at.Sub(item.Last) < within {
 			return item
 		}
 	}
-	if len(a.items) == itemsKept {
-		a.items = slices.Delete(a.items, 0, 1)
-	}
+	a.items = slices.Delete(a.items, 0, max(0, len(a.items)-itemsKept+1))
 	a.lastID++
-	a.items = append(a.items, item{view.Item{ID: a.lastID, At: at, Kind: kind}, about})
+	a.items = append(a.items, view.Item{ID: a.lastID, At: at, Kind: kind, About: about})
 	return &a.items[len(a.items)-1]
-}
-
-// recent are the items that are kept, the oldest first.
-func (a *activity) recent() []view.Item {
-	items := []view.Item{}
-	for _, item := range a.items {
-		items = append(items, item.Item)
-	}
-	return items
 }
 
 func eventText(e ledger.Event, hold bool) string {
@@ -145,10 +121,10 @@ func eventText(e ledger.Event, hold bool) string {
 	return fmt.Sprintf("%s: %s", e.Backend, e.Kind)
 }
 
-func clientText(n uint64, s ledger.Snapshot) string {
-	text := fmt.Sprintf("new client %v", s.Newest.Client)
+func clientText(n uint64, last ledger.Join) string {
+	who := fmt.Sprintf("new client %v", last.Client)
 	if n > 1 {
-		text = fmt.Sprintf("%s new clients, the last %v", phrase.Thousands(n), s.Newest.Client)
+		who = fmt.Sprintf("%s new clients, the last %v", phrase.Thousands(n), last.Client)
 	}
-	return fmt.Sprintf("%s, began at turn #%s with %s", text, phrase.Thousands(s.Newest.Turn), s.Newest.Server)
+	return fmt.Sprintf("%s, began at turn #%s with %s", who, phrase.Thousands(last.Turn), last.Server)
 }

@@ -58,7 +58,7 @@ func TestWhatHappenedIsToldInSentences(t *testing.T) {
 			c.events = []ledger.Event{{Kind: ledger.Moved, Backend: "server2", Addr: at}, {Number: 1, Kind: ledger.WentUp, Backend: "server2"}}
 		}, []string{"1 moved 1 server2 moved to 127.0.0.1:2527", "2 up 1 server2 is up and has its turns again"}},
 		{"more than anybody could see", func(c *observer) { c.missed = 1204 },
-			[]string{"1 missed 1204 1,204 more ups, downs and moves that nobody has seen"}},
+			[]string{"1 missed 1204 1,204 more changes of servers, too many to list"}},
 		{"a new client", func(c *observer) { c.client(1, "127.0.0.1:4000", 11, "server2") },
 			[]string{"1 client 1 new client 127.0.0.1:4000, began at turn #11 with server2"}},
 		{"many new clients", func(c *observer) { c.client(1204, "127.0.0.1:4000", 11, "server1") },

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
@@ -40,7 +41,7 @@ func handler(cfg Config, feed *feed) http.Handler {
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { servePage(w, feed) })
 	mux.HandleFunc("/page.json", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, newPageState(feed.status(time.Now()))) })
 	page.AddFiles(mux)
-	return guardReading(cfg.Hosts, mux)
+	return guardReading(cfg, mux)
 }
 
 // writeJSON answers with JSON. It fails only when the reader has gone.
@@ -60,7 +61,7 @@ const tapeLength = 60
 func servePage(w http.ResponseWriter, f *feed) {
 	now := time.Now()
 	status := f.status(now)
-	last := f.cfg.Ledger.Last()
+	last := f.Ledger.Last()
 	if status.NextTurn != nil {
 		last = min(last, *status.NextTurn-1)
 	}
@@ -138,18 +139,22 @@ func lastKnown(query, id string, started time.Time) (*uint64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the query cannot be read: %v", err)
 	}
+	known := []string{"after"}
+	if !started.IsZero() {
+		known = append(known, "started")
+	}
 	for name, given := range values {
 		switch {
-		case name != "after" && (name != "started" || started.IsZero()):
-			return nil, fmt.Errorf("%q is not understood: only after=N is, the number of the last turn that you know", name)
+		case !slices.Contains(known, name):
+			return nil, fmt.Errorf("%q is not understood: a query may have %s", name, strings.Join(known, " and "))
 		case len(given) > 1:
 			return nil, fmt.Errorf("%s is given %d times", name, len(given))
 		}
 	}
-	if values.Has("started") {
-		at, err := time.Parse(time.RFC3339Nano, values.Get("started"))
+	if text := values.Get("started"); values.Has("started") {
+		at, err := time.Parse(time.RFC3339Nano, text)
 		if err != nil {
-			return nil, fmt.Errorf("started: %q is not a time as /api/status writes it", values.Get("started"))
+			return nil, fmt.Errorf("started: %q is not a time as /api/status writes it", text)
 		}
 		if !at.Equal(started) {
 			return nil, nil
@@ -158,9 +163,9 @@ func lastKnown(query, id string, started time.Time) (*uint64, error) {
 	name, number := "Last-Event-ID", id
 	if id == "" {
 		name, number = "after", values.Get("after")
-		if !values.Has("after") {
-			return nil, nil
-		}
+	}
+	if id == "" && !values.Has("after") {
+		return nil, nil
 	}
 	n, err := strconv.ParseUint(number, 10, 64)
 	if err != nil {

@@ -160,7 +160,7 @@ func TestABadQueryIsAnsweredInOneClearLine(t *testing.T) {
 		"after=+1":                   `after: " 1" is not`,
 		"after=18446744073709551616": `after: "18446744073709551616" is not`,
 		"after=1&after=2":            "after is given 2 times",
-		"before=1":                   `"before" is not understood: only after=N is`,
+		"before=1":                   `"before" is not understood: a query may have after`,
 		"after=%zz":                  "the query cannot be read",
 		"after=1;x":                  "the query cannot be read",
 		"after=a%0Ab":                `"a\nb"`,
@@ -188,7 +188,7 @@ func TestAReaderOfAnotherBalancersTurnsStartsAfresh(t *testing.T) {
 		{other, "3", "none"},
 		{"after=2&started=yesterday", "", `started: "yesterday" is not a time as /api/status writes it`},
 		{same + "&" + other, "", "started is given 2 times"},
-		{same + "&x=1", "", `"x" is not understood: only after=N is, the number of the last turn that you know`},
+		{same + "&x=1", "", `"x" is not understood: a query may have after and started`},
 	} {
 		after, err := lastKnown(test.query, test.id, started)
 		got := "none"

@@ -37,6 +37,7 @@ type Config struct {
 	Scheduler *balancing.Scheduler
 	Alive     func() bool // whether the data path runs
 	Hosts     Hosts       // that a request may name
+	HostsFrom string      // the variable that sets Hosts, for whoever is refused
 	Facts     Facts
 	Grace     time.Duration // that requests under way have at the stop
 	// KernelDrops is how many datagrams the kernel has dropped at the
@@ -50,7 +51,6 @@ type Facts = view.Facts
 // Server answers on one listener.
 type Server struct {
 	http     *http.Server
-	grace    time.Duration
 	feed     *feed
 	listener net.Listener
 }
@@ -72,7 +72,7 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 // New returns a server on a listener, which it closes in the end.
 func New(listener net.Listener, cfg Config) *Server {
 	feed := newFeed(cfg)
-	return &Server{listener: listener, grace: cfg.Grace, feed: feed, http: &http.Server{
+	return &Server{listener: listener, feed: feed, http: &http.Server{
 		Handler:           handler(cfg, feed),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -88,23 +88,21 @@ func New(listener net.Listener, cfg Config) *Server {
 // a moment to end, and returns nil.
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var feeding sync.WaitGroup
-	feeding.Go(func() { s.feed.run(ctx) })
-	defer feeding.Wait()
-	defer cancel()
-	stopped := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() {
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.grace)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.feed.run(ctx) })
+	wg.Go(func() {
+		<-ctx.Done()
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.feed.Grace)
 		defer cancel()
-		err := s.http.Shutdown(ending)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = s.http.Close()
+		if s.http.Shutdown(ending) != nil {
+			_ = s.http.Close()
 		}
-		stopped <- err
 	})
 	err := s.http.Serve(s.listener)
-	if stop() || !errors.Is(err, http.ErrServerClosed) {
-		return err
+	cancel()
+	wg.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
 	}
-	return <-stopped
+	return err
 }

@@ -151,11 +151,11 @@ func TestEventsAreAStream(t *testing.T) {
 		}
 		conn.Close()
 		_, stream, conn := watch(t, n, "")
-		if next(t, stream); server.feed.places != 1 {
-			t.Errorf("%d places taken by one reader", server.feed.places)
+		if next(t, stream); len(server.feed.places) != 1 {
+			t.Errorf("%d places taken by one reader", len(server.feed.places))
 		}
 		conn.Close()
-		if synctest.Wait(); server.feed.places != 0 {
+		if synctest.Wait(); len(server.feed.places) != 0 {
 			t.Error("a reader that has gone still has its place")
 		}
 		answer, stream, _ = watch(t, n, "Last-Event-ID: 2\r\n")
@@ -181,8 +181,25 @@ func TestEventsAreAStream(t *testing.T) {
 		if err := <-stopped; err != nil {
 			t.Error(err)
 		}
-		if _, _, err := server.feed.join(time.Now(), nil); err != errStopping {
-			t.Errorf("a feed that outlives its server: %v", err)
+	})
+}
+
+func TestASlowReaderIsToldSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBalancer("server1", "server2")
+		n, _, stop := serve(t, b)
+		_, stream, _ := watch(t, n, "")
+		for range 2 * backlog {
+			b.more(time.Now(), 1, "127.0.0.1:4001")
+			time.Sleep(frameEvery)
 		}
+		last := next(t, stream)
+		for last.name != "bye" {
+			last = next(t, stream)
+		}
+		if last.Why != "too slow" {
+			t.Errorf("it is told %q", last.Why)
+		}
+		stop()
 	})
 }

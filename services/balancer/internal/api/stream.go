@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -14,7 +13,7 @@ const writeTimeout = 5 * time.Second
 // serve sends server-sent events to one reader until it goes, falls behind or
 // the balancer stops.
 func (f *feed) serve(w http.ResponseWriter, r *http.Request) {
-	after, err := lastKnown(r.URL.RawQuery, r.Header.Get("Last-Event-ID"), f.cfg.Ledger.Started())
+	after, err := lastKnown(r.URL.RawQuery, r.Header.Get("Last-Event-ID"), f.Ledger.Started())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -24,13 +23,16 @@ func (f *feed) serve(w http.ResponseWriter, r *http.Request) {
 		h.Set("Content-Type", "text/event-stream")
 		return
 	}
-	reader, first, err := f.join(time.Now(), after)
-	if err != nil {
+	select {
+	case f.places <- struct{}{}:
+		defer func() { <-f.places }()
+	default:
 		h.Set("Retry-After", "5")
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		http.Error(w, fmt.Sprintf("%d readers are watching already: close one of their pages and try again", maxReaders), http.StatusServiceUnavailable)
 		return
 	}
-	defer f.leave(reader)
+	next, frames := f.join(time.Now(), after)
+	defer f.leave(frames)
 	h.Set("Content-Type", "text/event-stream")
 	// An answer has to be written within the server's timeout. This one has no
 	// end; instead, each event has a time of its own.
@@ -40,31 +42,29 @@ func (f *feed) serve(w http.ResponseWriter, r *http.Request) {
 		_, err := w.Write(event)
 		return err == nil && control.Flush() == nil
 	}
-	for next := first; write(next); {
+	bye := func(why string) { write(event("bye", map[string]string{"why": why})) }
+	for write(next) {
+		ok := true
 		select {
 		case <-r.Context().Done():
 			return
-		case frame, ok := <-reader.frames:
+		case <-f.stopping:
+			bye("the balancer is stopping")
+			return
+		case next, ok = <-frames:
 			if !ok {
-				write(event("bye", nil, map[string]string{"why": reader.why}))
+				bye("too slow")
 				return
 			}
-			next = frame
 		}
 	}
 }
 
 // event writes a server-sent event.
-func event(name string, id *uint64, data any) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "event: %s\n", name)
-	if id != nil {
-		fmt.Fprintf(&b, "id: %d\n", *id)
-	}
-	b.WriteString("data: ")
-	if err := json.NewEncoder(&b).Encode(data); err != nil { // ends the line
+func event(name string, data any) []byte {
+	text, err := json.Marshal(data)
+	if err != nil {
 		panic(err) // our own types: numbers, times and text
 	}
-	b.WriteString("\n")
-	return b.Bytes()
+	return fmt.Appendf(nil, "event: %s\ndata: %s\n\n", name, text)
 }

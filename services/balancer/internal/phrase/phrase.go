@@ -26,6 +26,12 @@ func Count(n uint64, thing string) string {
 	return Thousands(n) + " " + thing
 }
 
+// MissedChanges says that so many changes of servers came too fast to be told
+// one by one.
+func MissedChanges(n uint64) string {
+	return Count(n, "more change") + " of servers, too many to list"
+}
+
 // Percent is a share of a whole, such as "33.3 %"; "–" of nothing.
 func Percent(part, whole uint64) string {
 	if whole == 0 {

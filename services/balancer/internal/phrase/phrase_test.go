@@ -10,6 +10,7 @@ func TestNumbersAsPeopleReadThem(t *testing.T) {
 	for _, test := range []struct{ got, want string }{
 		{Thousands(0), "0"}, {Thousands(999), "999"}, {Thousands(1000), "1,000"}, {Thousands(12345678), "12,345,678"},
 		{Count(0, "turn"), "0 turns"}, {Count(1, "turn"), "1 turn"}, {Count(1204, "turn"), "1,204 turns"},
+		{MissedChanges(1), "1 more change of servers, too many to list"}, {MissedChanges(1204), "1,204 more changes of servers, too many to list"},
 		{Percent(1, 3), "33.3 %"}, {Percent(0, 3), "0.0 %"}, {Percent(0, 0), "–"},
 		{Millis(0), "0.00"}, {Millis(0.412), "0.41"}, {Millis(9.99), "9.99"}, {Millis(45.678), "45.7"}, {Millis(1718.2), "1718"},
 		{Millis(Milliseconds(45678 * time.Microsecond)), "45.7"},

@@ -182,7 +182,7 @@ func (t *turnLogger) logTurn(turn ledger.Turn, line string, attrs ...any) {
 func (t *turnLogger) logEvents() {
 	events, missed := t.Ledger.Events(t.lastEvent)
 	if missed > 0 {
-		t.Log.Warn(phrase.Thousands(missed)+" more ups, downs and moves of servers", "events", missed)
+		t.Log.Warn(phrase.MissedChanges(missed), "events", missed)
 	}
 	for _, e := range events {
 		t.lastEvent = e.Number

@@ -283,7 +283,7 @@ func TestEventsThatWereMissedAreSaid(t *testing.T) {
 		s.up(1)
 	}
 	s.look(50)
-	if lines := s.lines(); lines[0] != "WARN 144 more ups, downs and moves of servers" || len(lines) != 1+256 {
+	if lines := s.lines(); lines[0] != "WARN 144 more changes of servers, too many to list" || len(lines) != 1+256 {
 		t.Errorf("%d lines, the first is %q", len(lines), lines[0])
 	}
 }
