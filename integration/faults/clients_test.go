@@ -20,12 +20,12 @@ func TestNoClientHasThePortOfOneThatHasJustLeft(t *testing.T) {
 
 func TestWhatIsWrongWithAReplyIsAProblem(t *testing.T) {
 	for _, c := range []struct{ client, end, want string }{
-		{"0000001", " server1", ""},
-		{"0000001", " guest", ""},
-		{"0000001", " server1 server1", "it is no reply to anything that was sent"},
-		{"0000001", " server4", "it is no reply to anything that was sent"},
-		{"0000001", "X server1", "it is no reply to anything that was sent"},
-		{"0000002", " server1", "it is another client's"},
+		{"1", " server1", ""},
+		{"1", " guest", ""},
+		{"1", " server1 server1", "it is no reply to anything that was sent"},
+		{"1", " server4", "it is no reply to anything that was sent"},
+		{"1", "X server1", "it is no reply to anything that was sent"},
+		{"2", " server1", "it is another client's"},
 	} {
 		all := newClients(anywhere)
 		v, err := all.open(1)
@@ -33,7 +33,7 @@ func TestWhatIsWrongWithAReplyIsAProblem(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, payload, _ := v.book.Next(0)
-		reply := []byte(strings.Replace(string(payload), "0000001", c.client, 1) + c.end)
+		reply := []byte(strings.Replace(string(payload), "1", c.client, 1) + c.end)
 		v.take(reply)
 		if c.want == "" {
 			v.take(reply)

@@ -6,14 +6,12 @@
 //	Book      one client's record: a window of datagrams in flight, and what
 //	          became of each; pure
 //	Carry     sends for some clients until all is answered or lost
-//	Loop      what Carry does on Linux, batched on one thread; the benchmark
-//	          runs it directly, with the servers on the same thread
+//	Loop      the same on one thread and in batches, for the benchmark on Linux,
+//	          with echo servers on the same thread
 package traffic
 
 import (
 	"bytes"
-	"context"
-	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -73,93 +71,67 @@ func (c Counts) Minus(o Counts) Counts {
 type Book struct {
 	Settings
 	Counts
-	left    uint64 // datagrams still to be sent
-	slots   []slot
-	free    []int               // slots with nothing in flight
-	missing map[uint64]struct{} // datagrams that are lost, so far
-	settled atomic.Uint64
-	scratch []byte
-}
-
-// slot has room for one datagram in flight.
-type slot struct {
-	number  uint64 // of the datagram; 0 means that none is in flight
-	next    uint64 // the number of the next one
-	sent    time.Duration
-	payload []byte
+	left     uint64                   // datagrams still to be sent
+	last     uint64                   // the number of the newest, from 1
+	inFlight map[uint64]time.Duration // when each of them was sent
+	missing  map[uint64]struct{}      // datagrams that are lost, so far
+	payloads [][]byte                 // of the newest, by number
+	expected []byte                   // a buffer
+	settled  atomic.Uint64
 }
 
 // NewBook returns the record of a client that has not sent anything yet.
 func NewBook(s Settings) *Book {
-	b := &Book{Settings: s, left: s.Count, slots: make([]slot, s.Window), missing: map[uint64]struct{}{}}
-	for i := range b.slots {
-		b.slots[i].next = uint64(i) + 1
-		b.free = append(b.free, s.Window-1-i)
+	return &Book{
+		Settings: s, left: s.Count, payloads: make([][]byte, s.Window),
+		inFlight: map[uint64]time.Duration{}, missing: map[uint64]struct{}{},
 	}
-	return b
 }
 
-// Next takes the next datagram for sent and returns it with its slot; ok is
+// Next takes the next datagram for sent and returns it with its number; ok is
 // false if the window is full or all have been sent. The payload stays as it is
-// until the slot is free again.
-func (b *Book) Next(now time.Duration) (in int, payload []byte, ok bool) {
-	if b.left == 0 || len(b.free) == 0 {
+// for a whole window.
+func (b *Book) Next(now time.Duration) (number uint64, payload []byte, ok bool) {
+	if b.left == 0 || len(b.inFlight) == b.Window {
 		return 0, nil, false
 	}
-	in, b.free = b.free[len(b.free)-1], b.free[:len(b.free)-1]
-	s := &b.slots[in]
-	s.number, s.sent = s.next, now
-	s.next += uint64(len(b.slots))
-	s.payload = b.write(s.payload, b.Client, s.number)
 	b.left--
+	b.last++
 	b.Sent++
-	return in, s.payload, true
+	b.inFlight[b.last] = now
+	buf := &b.payloads[b.last%uint64(b.Window)]
+	*buf = b.write(*buf, b.Client, b.last)
+	return b.last, *buf, true
 }
 
-// Unsent takes back the datagram in a slot, which the kernel refused. Its
-// number is not used again.
-func (b *Book) Unsent(in int) {
-	b.release(in)
+// Unsent takes back a datagram, which the kernel refused. Its number is not
+// used again.
+func (b *Book) Unsent(number uint64) {
+	delete(b.inFlight, number)
 	b.left++
 	b.Sent--
-}
-
-func (b *Book) release(in int) {
-	b.slots[in].number = 0
-	b.free = append(b.free, in)
 }
 
 // Reply records a reply. It returns which server it names, how long the round
 // trip took if it is in time, and what it turned out to be.
 func (b *Book) Reply(payload []byte, now time.Duration) (server []byte, trip time.Duration, o Outcome) {
 	client, number := parse(payload)
-	switch {
-	case number == 0:
-		b.Unmatched++
-		return nil, 0, Unmatched
-	case client != b.Client:
+	if number != 0 && client != b.Client {
 		b.Misrouted++
 		return nil, 0, Misrouted
 	}
-	in := int((number - 1) % uint64(len(b.slots)))
-	s := &b.slots[in]
-	expected := s.payload
-	if number != s.number && number < s.next {
-		b.scratch = b.write(b.scratch, b.Client, number)
-		expected = b.scratch
-	}
-	server, ok := b.answers(payload, expected)
-	_, missing := b.missing[number]
-	switch {
-	case number >= s.next || !ok:
+	server, ok := b.answers(payload, number)
+	if !ok {
 		b.Unmatched++
 		return nil, 0, Unmatched
-	case number == s.number:
-		b.release(in)
+	}
+	if sent, ok := b.inFlight[number]; ok {
+		delete(b.inFlight, number)
 		b.InTime++
 		b.settled.Add(1)
-		return server, now - s.sent, InTime
-	case missing:
+		return server, now - sent, InTime
+	}
+	if _, ok := b.missing[number]; ok {
 		delete(b.missing, number)
 		b.Late++
 		return server, 0, Late
@@ -168,10 +140,14 @@ func (b *Book) Reply(payload []byte, now time.Duration) (server []byte, trip tim
 	return server, 0, Duplicate
 }
 
-// answers says whether a reply is right for a datagram: the same bytes, and
-// unless servers only echo, a space and a server's name.
-func (b *Book) answers(reply, datagram []byte) (server []byte, ok bool) {
-	server, ok = bytes.CutPrefix(reply, datagram)
+// answers says whether a reply is right for a datagram that was sent: the same
+// bytes, and unless servers only echo, a space and a server's name.
+func (b *Book) answers(reply []byte, number uint64) (server []byte, ok bool) {
+	if number == 0 || number > b.last {
+		return nil, false
+	}
+	b.expected = b.write(b.expected, b.Client, number)
+	server, ok = bytes.CutPrefix(reply, b.expected)
 	if b.Server == nil {
 		return nil, ok && len(server) == 0
 	}
@@ -181,10 +157,10 @@ func (b *Book) answers(reply, datagram []byte) (server []byte, ok bool) {
 
 // Expire gives up as lost the datagrams that have been in flight for too long.
 func (b *Book) Expire(now time.Duration) {
-	for in := range b.slots {
-		if s := &b.slots[in]; s.number != 0 && now-s.sent >= b.Timeout {
-			b.missing[s.number] = struct{}{}
-			b.release(in)
+	for number, sent := range b.inFlight {
+		if now-sent >= b.Timeout {
+			delete(b.inFlight, number)
+			b.missing[number] = struct{}{}
 			b.Lost++
 			b.settled.Add(1)
 		}
@@ -195,7 +171,7 @@ func (b *Book) Expire(now time.Duration) {
 func (b *Book) Stop() { b.left = 0 }
 
 // InFlight is how many datagrams are neither answered nor lost.
-func (b *Book) InFlight() int { return len(b.slots) - len(b.free) }
+func (b *Book) InFlight() int { return len(b.inFlight) }
 
 // Done says whether nothing is left to send and nothing in flight.
 func (b *Book) Done() bool { return b.left == 0 && b.InFlight() == 0 }
@@ -225,23 +201,4 @@ func Sum(books []*Book) (all Counts) {
 		all = all.Plus(b.Counts)
 	}
 	return all
-}
-
-// ending is when carrying may end: all books are done, and whatever is missing
-// has had the timeout once more to come late.
-type ending struct{ since time.Duration }
-
-// reached says whether it has come. It stops the books once ctx has ended.
-func (e *ending) reached(ctx context.Context, now time.Duration, books ...*Book) bool {
-	done := true
-	for _, b := range books {
-		if ctx.Err() != nil {
-			b.left = 0
-		}
-		done = done && b.Done()
-	}
-	if !done {
-		e.since = now
-	}
-	return done && !slices.ContainsFunc(books, func(b *Book) bool { return b.Missing() > 0 && now-e.since <= b.Timeout })
 }

@@ -3,18 +3,7 @@ package traffic
 import (
 	"bytes"
 	"math/rand/v2"
-	"slices"
 	"strconv"
-)
-
-// A datagram says which client sent it and which of that client's it is, and
-// is then filled up. It has capitals and digits only, so a ping server repeats
-// it byte for byte:
-//
-//	LOAD 0000007 000000012345 ABCDEFGHIJKLMNOPQRSTUV
-const (
-	clientAt, numberAt = 5, 13
-	headSize           = 26
 )
 
 // Sizes says how long datagrams are, in bytes.
@@ -45,24 +34,19 @@ func (s Sizes) of(client int, number uint64) int {
 // letters is what datagrams are filled up with, from any letter on.
 var letters = bytes.Repeat([]byte("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), (1<<16)/26+1)
 
-// write writes a client's datagram into buf, which it grows if need be, and
-// returns it.
-func (s Sizes) write(buf []byte, client int, number uint64) []byte {
-	buf = slices.Grow(buf[:0], max(s.Usual, s.Most))[:s.of(client, number)]
-	copy(buf, "LOAD ")
-	writeDigits(buf[clientAt:numberAt-1], uint64(client))
-	buf[numberAt-1] = ' '
-	writeDigits(buf[numberAt:headSize-1], number)
-	buf[headSize-1] = ' '
-	copy(buf[headSize:], letters[number%26:])
-	return buf
-}
+// prefix is how every datagram begins.
+const prefix = "LOAD "
 
-func writeDigits(to []byte, n uint64) {
-	for i := len(to) - 1; i >= 0; i-- {
-		to[i] = '0' + byte(n%10)
-		n /= 10
-	}
+// write writes a client's datagram into buf, which it grows if need be, and
+// returns it: which client sent it, which of that client's it is, and filling.
+// It has capitals and digits only, so a ping server repeats it byte for byte:
+//
+//	LOAD 7 12345 VWXYZABCDEFGHIJKLMNOPQRSTUV
+func (s Sizes) write(buf []byte, client int, number uint64) []byte {
+	buf = append(buf[:0], prefix...)
+	buf = append(strconv.AppendInt(buf, int64(client), 10), ' ')
+	buf = append(strconv.AppendUint(buf, number, 10), ' ')
+	return append(buf, letters[number%26:][:s.of(client, number)-len(buf)]...)
 }
 
 // Client is the client of the datagram that a payload begins with; 0 means that
@@ -75,13 +59,13 @@ func Client(payload []byte) int {
 // parse reads which datagram a payload begins with; the number is 0 if it is
 // none of ours.
 func parse(payload []byte) (client int, number uint64) {
-	if len(payload) < headSize {
+	head, ours := bytes.CutPrefix(payload, []byte(prefix))
+	first, head, _ := bytes.Cut(head, []byte(" "))
+	second, _, whole := bytes.Cut(head, []byte(" "))
+	client, err1 := strconv.Atoi(string(first))
+	number, err2 := strconv.ParseUint(string(second), 10, 64)
+	if !ours || !whole || err1 != nil || err2 != nil {
 		return 0, 0
 	}
-	c, err := strconv.ParseUint(string(payload[clientAt:numberAt-1]), 10, 64)
-	number, also := strconv.ParseUint(string(payload[numberAt:headSize-1]), 10, 64)
-	if err != nil || also != nil {
-		return 0, 0
-	}
-	return int(c), number
+	return client, number
 }

@@ -15,8 +15,6 @@ const (
 	batchSize = 128
 	// largestReply is in bytes; a longer one is cut, and so is unmatched.
 	largestReply = 2048
-	// bufferSize is what sockets ask for, in bytes: nothing is to be lost here.
-	bufferSize = 4 << 20
 	// housekeeping is how often the loop looks for lost datagrams.
 	housekeeping = 20 * time.Millisecond
 )
@@ -37,7 +35,7 @@ type Loop struct {
 	clients []client
 	started int // clients that have begun to send
 	start   time.Time
-	taken   []int // slots of the datagrams in out
+	taken   []uint64 // numbers of the datagrams in out
 }
 
 // client is a book with its socket and the addresses it sends to in turn.
@@ -98,15 +96,6 @@ func (l *Loop) Connect(books []*Book, to ...netip.AddrPort) error {
 		}
 	}
 	return nil
-}
-
-// Drops is how many replies the kernel has dropped at the clients' sockets
-// since the last call.
-func (l *Loop) Drops() (sum uint64) {
-	for _, c := range l.clients {
-		sum += c.socket.NewDrops()
-	}
-	return sum
 }
 
 // Now is the time since the loop was made, as the books know it.
@@ -201,12 +190,12 @@ func (l *Loop) fill(c client, now time.Duration) {
 		l.out.Begin(c.socket)
 		l.taken = l.taken[:0]
 		for !l.out.Full() {
-			in, payload, ok := c.Next(now)
+			number, payload, ok := c.Next(now)
 			if !ok {
 				break
 			}
-			l.out.Add(payload, c.to[(c.Client+in)%len(c.to)], netip.Addr{})
-			l.taken = append(l.taken, in)
+			l.out.Add(payload, c.to[(uint64(c.Client)+number)%uint64(len(c.to))], netip.Addr{})
+			l.taken = append(l.taken, number)
 		}
 		if len(l.taken) == 0 {
 			return
@@ -214,27 +203,11 @@ func (l *Loop) fill(c client, now time.Duration) {
 		if l.out.Send() == 0 {
 			continue
 		}
-		for i, in := range l.taken {
+		for i, number := range l.taken {
 			if l.out.Failed(i) != nil {
-				c.Unsent(in)
+				c.Unsent(number)
 			}
 		}
 		return // the next round may find room
 	}
-}
-
-// carry is Carry with a loop.
-func carry(ctx context.Context, books []*Book, target netip.AddrPort) (drops uint64, err error) {
-	l, err := NewLoop()
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	l.Nap = 5 * time.Millisecond
-	if err := l.Connect(books, target); err != nil {
-		return 0, err
-	}
-	end := ending{}
-	err = l.Run(context.WithoutCancel(ctx), func(now time.Duration) bool { return end.reached(ctx, now, books...) })
-	return l.Drops(), err
 }

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"errors"
 	"math"
 	"testing"
 	"time"
@@ -13,18 +14,12 @@ func TestALoopWithItsOwnServersLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer loop.Close()
-	one, err := loop.AddEcho()
-	if err != nil {
-		t.Fatal(err)
-	}
-	two, err := loop.AddEcho()
-	if err != nil {
-		t.Fatal(err)
-	}
+	one, err1 := loop.AddEcho()
+	two, err2 := loop.AddEcho()
 	trips := uint64(0)
 	loop.Trip = func(time.Duration) { trips++ }
 	books := NewBooks(3, Settings{Count: math.MaxUint64, Window: 200, Timeout: time.Minute, Sizes: Sizes{Usual: 64}})
-	if err := loop.Connect(books, one, two); err != nil {
+	if err := errors.Join(err1, err2, loop.Connect(books, one, two)); err != nil {
 		t.Fatal(err)
 	}
 	if err := loop.Run(t.Context(), func(time.Duration) bool { return Sum(books).InTime > 10_000 }); err != nil {

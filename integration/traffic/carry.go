@@ -13,17 +13,14 @@ import (
 	"udplab/services/kit/udp"
 )
 
+// bufferSize is what sockets ask for, in bytes: nothing is to be lost here.
+const bufferSize = 4 << 20
+
 // Carry sends what the books have to one address and records what comes back,
 // until all are done. When ctx ends nothing more is sent, and what is in flight
 // is still waited for. It returns how many replies the kernel dropped at the
 // clients' sockets.
-func Carry(ctx context.Context, books []*Book, target netip.AddrPort) (drops uint64, err error) {
-	return carry(ctx, books, target)
-}
-
-// carryPortably does what Carry does on package net: a goroutine for each
-// client, a system call for each datagram.
-func carryPortably(ctx context.Context, books []*Book, target netip.AddrPort) (uint64, error) {
+func Carry(ctx context.Context, books []*Book, target netip.AddrPort) (uint64, error) {
 	var drops atomic.Uint64
 	failed := make([]error, len(books))
 	var wg sync.WaitGroup
@@ -35,7 +32,7 @@ func carryPortably(ctx context.Context, books []*Book, target netip.AddrPort) (u
 				return
 			}
 			defer conn.Close()
-			failed[i] = exchange(ctx, b, conn)
+			failed[i] = errors.Join(udp.SetReceiveBuffer(conn, bufferSize), exchange(ctx, b, conn))
 			drops.Add(udp.Drops(conn))
 		})
 	}
@@ -43,21 +40,27 @@ func carryPortably(ctx context.Context, books []*Book, target netip.AddrPort) (u
 	return drops.Load(), errors.Join(failed...)
 }
 
-// exchange carries one client's datagrams.
+// exchange carries one client's datagrams. Once all are done, those that are
+// lost have the timeout once more to come late.
 func exchange(ctx context.Context, b *Book, conn *net.UDPConn) error {
 	start := time.Now()
-	end := ending{}
-	buf := make([]byte, 1<<16)
+	done := time.Duration(0) // not before
+	buf := make([]byte, udp.MaxDatagram)
 	for {
 		now := time.Since(start)
+		if ctx.Err() != nil {
+			b.Stop()
+		}
 		b.Expire(now)
-		for in, payload, ok := b.Next(now); ok; in, payload, ok = b.Next(now) {
+		for number, payload, ok := b.Next(now); ok; number, payload, ok = b.Next(now) {
 			if _, err := conn.Write(payload); err != nil {
-				b.Unsent(in)
+				b.Unsent(number)
 				break // a full buffer, or news of an earlier datagram: try later
 			}
 		}
-		if end.reached(ctx, now, b) {
+		if !b.Done() {
+			done = now
+		} else if b.Missing() == 0 || now-done > b.Timeout {
 			return nil
 		}
 		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
