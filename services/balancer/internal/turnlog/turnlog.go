@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -56,9 +55,7 @@ type turnLogger struct {
 	Config
 	last      uint64        // the last turn that has been looked at
 	lastEvent uint64        // the last event that has been logged
-	waiting   []ledger.Turn // to be logged when their outcome is known
-	silent    []ledger.Turn // logged as silent; they may be answered late
-	late      uint64        // how many turns had been when silent was looked at
+	open      []ledger.Turn // chosen ones whose outcome may change, with that which has been logged; waiting: none
 
 	second  time.Time                // when the current second began
 	chosen  int                      // how many turns of it get a line of their own
@@ -75,18 +72,7 @@ func (t *turnLogger) logNew(now time.Time) {
 	s := t.Ledger.Snapshot(now)
 	t.logEvents()
 	t.choose(now, s.Turns)
-	t.logLate(now, s)
-	t.waiting = slices.DeleteFunc(t.waiting, func(turn ledger.Turn) bool {
-		latest, remembered := t.Ledger.Turn(now, turn.Number)
-		switch {
-		case !remembered:
-			t.counted[turn.Backend]-- // the summary has it
-			return true
-		case latest.Outcome == ledger.Silent:
-			t.silent = append(t.silent, latest)
-		}
-		return t.logOutcome(latest)
-	})
+	t.logOpen(now)
 	if now.Sub(t.second) >= time.Second {
 		t.sumUp(s)
 		t.second, t.chosen = now, 0
@@ -96,55 +82,54 @@ func (t *turnLogger) logNew(now time.Time) {
 // logRest logs everything that is left, at the stop: nothing is to come.
 func (t *turnLogger) logRest(now time.Time) {
 	t.logNew(now)
-	for _, turn := range t.waiting {
-		t.logTurn(turn, fmt.Sprintf("had not answered %v when the balancer stopped", turn.Client))
+	for _, turn := range t.open {
+		if turn.Outcome == ledger.Waiting {
+			t.logTurn(turn, fmt.Sprintf("had not answered %v when the balancer stopped", turn.Client))
+		}
 	}
 	t.sumUp(t.Ledger.Snapshot(now))
 }
 
-// choose picks turns before the end that get a line of their own, as many as
-// the second allows. The others are left to the summary. As the end is that of
+// choose picks turns up to the last that get a line of their own, as many as
+// the second allows. The others are left to the summary. As the last is that of
 // the snapshot which the summary is made from, no turn is in both.
-func (t *turnLogger) choose(now time.Time, end uint64) {
+func (t *turnLogger) choose(now time.Time, last uint64) {
 	turns, _ := t.Ledger.Since(now, t.last, perSecond-t.chosen)
 	for _, turn := range turns {
-		if turn.Number > end {
+		if turn.Number > last {
 			break
 		}
 		t.chosen++
 		t.counted[turn.Backend]++
-		t.waiting = append(t.waiting, turn)
+		turn.Outcome = ledger.Waiting
+		t.open = append(t.open, turn)
 	}
-	t.last = end
+	t.last = last
 }
 
-// logLate logs the turns that were logged as silent and have been answered
-// after all. It asks for them only when some turns have been: a lecture may
-// leave thousands behind.
-func (t *turnLogger) logLate(now time.Time, s ledger.Snapshot) {
-	before := t.late
-	t.late = 0
-	for _, b := range s.Backends {
-		t.late += b.Late + b.Undelivered
-	}
-	t.silent = slices.DeleteFunc(t.silent, func(turn ledger.Turn) bool {
-		if t.late != before {
-			latest, remembered := t.Ledger.Turn(now, turn.Number)
-			if !remembered || latest.Outcome != ledger.Silent {
-				return !remembered || t.logOutcome(latest)
-			}
+// logOpen logs what has become of the chosen turns since the last look.
+func (t *turnLogger) logOpen(now time.Time) {
+	open := t.open[:0]
+	for _, turn := range t.open {
+		latest, remembered := t.Ledger.Turn(now, turn.Number)
+		switch {
+		case !remembered && turn.Outcome == ledger.Waiting:
+			t.counted[turn.Backend]-- // the summary has it
+		case remembered && latest.Outcome != turn.Outcome:
+			t.logOutcome(latest)
 		}
-		return now.Sub(turn.At) > lateFor
-	})
+		if latest.Outcome == ledger.Waiting || latest.Outcome == ledger.Silent && now.Sub(turn.At) <= lateFor {
+			open = append(open, latest)
+		}
+	}
+	t.open = open
 }
 
-// logOutcome logs what became of a turn; false: it waits. A round-trip time
-// that is not certain is logged as such: see package ledger.
-func (t *turnLogger) logOutcome(turn ledger.Turn) bool {
+// logOutcome logs what became of a turn. A round-trip time that is not certain
+// is logged as such: see package ledger.
+func (t *turnLogger) logOutcome(turn ledger.Turn) {
 	roundTrip := []any{"rtt_ms", phrase.Milliseconds(turn.RTT), "rtt_exact", turn.Exact}
 	switch turn.Outcome {
-	case ledger.Waiting:
-		return false
 	case ledger.Answered:
 		when := "in"
 		if turn.RTT >= t.AnswerTimeout {
@@ -168,7 +153,6 @@ func (t *turnLogger) logOutcome(turn ledger.Turn) bool {
 		}
 		t.logTurn(turn, fmt.Sprintf("got nothing from %v: %s", turn.Client, why), "fate", turn.Disposition.String())
 	}
-	return true
 }
 
 // logTurn logs a turn in a line that begins with its number and server, and

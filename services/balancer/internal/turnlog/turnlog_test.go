@@ -420,8 +420,8 @@ func TestSilentTurnsAreNotAskedAboutForEver(t *testing.T) {
 	s := newScene(t, "pretty", balancing.Skip)
 	s.receive(0, 3, ledger.Forwarded)
 	s.look(1000)
-	if len(s.logger.silent) != 3 {
-		t.Fatalf("%d are followed, want 3", len(s.logger.silent))
+	if len(s.logger.open) != 3 {
+		t.Fatalf("%d are followed, want 3", len(s.logger.open))
 	}
 	s.reply(59_000, 0, "A")
 	s.look(59_000)
@@ -429,7 +429,7 @@ func TestSilentTurnsAreNotAskedAboutForEver(t *testing.T) {
 		t.Errorf("told %q", lines)
 	}
 	s.look(62_000)
-	if len(s.logger.silent) != 0 {
-		t.Errorf("%d are followed after a minute", len(s.logger.silent))
+	if len(s.logger.open) != 0 {
+		t.Errorf("%d are followed after a minute", len(s.logger.open))
 	}
 }
