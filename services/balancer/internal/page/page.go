@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"html/template"
 	"io"
+	"io/fs"
 	"net/http"
 	"path"
 	"slices"
@@ -105,18 +106,13 @@ var contentTypes = map[string]string{
 
 // AddFiles makes mux serve the page's scripts, its style and its icon.
 func AddFiles(mux *http.ServeMux) {
-	entries, err := static.ReadDir("static")
-	if err != nil {
-		panic(err) // it is embedded
-	}
-	for _, entry := range entries {
-		kind, ok := contentTypes[path.Ext(entry.Name())]
-		if !ok {
-			continue
+	for extension, kind := range contentTypes {
+		files, _ := fs.Glob(static, "static/*"+extension) // fails only for a bad pattern
+		for _, file := range files {
+			mux.HandleFunc("/"+path.Base(file), func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", kind)
+				http.ServeFileFS(w, r, static, file)
+			})
 		}
-		mux.HandleFunc("/"+entry.Name(), func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", kind)
-			http.ServeFileFS(w, r, static, "static/"+entry.Name())
-		})
 	}
 }

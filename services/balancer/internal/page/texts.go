@@ -119,21 +119,18 @@ func newRow(s view.Status, b view.Backend, all uint64) Row {
 
 // why says why a server is down and what becomes of its turns.
 func why(s view.Status, b view.Backend) string {
-	turns := ""
+	var turns []string
 	if s.Hold() || slices.ContainsFunc(s.Backends, func(b view.Backend) bool { return b.Up }) {
-		turns = phrase.TurnsOfDown(s.Hold())
+		turns = append(turns, phrase.TurnsOfDown(s.Hold()))
 	}
 	if b.Tried {
-		if turns != "" {
-			turns += "; "
-		}
-		turns += "one turn every two seconds tries it"
+		turns = append(turns, "one turn every two seconds tries it")
 	}
-	text := b.Reason
-	if turns != "" {
-		text += ". " + strings.ToUpper(turns[:1]) + turns[1:] + "."
+	if len(turns) == 0 {
+		return b.Reason
 	}
-	return text
+	sentence := strings.Join(turns, "; ")
+	return b.Reason + ". " + strings.ToUpper(sentence[:1]) + sentence[1:] + "."
 }
 
 // story says how a client's run joined the order.

@@ -95,10 +95,7 @@ func NewStatus(facts Facts, scheduler *balancing.Scheduler, s ledger.Snapshot) S
 		out.Next, out.NextTurn = &next.Backend.Name, &next.Number
 	}
 	if run := s.Newest; run.Client.IsValid() {
-		out.Run = &Run{Client: run.Client.String(), Turn: run.Turn, Server: run.Server}
-		if run.After != "" {
-			out.Run.AfterServer = &run.After
-		}
+		out.Run = &Run{Client: run.Client.String(), Turn: run.Turn, Server: run.Server, AfterServer: known(run.After)}
 	}
 	for _, b := range s.Backends {
 		row := Backend{
@@ -108,14 +105,10 @@ func NewStatus(facts Facts, scheduler *balancing.Scheduler, s ledger.Snapshot) S
 			Late: b.Late, Silent: b.Silent, Waiting: b.Waiting(),
 			BytesTo: b.BytesTo, BytesFrom: b.BytesFrom,
 			RTTLast: roundTrip(b.RTTLast), RTTMean: roundTrip(b.RTT.Mean()),
-			RTTP50: roundTrip(b.RTT.Quantile(0.50)), RTTP95: roundTrip(b.RTT.Quantile(0.95)),
+			RTTP50: roundTrip(b.RTT.Quantile(0.50)), RTTP95: roundTrip(b.RTT.Quantile(0.95)), LastSeen: known(b.LastSeen),
 		}
 		if b.Addr.IsValid() {
-			addr := b.Addr.String()
-			row.Addr = &addr
-		}
-		if !b.LastSeen.IsZero() {
-			row.LastSeen = &b.LastSeen
+			row.Addr = new(b.Addr.String())
 		}
 		out.Backends = append(out.Backends, row)
 	}
@@ -123,10 +116,12 @@ func NewStatus(facts Facts, scheduler *balancing.Scheduler, s ledger.Snapshot) S
 }
 
 // roundTrip is a round-trip time in milliseconds; nil if there is none.
-func roundTrip(d time.Duration) *float64 {
-	if d == 0 {
+func roundTrip(d time.Duration) *float64 { return known(phrase.Milliseconds(d)) }
+
+// known is what JSON has of a value; nil, null, for a zero one.
+func known[T comparable](value T) *T {
+	if value == *new(T) {
 		return nil
 	}
-	ms := phrase.Milliseconds(d)
-	return &ms
+	return &value
 }

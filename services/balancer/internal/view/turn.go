@@ -35,8 +35,7 @@ func NewTurn(t ledger.Turn) Turn {
 	case ledger.Dropped:
 		out.Reason = t.Disposition.String()
 	case ledger.Answered, ledger.Undelivered:
-		ms := phrase.Milliseconds(t.RTT)
-		out.RTT, out.Exact = &ms, t.Exact
+		out.RTT, out.Exact = new(phrase.Milliseconds(t.RTT)), t.Exact
 	}
 	return out
 }
@@ -45,8 +44,7 @@ func NewTurn(t ledger.Turn) Turn {
 func WithReply(t ledger.Turn) Turn {
 	out := NewTurn(t)
 	if out.RTT != nil {
-		reply := string(t.Reply)
-		out.Reply, out.ReplyBytes = &reply, &t.Size
+		out.Reply, out.ReplyBytes = new(string(t.Reply)), new(t.Size)
 	}
 	return out
 }
