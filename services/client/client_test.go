@@ -14,8 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"udplab/services/client/internal/labtest"
-	"udplab/services/client/internal/runner"
+	"udplab/services/client/internal/fakenet"
 	"udplab/services/client/internal/transport"
 	"udplab/services/kit/program"
 )
@@ -28,10 +27,6 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	time.Local = time.UTC
-	// The runtime's signal loop starts with the first use and never ends, so it must
-	// not start in a synctest bubble.
-	_, stop := runner.StatusRequests()
-	stop()
 	goleak.VerifyTestMain(m)
 }
 
@@ -43,7 +38,7 @@ type session struct {
 	keyboard io.Reader // instead of stdin
 	terminal bool      // stdin, stdout and stderr are one
 	piped    string    // but for this one of them
-	open     transport.Opener
+	dial     transport.Dialer
 	room     int // how many writes stdout takes; 0: any number
 
 	stdout, stderr string
@@ -56,7 +51,7 @@ func (s *session) run(ctx context.Context) *session {
 	stdout, stderr := &limited{room: s.room}, &limited{}
 	c := client{
 		stdin: strings.NewReader(s.stdin), stdout: stdout, stderr: stderr,
-		environ: s.environ, openPings: s.open, openLoad: s.open,
+		environ: s.environ, dial: s.dial,
 	}
 	if s.args != "" {
 		c.args = strings.Split(s.args, " ")
@@ -86,9 +81,9 @@ func (l *limited) Write(p []byte) (int, error) {
 
 // inLab runs the client against the lab in a bubble of its own time, with a Ctrl-C
 // after a while.
-func (s *session) inLab(t *testing.T, l *labtest.Lab, ctrlC time.Duration) *session {
+func (s *session) inLab(t *testing.T, l *fakenet.Network, ctrlC time.Duration) *session {
 	t.Helper()
-	s.open = transport.Plain(l.Dial)
+	s.dial = l.Dial
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), ctrlC)
 		defer cancel()
@@ -102,16 +97,16 @@ const never = 1000 * time.Hour
 
 func (s *session) check(t *testing.T, code int, stdout, stderr string) {
 	t.Helper()
-	labtest.Same(t, "stdout", s.stdout, stdout)
-	labtest.Same(t, "stderr", s.stderr, stderr)
+	fakenet.Same(t, "stdout", s.stdout, stdout)
+	fakenet.Same(t, "stderr", s.stderr, stderr)
 	if s.code != code {
 		t.Errorf("exit code %d (%v), want %d", s.code, s.err, code)
 	}
 }
 
 func TestTenPingsThroughTheBalancer(t *testing.T) {
-	l := &labtest.Lab{Answer: func(n int, request string) []labtest.Datagram {
-		return labtest.RoundRobin(3)(n+1, request) // the balancer has had one turn
+	l := &fakenet.Network{Answer: func(n int, request string) []fakenet.Datagram {
+		return fakenet.RoundRobin(3)(n+1, request) // the balancer has had one turn
 	}}
 	s := &session{args: "balancer 8888", environ: []string{"CLIENT_EPILOGUE=again: docker compose run --rm client\npage:  http://localhost:8080\n"}}
 	s.inLab(t, l, never).check(t, 0, `
@@ -137,41 +132,41 @@ page:  http://localhost:8080
 }
 
 func TestWhatEndsARunAndWithWhichExitCode(t *testing.T) {
-	broken := func(n int, request string) []labtest.Datagram {
+	broken := func(n int, request string) []fakenet.Datagram {
 		if n == 0 {
-			return []labtest.Datagram{labtest.Reply(request, "server1")}
+			return []fakenet.Datagram{fakenet.Reply(request, "server1")}
 		}
-		return []labtest.Datagram{{After: time.Millisecond, Err: context.DeadlineExceeded}} // nothing a UDP socket should say
+		return []fakenet.Datagram{{After: time.Millisecond, Err: context.DeadlineExceeded}} // nothing a UDP socket should say
 	}
-	nobody := func(int, string) []labtest.Datagram { return nil }
+	nobody := func(int, string) []fakenet.Datagram { return nil }
 	for _, tt := range []struct {
 		name   string
 		args   string
-		answer labtest.Answer
+		answer fakenet.Answer
 		ctrlC  time.Duration
 		code   int
 		want   string // on stdout
 		said   string
 	}{
-		{"any answer is enough", "-c 4", labtest.RoundRobin(0, 1, 3), never, 0, "4 sent, 1 received", ""},
+		{"any answer is enough", "-c 4", fakenet.RoundRobin(0, 1, 3), never, 0, "4 sent, 1 received", ""},
 		{"no answer is not", "-c 2", nobody, never, 1, "2 sent, 0 received, 100% loss", ""},
-		{"loss above the limit", "-c 4 --max-loss 24.9", labtest.RoundRobin(2), never, 1, "25% loss", "25% loss: more than the 24.9% allowed"},
-		{"the expected cycle", "--expect-cycle server1,server2,server3", labtest.RoundRobin(), never, 0, "10 received", ""},
-		{"an answer out of turn", "--expect-cycle server1,server3,server2", labtest.RoundRobin(), never, 1, "2 sent, 2 received", "out of turn: seq=2 was answered by server2, expected server3"},
+		{"loss above the limit", "-c 4 --max-loss 24.9", fakenet.RoundRobin(2), never, 1, "25% loss", "25% loss: more than the 24.9% allowed"},
+		{"the expected cycle", "--expect-cycle server1,server2,server3", fakenet.RoundRobin(), never, 0, "10 received", ""},
+		{"an answer out of turn", "--expect-cycle server1,server3,server2", fakenet.RoundRobin(), never, 1, "2 sent, 2 received", "out of turn: seq=2 was answered by server2, expected server3"},
 		{"a socket that fails", "-W 5", broken, never, 2, "2 sent, 1 received, 1 unfinished, 0% loss", "target b:1: context deadline exceeded"},
-		{"Ctrl-C between two pings", "-c 0", labtest.RoundRobin(), 500 * time.Millisecond, 0, "3 sent, 3 received, 0% loss, time 500 ms\n", ""},
-		{"Ctrl-C while one waits breaks no limit", "-c 0 --max-loss 0", labtest.RoundRobin(1), 500 * time.Millisecond, 0, "2 sent, 1 received, 1 unfinished, 0% loss, time 500 ms\n", ""},
+		{"Ctrl-C between two pings", "-c 0", fakenet.RoundRobin(), 500 * time.Millisecond, 0, "3 sent, 3 received, 0% loss, time 500 ms\n", ""},
+		{"Ctrl-C while one waits breaks no limit", "-c 0 --max-loss 0", fakenet.RoundRobin(1), 500 * time.Millisecond, 0, "2 sent, 1 received, 1 unfinished, 0% loss, time 500 ms\n", ""},
 		{"Ctrl-C while the first waits", "-c 0", nobody, 100 * time.Millisecond, 1, "1 sent, 0 received, 1 unfinished, time 100 ms\n", ""},
 		{"Ctrl-C before anything was sent", "-c 0", nobody, 0, 1, "0 sent, 0 received, time 0 ms\n", ""},
-		{"a load", "load -c 4 --window 2", labtest.RoundRobin(), never, 0, "4 sent, 4 received, 0 lost, 0% loss, time 1 ms\n", ""},
+		{"a load", "load -c 4 --window 2", fakenet.RoundRobin(), never, 0, "4 sent, 4 received, 0 lost, 0% loss, time 1 ms\n", ""},
 		{"a load that nobody answers", "load --window 3 --duration 1s -W 400ms", nobody, never, 1, "9 sent, 0 received, 9 lost, 100% loss, time 1200 ms\n0 answers a second\n", ""},
 		{"a load on a socket that fails", "load --window 1", broken, never, 2, "2 sent, 1 received, 0 lost, 1 unfinished, 0% loss", "target b:1: context deadline exceeded"},
-		{"Ctrl-C in a load", "load --duration 0 --window 2", labtest.After(200 * time.Millisecond), 690 * time.Millisecond, 0, "8 sent, 6 received, 0 lost, 2 unfinished, 0% loss, time 690 ms\n8.7 answers a second\n", ""},
-		{"a load has a usual duration and a usual window", "load", labtest.After(100 * time.Millisecond), never, 0, "3200 sent, 3200 received", ""},
+		{"Ctrl-C in a load", "load --duration 0 --window 2", fakenet.After(200 * time.Millisecond), 690 * time.Millisecond, 0, "8 sent, 6 received, 0 lost, 2 unfinished, 0% loss, time 690 ms\n8.7 answers a second\n", ""},
+		{"a load has a usual duration and a usual window", "load", fakenet.After(100 * time.Millisecond), never, 0, "3200 sent, 3200 received", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			// How many pings a variable asks for is no limit for a load.
-			s := (&session{args: tt.args + " b:1"}).inLab(t, &labtest.Lab{Answer: tt.answer}, tt.ctrlC)
+			s := (&session{args: tt.args + " b:1"}).inLab(t, &fakenet.Network{Answer: tt.answer}, tt.ctrlC)
 			said := ""
 			if s.err != nil {
 				said = s.err.Error()
@@ -195,7 +190,7 @@ func TestWhatIsSent(t *testing.T) {
 		{"ask Who goes there?", "CLIENT_SIZE=100", "Who goes there?"}, // padding is for pings
 		{"ask --json -- -1 ?", "CLIENT_COUNT=5", "-1 ?"},
 	} {
-		l := &labtest.Lab{Answer: labtest.RoundRobin()}
+		l := &fakenet.Network{Answer: fakenet.RoundRobin()}
 		s := (&session{args: tt.args, environ: []string{tt.environ}}).inLab(t, l, never)
 		if got := strings.Join(l.Requests, "|"); got != tt.want || s.code != 0 {
 			t.Errorf("%s: sent %s, want %s (%v)", tt.args, got, tt.want, s.err)
@@ -204,7 +199,7 @@ func TestWhatIsSent(t *testing.T) {
 }
 
 func TestAPingThatTheSystemDoesNotTake(t *testing.T) {
-	s := (&session{args: "-c 2 b:1"}).inLab(t, &labtest.Lab{Answer: labtest.RoundRobin(), RefuseWrites: 2}, never)
+	s := (&session{args: "-c 2 b:1"}).inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin(), RefuseWrites: 2}, never)
 	if !strings.Contains(s.stdout, "REQUEST TIMED OUT  seq=1  (refused)\nserver1  seq=2") {
 		t.Errorf("%s", s.stdout)
 	}
@@ -217,7 +212,7 @@ func TestTheEpilogueIsForPeople(t *testing.T) {
 	} {
 		for _, silent := range []int{-1, 0} { // answered, and not
 			s := &session{args: args, environ: []string{"CLIENT_EPILOGUE=again"}}
-			s.inLab(t, &labtest.Lab{Answer: labtest.RoundRobin(silent)}, never)
+			s.inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin(silent)}, never)
 			if got := strings.HasSuffix(s.stdout, "\nagain\n"); got != want {
 				t.Errorf("%s: epilogue %v\n%s", args, got, s.stdout)
 			}
@@ -241,7 +236,7 @@ func TestOutputThatCannotBeWrittenIsNoSuccess(t *testing.T) {
 		{"menu b:1", "2\n2\n2\n", 13, 10},
 		{"-h", "", 1, 0},
 	} {
-		l := &labtest.Lab{Answer: labtest.RoundRobin()}
+		l := &fakenet.Network{Answer: fakenet.RoundRobin()}
 		s := (&session{args: tt.args, stdin: tt.stdin, room: tt.room}).inLab(t, l, never)
 		if s.code != 2 || s.err.Error() != "output: no space left" || s.stderr != "" {
 			t.Errorf("%s, room for %d writes: exit code %d, said %v %s", tt.args, tt.room, s.code, s.err, s.stderr)
@@ -271,7 +266,7 @@ func TestColourAndProgressAreForTerminalsThatWantThem(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &session{args: "-c 3 -i 4s b:1", environ: strings.Fields(tt.environ), terminal: tt.terminal, piped: tt.piped}
-			s.inLab(t, &labtest.Lab{Answer: labtest.RoundRobin(1)}, never)
+			s.inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin(1)}, never)
 			if colour := strings.Contains(s.stdout, "\x1b[31mREQUEST TIMED OUT\x1b[0m  seq=2"); colour != tt.colour || colour != strings.Contains(s.stdout, "\x1b") {
 				t.Errorf("colour %v: %q", colour, s.stdout)
 			}
@@ -284,7 +279,7 @@ func TestColourAndProgressAreForTerminalsThatWantThem(t *testing.T) {
 
 func TestProgressComesTwiceASecond(t *testing.T) {
 	s := &session{args: "load --duration 1.8s --window 1 b:1", environ: []string{"TERM=xterm"}, terminal: true}
-	s.inLab(t, &labtest.Lab{Answer: labtest.RoundRobin()}, never)
+	s.inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin()}, never)
 	if !regexp.MustCompile(`^(\r\x1b\[K2[45]\d\d answers/s, 0% lost, [12] s left){3}\r\x1b\[K$`).MatchString(s.stderr) {
 		t.Errorf("%q", s.stderr)
 	}
@@ -296,7 +291,7 @@ func TestWithoutArgumentsATerminalGetsTheMenuAndAPipeTenPings(t *testing.T) {
 		terminal bool
 		want     string
 	}{{"", true, "What would you like to do?\n"}, {"", false, "10 sent, 10 received"}, {"-c 2", true, "2 sent, 2 received"}} {
-		s := (&session{args: tt.args, terminal: tt.terminal, stdin: "0\n"}).inLab(t, &labtest.Lab{Answer: labtest.RoundRobin()}, never)
+		s := (&session{args: tt.args, terminal: tt.terminal, stdin: "0\n"}).inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin()}, never)
 		if !strings.Contains(s.stdout, tt.want) {
 			t.Errorf("%q, terminal %v:\n%s", tt.args, tt.terminal, s.stdout)
 		}

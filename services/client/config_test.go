@@ -3,23 +3,23 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
 
-	"udplab/services/client/internal/labtest"
+	"udplab/services/client/internal/fakenet"
 	"udplab/services/client/internal/transport"
 	"udplab/services/kit/config"
-	"udplab/services/kit/program"
 )
 
-// nowhere is an opener that remembers its target and opens nothing.
-func nowhere(target *string) transport.Opener {
-	return func(_ context.Context, to string, _ int) (transport.Transport, netip.AddrPort, error) {
+// nowhere remembers the target and opens nothing.
+func nowhere(target *string) transport.Dialer {
+	return func(_ context.Context, to string) (io.ReadWriteCloser, netip.AddrPort, error) {
 		*target = to
-		return nil, netip.AddrPort{}, program.CannotStart(errors.New("not in this test"))
+		return nil, netip.AddrPort{}, errors.New("not in this test")
 	}
 }
 
@@ -43,7 +43,7 @@ func TestTheTarget(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var target string
-			s := (&session{args: tt.args, environ: tt.environ, open: nowhere(&target)}).run(t.Context())
+			s := (&session{args: tt.args, environ: tt.environ, dial: nowhere(&target)}).run(t.Context())
 			if target != tt.want {
 				t.Errorf("target %q, want %q (%v)", target, tt.want, s.err)
 			}
@@ -87,7 +87,7 @@ func TestBadInputIsOneClearLineAndExitCode2(t *testing.T) {
 		{"a name that does not exist", "bad..name 8888", "", `target bad..name:8888: lookup bad..name: no such host`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := (&session{args: tt.args, environ: []string{tt.environ}, open: transport.Batched}).run(t.Context())
+			s := (&session{args: tt.args, environ: []string{tt.environ}, dial: transport.Dial}).run(t.Context())
 			if s.code != 2 || s.err.Error() != tt.want || s.stdout != "" {
 				t.Errorf("exit code %d, said\n%v\nwant\n%s\n%s", s.code, s.err, tt.want, s.stdout)
 			}
@@ -97,8 +97,8 @@ func TestBadInputIsOneClearLineAndExitCode2(t *testing.T) {
 
 func TestAVariableThatNothingReadsIsWarnedAbout(t *testing.T) {
 	s := &session{args: "-c 1 --json b:1", environ: []string{"CLIENT_CUONT=3", "CLIENT_EXPECT_CYCLE="}}
-	s.inLab(t, &labtest.Lab{Answer: labtest.RoundRobin()}, never)
-	labtest.Same(t, "stderr", s.stderr, "client: CLIENT_CUONT is set, but there is no such variable (-h lists them)\n")
+	s.inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin()}, never)
+	fakenet.Same(t, "stderr", s.stderr, "client: CLIENT_CUONT is set, but there is no such variable (-h lists them)\n")
 	if s.code != 0 {
 		t.Errorf("exit code %d (%v)", s.code, s.err)
 	}
@@ -138,7 +138,7 @@ func FuzzConfiguration(f *testing.F) {
 	f.Add("-c 1", "[::1%eth0]:70000", " a , b ")
 	f.Fuzz(func(t *testing.T, args, target, cycle string) {
 		var to string
-		s := (&session{args: args, environ: []string{"CLIENT_TARGET=" + target, "CLIENT_EXPECT_CYCLE=" + cycle}, open: nowhere(&to)}).run(t.Context())
+		s := (&session{args: args, environ: []string{"CLIENT_TARGET=" + target, "CLIENT_EXPECT_CYCLE=" + cycle}, dial: nowhere(&to)}).run(t.Context())
 		switch {
 		case to != "":
 			host, port, err := net.SplitHostPort(to)
@@ -150,11 +150,11 @@ func FuzzConfiguration(f *testing.F) {
 				if !problemLine.MatchString(line) {
 					t.Errorf("%q is refused with %q", args, line)
 				}
-				labtest.Harmless(t, args, line)
+				fakenet.Harmless(t, args, line)
 			}
 		case s.code != 0 || s.stdout == "": // the help, or a menu without input
 			t.Errorf("%q: exit code %d (%v)", args, s.code, s.err)
 		}
-		labtest.Harmless(t, args, s.stdout+s.stderr)
+		fakenet.Harmless(t, args, s.stdout+s.stderr)
 	})
 }

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"udplab/services/client/internal/menu"
 	"udplab/services/client/internal/report"
@@ -24,22 +26,24 @@ import (
 func main() { program.Main("client", run) }
 
 func run(ctx context.Context) error {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGQUIT) // Ctrl-\, as in ping; Windows never sends it
 	return client{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		args: os.Args[1:], environ: os.Environ(),
-		isTerminal: logging.IsTerminal,
-		openPings:  transport.Plain(transport.Dial), openLoad: transport.Batched,
+		isTerminal: logging.IsTerminal, dial: transport.Dial, statusRequests: asked,
 	}.run(ctx)
 }
 
 // client is the client and everything of the world that it touches.
 type client struct {
-	stdin               io.Reader
-	stdout, stderr      io.Writer
-	args                []string // without the program's name
-	environ             []string // as os.Environ gives it
-	isTerminal          func(file any) bool
-	openPings, openLoad transport.Opener
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	args           []string // without the program's name
+	environ        []string // as os.Environ gives it
+	isTerminal     func(file any) bool
+	dial           transport.Dialer
+	statusRequests <-chan os.Signal
 }
 
 // run does what the command line asks for, unless its output cannot be written: a
@@ -87,7 +91,7 @@ func (c client) dispatch(ctx context.Context, out io.Writer) error {
 		return err
 	}
 
-	runs := runner.Runner{Target: string(cfg.Target), MaxLoss: cfg.MaxLoss, OpenPings: c.openPings, OpenLoad: c.openLoad}
+	runs := runner.Runner{Target: string(cfg.Target), MaxLoss: cfg.MaxLoss, Dial: c.dial, StatusRequests: c.statusRequests}
 	options := report.Options{
 		Out: out, Err: c.stderr, JSON: cfg.JSON, Answer: command == "ask", Quiet: cfg.Quiet,
 		Colour: c.escapes(c.stdout), InPlace: c.escapes(c.stderr),

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"udplab/services/client/internal/labtest"
+	"udplab/services/client/internal/fakenet"
 	"udplab/services/client/internal/transport"
 )
 
@@ -116,10 +116,10 @@ order        1 2 3  1 2 3  1 2 3  1        the balancer keeps counting: the next
 		{"a load that nobody answers", "--window 1 --duration 1s", "1\n\n5\n", []int{1}, 2, 1, "> 1\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := &labtest.Lab{Answer: labtest.RoundRobin(tt.silent...)}
+			l := &fakenet.Network{Answer: fakenet.RoundRobin(tt.silent...)}
 			s := (&session{args: strings.TrimSpace("menu b:1 " + tt.args), stdin: tt.stdin}).inLab(t, l, never)
 			shown, want := onlyAnswers(s.stdout), strings.TrimPrefix(tt.want, "\n")
-			labtest.Same(t, "the beginning of stdout", shown[:min(len(shown), len(want))], want)
+			fakenet.Same(t, "the beginning of stdout", shown[:min(len(shown), len(want))], want)
 			if s.code != tt.code || s.stderr != "" || len(l.Requests) != tt.requests || s.err != nil && s.err.Error() != "" {
 				t.Errorf("exit code %d, %d requests, said %v, %s", s.code, len(l.Requests), s.err, s.stderr)
 			}
@@ -128,15 +128,15 @@ order        1 2 3  1 2 3  1 2 3  1        the balancer keeps counting: the next
 }
 
 func TestTheMenuTellsWhyNobodyCanSayWhoseTurnItIs(t *testing.T) {
-	for want, answer := range map[string]labtest.Answer{
-		"It was answered by a server that does not say its name, so nobody can tell who is next.\n": func(_ int, request string) []labtest.Datagram {
-			return []labtest.Datagram{{Payload: request}}
+	for want, answer := range map[string]fakenet.Answer{
+		"It was answered by a server that does not say its name, so nobody can tell who is next.\n": func(_ int, request string) []fakenet.Datagram {
+			return []fakenet.Datagram{{Payload: request}}
 		},
-		"REQUEST TIMED OUT  (refused): the ping did not get there and took no turn.\n": func(int, string) []labtest.Datagram {
-			return []labtest.Datagram{{Err: labtest.Refused}}
+		"REQUEST TIMED OUT  (refused): the ping did not get there and took no turn.\n": func(int, string) []fakenet.Datagram {
+			return []fakenet.Datagram{{Err: fakenet.Refused}}
 		},
 	} {
-		s := (&session{args: "menu b:1", stdin: "4\n"}).inLab(t, &labtest.Lab{Answer: answer}, never)
+		s := (&session{args: "menu b:1", stdin: "4\n"}).inLab(t, &fakenet.Network{Answer: answer}, never)
 		if !strings.Contains(s.stdout, want) {
 			t.Errorf("%s", s.stdout)
 		}
@@ -145,22 +145,22 @@ func TestTheMenuTellsWhyNobodyCanSayWhoseTurnItIs(t *testing.T) {
 
 func TestATerminalShowsWhatIsTypedByItself(t *testing.T) {
 	s := &session{args: "menu b:1", stdin: "0\n", terminal: true}
-	s.inLab(t, &labtest.Lab{Answer: labtest.RoundRobin()}, never).check(t, 0, menuText, "")
+	s.inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin()}, never).check(t, 0, menuText, "")
 }
 
 func TestTheMenuGoesOnAfterARunThatCannotStart(t *testing.T) {
-	s := (&session{args: "menu bad..name 8888", stdin: "2\n6\n1\n" + strings.Repeat("x", 65508) + "\n", open: transport.Plain(transport.Dial)}).run(t.Context())
+	s := (&session{args: "menu bad..name 8888", stdin: "2\n6\n1\n" + strings.Repeat("x", 65508) + "\n", dial: transport.Dial}).run(t.Context())
 	if s.code != 2 || strings.Count(s.stdout, menuText) != 4 || !strings.Contains(s.stdout, "docker compose pause server2") || !strings.Contains(s.stdout, "want a text of at most 65507 bytes") {
 		t.Errorf("exit code %d\n%s", s.code, s.stdout)
 	}
-	labtest.Same(t, "stderr", s.stderr, "client: target bad..name:8888: lookup bad..name: no such host\n")
+	fakenet.Same(t, "stderr", s.stderr, "client: target bad..name:8888: lookup bad..name: no such host\n")
 }
 
 func TestCtrlCLeavesTheMenuFromAnywhere(t *testing.T) {
 	for name, typed := range map[string]string{"at the prompt": "", "in a question": "1\n", "in a run": "2\n"} {
 		t.Run(name, func(t *testing.T) {
-			l := &labtest.Lab{Answer: labtest.RoundRobin()}
-			s := &session{args: "menu b:1", open: transport.Plain(l.Dial)}
+			l := &fakenet.Network{Answer: fakenet.RoundRobin()}
+			s := &session{args: "menu b:1", dial: l.Dial}
 			synctest.Test(t, func(t *testing.T) {
 				stdin, keyboard := io.Pipe()
 				s.keyboard = stdin
@@ -191,13 +191,13 @@ func FuzzMenu(f *testing.F) {
 		if len(typed) > 1000 {
 			return
 		}
-		l := &labtest.Lab{Answer: func(n int, request string) []labtest.Datagram {
+		l := &fakenet.Network{Answer: func(n int, request string) []fakenet.Datagram {
 			if silent > 0 && n%int(silent) == 0 {
 				return nil
 			}
-			d := labtest.Reply(request, "server"+strconv.Itoa(n%3+1))
+			d := fakenet.Reply(request, "server"+strconv.Itoa(n%3+1))
 			d.After = 50 * time.Millisecond
-			return []labtest.Datagram{d}
+			return []fakenet.Datagram{d}
 		}}
 		s := (&session{args: "menu b:1 --window 4 --duration 1s", stdin: typed}).inLab(t, l, 10*time.Second)
 		if s.code > 1 || s.err != nil && s.err.Error() != "" {
@@ -209,6 +209,6 @@ func FuzzMenu(f *testing.F) {
 		if len(l.Requests) > 2000+10000 { // a timeout of a millisecond or so allows the more
 			t.Errorf("%d requests", len(l.Requests))
 		}
-		labtest.Harmless(t, "the screen", s.stdout+s.stderr)
+		fakenet.Harmless(t, "the screen", s.stdout+s.stderr)
 	})
 }

@@ -19,13 +19,13 @@ import (
 	"github.com/creack/pty"
 )
 
-// patience is how long a test waits for what must come.
-const patience = time.Minute
+// testTimeout is how long a test waits for what must come.
+const testTimeout = time.Minute
 
 // clientProcess is the client as a process of its own, with these variables and no
-// other. It is killed when patience is over.
+// other. It is killed after testTimeout.
 func clientProcess(t *testing.T, environ []string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Env = append([]string{asClient + "=1", "TZ=UTC"}, environ...)

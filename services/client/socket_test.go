@@ -39,11 +39,9 @@ func TestRealSockets(t *testing.T) {
 		"load -c 300 --window 5 --clients 7 -W 1m":    "answered by  server1 ×100 (33.3%)  server2 ×100 (33.3%)  server3 ×100 (33.3%)\n",
 		"load -c 9 --window 1 --rate 1000 -s 1 -W 1m": "answered by  server1 ×3 (33.3%)  server2 ×3 (33.3%)  server3 ×3 (33.3%)\n",
 	} {
-		for name, open := range map[string]transport.Opener{"plain": transport.Plain(transport.Dial), "batched": transport.Batched} {
-			s := (&session{args: args + " " + serve(t), open: open}).run(t.Context())
-			if s.code != 0 || s.stderr != "" || !strings.Contains(s.stdout, want) {
-				t.Errorf("%s, %s: exit code %d (%v)\n%s", args, name, s.code, s.err, s.stdout+s.stderr)
-			}
+		s := (&session{args: args + " " + serve(t), dial: transport.Dial}).run(t.Context())
+		if s.code != 0 || s.stderr != "" || !strings.Contains(s.stdout, want) {
+			t.Errorf("%s: exit code %d (%v)\n%s", args, s.code, s.err, s.stdout+s.stderr)
 		}
 	}
 }

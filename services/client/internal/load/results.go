@@ -1,15 +1,14 @@
 package load
 
 import (
-	"maps"
 	"net/netip"
 	"time"
 
 	"udplab/services/client/internal/ping"
 )
 
-// Results is what a load found out so far. The latency is the run's own and goes on
-// as it does.
+// Results is what a load found out so far. The latency and the maps are the run's own
+// and go on as it does.
 type Results struct {
 	Plan
 	ping.Counts
@@ -40,7 +39,7 @@ func (r *Run) Results(clock time.Time) Results {
 	found := Results{
 		Plan: r.Plan, Counts: r.Counts, Latency: r.latency,
 		Elapsed: now, span: max(r.sending(now, r.Sent), r.lastAnswer),
-		ByServer: maps.Clone(r.byServer), Errors: maps.Clone(r.errors),
+		ByServer: r.byServer, Errors: r.errors,
 	}
 	if r.Rate > 0 {
 		due := r.dueBy(r.looked)
@@ -83,24 +82,13 @@ type (
 // Status is the event for somebody who asks how far the load is.
 func (r *Run) Status(clock time.Time) any { return Status{r.Results(clock)} }
 
-// Progress is the event for somebody who watches.
+// Progress is the event for somebody who watches. How fast it is goes by the answers
+// since the last time, if that is long enough ago to mean something.
 func (r *Run) Progress(clock time.Time) any {
 	now := clock.Sub(r.began)
-	r.speed.measure(r.Received, now)
-	return Progress{r.Plan, r.Counts, now, r.speed.perSecond}
-}
-
-// speed is how many answers a second came lately.
-type speed struct {
-	at        time.Duration
-	received  int64
-	perSecond float64
-}
-
-// measure goes by the answers since the last time, if that is long enough ago to
-// mean something.
-func (s *speed) measure(received int64, now time.Duration) {
-	if since := now - s.at; since >= time.Second/4 {
-		*s = speed{now, received, float64(received-s.received) / since.Seconds()}
+	if since := now - r.measuredAt; since >= time.Second/4 {
+		r.perSecond = float64(r.Received-r.measured) / since.Seconds()
+		r.measuredAt, r.measured = now, r.Received
 	}
+	return Progress{r.Plan, r.Counts, now, r.perSecond}
 }

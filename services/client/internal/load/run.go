@@ -29,11 +29,12 @@ type Run struct {
 	byServer   map[string]int64
 	errors     map[string]int64 // what the system said, by reason
 	lastAnswer time.Duration
-	speed      speed
 
-	payloads [batchSize][]byte // these three only save allocations
-	group    [][]byte
-	request  []byte
+	perSecond  float64 // answers, as measured last
+	measuredAt time.Duration
+	measured   int64 // answers by then
+
+	request []byte // saves allocations
 }
 
 // datagram is one datagram on its way there and back. Times are since the load
@@ -54,9 +55,6 @@ const (
 // remembered is how many datagrams can be told apart, the latest ones. What
 // answers an earlier one is unmatched.
 const remembered = 1 << 20
-
-// batchSize is how many datagrams are sent at a time.
-const batchSize = 64
 
 // mostServers is how many names are counted one by one. A server that puts
 // something else behind each answer does not say its name.
@@ -116,22 +114,14 @@ func (r *Run) lose(d *datagram) {
 	r.Unfinished--
 }
 
-// Send sends what is due and has room in the window, those of one client together.
-func (r *Run) Send(clock time.Time, send func(client int, payloads [][]byte)) {
+// Send sends what is due and has room in the window.
+func (r *Run) Send(clock time.Time, send func(client int, payload []byte)) {
 	now := clock.Sub(r.began)
 	at := r.began.Add(now) // not clock: Receive must find the same text although the clock is set
-	for room := r.room(now); room > 0; room -= batchSize {
-		first, n := r.Sent+1, int(min(room, batchSize))
-		for i := range n {
-			r.payloads[i] = ping.AppendRequest(r.payloads[i][:0], r.add(now), at, r.Size)
-		}
-		for i := range min(n, r.Clients) {
-			r.group = r.group[:0]
-			for j := i; j < n; j += r.Clients {
-				r.group = append(r.group, r.payloads[j])
-			}
-			send(r.client(first+int64(i)), r.group)
-		}
+	for range r.room(now) {
+		seq := r.add(now)
+		r.request = ping.AppendRequest(r.request[:0], seq, at, r.Size)
+		send(r.client(seq), r.request)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"udplab/services/client/internal/labtest"
+	"udplab/services/client/internal/fakenet"
 	"udplab/services/client/internal/ping"
 )
 
@@ -42,16 +42,14 @@ func TestADatagramIsDueWhenItIsCounted(t *testing.T) {
 	}
 }
 
-func TestClientsTakeTurnsAndEachIsSentItsOwnTogether(t *testing.T) {
-	r := Plan{Clients: 3, Window: 8, Timeout: time.Hour, Size: 22}.start()
+func TestClientsTakeTurns(t *testing.T) {
+	r := Plan{Clients: 3, Window: 5, Timeout: time.Hour, Size: 22}.start()
 	var sent []string
-	r.Send(began.Add(1500*ms), func(client int, payloads [][]byte) {
-		for _, payload := range payloads {
-			sent = append(sent, fmt.Sprintf("%d:%s", client, payload))
-		}
+	r.Send(began.Add(1500*ms), func(client int, payload []byte) {
+		sent = append(sent, fmt.Sprintf("%d:%s", client, payload))
 	})
 	got := strings.ReplaceAll(strings.Join(sent, " "), " 00:00:01.500 ..", "")
-	if want := "0:PING 1 0:PING 4 0:PING 7 1:PING 2 1:PING 5 1:PING 8 2:PING 3 2:PING 6"; got != want {
+	if want := "0:PING 1 1:PING 2 2:PING 3 0:PING 4 1:PING 5"; got != want {
 		t.Errorf("sent\n%s\nwant\n%s", got, want)
 	}
 }
@@ -85,7 +83,7 @@ func TestWhatALoadMakesOfADatagram(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := Plan{Clients: 2, Window: 2, Timeout: 100 * ms}.start()
-			r.Send(began, func(int, [][]byte) {})
+			r.Send(began, func(int, []byte) {})
 			for _, a := range tt.arrivals {
 				if a.at <= r.Timeout { // nothing is lost yet
 					r.Expire(began.Add(a.at))
@@ -117,12 +115,12 @@ func TestATimeoutMayBeAsLongAsTimesGet(t *testing.T) {
 func TestAServerThatStallsCannotHideIt(t *testing.T) {
 	r := Plan{Window: 1, Rate: 100, Timeout: time.Hour, Duration: time.Second}.start()
 	// The first answer takes half a second, each of the others a millisecond.
-	end := labtest.Simulate(r, began, time.Hour, func(n int, request string) []labtest.Datagram {
+	end := fakenet.Simulate(r, began, time.Hour, func(n int, request string) []fakenet.Datagram {
 		took := ms
 		if n == 0 {
 			took = 500 * ms
 		}
-		return []labtest.Datagram{{After: took, Payload: request}}
+		return []fakenet.Datagram{{After: took, Payload: request}}
 	})
 	found := r.Results(end)
 	if found.Sent != 100 || found.Received != 100 {
@@ -168,33 +166,33 @@ func TestTheResultsOfALoad(t *testing.T) {
 		name      string
 		plan      Plan
 		limit     time.Duration
-		answer    labtest.Answer
+		answer    fakenet.Answer
 		counts    ping.Counts
 		unsent    int64
 		elapsed   time.Duration
 		perSecond float64
 	}{
-		{"a count, as answers come", Plan{Window: 3, Count: 30}, time.Hour, labtest.After(100 * ms),
+		{"a count, as answers come", Plan{Window: 3, Count: 30}, time.Hour, fakenet.After(100 * ms),
 			ping.Counts{Sent: 30, Received: 30}, 0, 1000 * ms, 30},
-		{"a duration, and the answers to the last", Plan{Window: 2, Duration: 950 * ms}, time.Hour, labtest.After(100 * ms),
+		{"a duration, and the answers to the last", Plan{Window: 2, Duration: 950 * ms}, time.Hour, fakenet.After(100 * ms),
 			ping.Counts{Sent: 20, Received: 20}, 0, 1000 * ms, 20},
-		{"a window of several batches", Plan{Window: 3*batchSize + 5, Count: 3*batchSize + 5}, time.Hour, labtest.After(100 * ms),
+		{"a large window", Plan{Window: 197, Count: 197}, time.Hour, fakenet.After(100 * ms),
 			ping.Counts{Sent: 197, Received: 197}, 0, 100 * ms, 1970},
-		{"a rate, exactly", Plan{Window: 64, Rate: 7, Duration: 3 * time.Second}, time.Hour, labtest.After(ms),
+		{"a rate, exactly", Plan{Window: 64, Rate: 7, Duration: 3 * time.Second}, time.Hour, fakenet.After(ms),
 			ping.Counts{Sent: 21, Received: 21}, 0, 3 * time.Second, 7},
-		{"a rate and a count", Plan{Window: 64, Rate: 10, Count: 5}, time.Hour, labtest.After(150 * ms),
+		{"a rate and a count", Plan{Window: 64, Rate: 10, Count: 5}, time.Hour, fakenet.After(150 * ms),
 			ping.Counts{Sent: 5, Received: 5}, 0, 550 * ms, 5 / 0.55},
-		{"a rate, a count and too small a window", Plan{Window: 1, Rate: 10, Count: 8}, 470 * ms, labtest.After(240 * ms),
+		{"a rate, a count and too small a window", Plan{Window: 1, Rate: 10, Count: 8}, 470 * ms, fakenet.After(240 * ms),
 			ping.Counts{Sent: 2, Received: 1, Unfinished: 1}, 1, 470 * ms, 1 / 0.47},
-		{"one that is lost makes room after the timeout", Plan{Window: 1, Count: 4}, time.Hour, labtest.After(100*ms, 1),
+		{"one that is lost makes room after the timeout", Plan{Window: 1, Count: 4}, time.Hour, fakenet.After(100*ms, 1),
 			ping.Counts{Sent: 4, Received: 3}, 0, 800*ms + 1, 3 / 0.8},
-		{"no answer at all", Plan{Window: 3, Duration: time.Second}, time.Hour, func(int, string) []labtest.Datagram { return nil },
+		{"no answer at all", Plan{Window: 3, Duration: time.Second}, time.Hour, func(int, string) []fakenet.Datagram { return nil },
 			ping.Counts{Sent: 6}, 0, 1000*ms + 2, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.plan.Timeout = 500 * ms
 			r := tt.plan.start()
-			found := r.Results(labtest.Simulate(r, began, tt.limit, tt.answer))
+			found := r.Results(fakenet.Simulate(r, began, tt.limit, tt.answer))
 			if found.Counts != tt.counts || found.Unsent != tt.unsent || found.Elapsed != tt.elapsed {
 				t.Errorf("%+v, %d unsent in %v\nwant %+v, %d in %v", found.Counts, found.Unsent, found.Elapsed, tt.counts, tt.unsent, tt.elapsed)
 			}
@@ -207,8 +205,8 @@ func TestTheResultsOfALoad(t *testing.T) {
 
 func TestAServerThatSaysSomethingElseEachTimeHasNoName(t *testing.T) {
 	r := Plan{Window: 64, Count: 1000, Timeout: time.Second}.start()
-	end := labtest.Simulate(r, began, time.Hour, func(n int, request string) []labtest.Datagram {
-		return []labtest.Datagram{{Payload: fmt.Sprintf("%s at-%d", request, n)}} // a counter, say
+	end := fakenet.Simulate(r, began, time.Hour, func(n int, request string) []fakenet.Datagram {
+		return []fakenet.Datagram{{Payload: fmt.Sprintf("%s at-%d", request, n)}} // a counter, say
 	})
 	found := r.Results(end)
 	if len(found.ByServer) != mostServers+1 || found.ByServer[ping.Unnamed] != 1000-mostServers {
@@ -260,7 +258,7 @@ func FuzzALoadCountsEveryDatagramOnce(f *testing.F) {
 	f.Add("", "\xff\x00", int64(3))
 	f.Fuzz(func(t *testing.T, one, two string, at int64) {
 		r := Plan{Window: 2, Timeout: ms}.start()
-		r.Send(began, func(int, [][]byte) {})
+		r.Send(began, func(int, []byte) {})
 		now := began.Add(time.Duration(max(at, 0)))
 		r.Receive(0, one, now)
 		r.Receive(0, two, now)
@@ -279,7 +277,7 @@ func BenchmarkRun(b *testing.B) {
 			b.ReportAllocs()
 			r := Plan{Window: 1, Timeout: time.Hour, Size: size}.start()
 			var reply []byte
-			send := func(_ int, payloads [][]byte) { reply = append(append(reply[:0], payloads[0]...), " server1"...) }
+			send := func(_ int, payload []byte) { reply = append(append(reply[:0], payload...), " server1"...) }
 			for b.Loop() {
 				r.Send(began, send)
 				r.Receive(0, string(reply), began)

@@ -46,22 +46,20 @@ type option struct {
 }
 
 // options is the menu from the top.
-func options() []option {
-	return []option{
-		{"1", "Ask the servers a question", "",
-			"Sends your words to whoever has the turn; a server answers in capitals, with its name", (*Menu).question},
-		{"2", "Send ten pings", "",
-			"Sends ten pings one after the other, each to the next server, and a summary", (*Menu).tenPings},
-		{"3", "Send pings my way", "(how many? how fast? how long to wait?)",
-			"Does the same, but first asks how many, how far apart, and how long to wait for an answer", (*Menu).myWay},
-		{"4", "Whose turn is it?", "",
-			"Sends one ping to find out, which takes that turn, and says who should be next", (*Menu).whoseTurn},
-		{"5", "Load test", "",
-			"Keeps many datagrams under way for a while: how many answers a second, who gave them, how long they took", (*Menu).loadTest},
-		{"6", "Break something", "(what to type to stop, pause or slow a server)",
-			"Does nothing itself: prints commands for another terminal", (*Menu).breakSomething},
-		{"0", "Quit", "", "Leaves; so does the end of input", nil},
-	}
+var options = []option{
+	{"1", "Ask the servers a question", "",
+		"Sends your words to whoever has the turn; a server answers in capitals, with its name", (*Menu).question},
+	{"2", "Send ten pings", "",
+		"Sends ten pings one after the other, each to the next server, and a summary", (*Menu).tenPings},
+	{"3", "Send pings my way", "(how many? how fast? how long to wait?)",
+		"Does the same, but first asks how many, how far apart, and how long to wait for an answer", (*Menu).myWay},
+	{"4", "Whose turn is it?", "",
+		"Sends one ping to find out, which takes that turn, and says who should be next", (*Menu).whoseTurn},
+	{"5", "Load test", "",
+		"Keeps many datagrams under way for a while: how many answers a second, who gave them, how long they took", (*Menu).loadTest},
+	{"6", "Break something", "(what to type to stop, pause or slow a server)",
+		"Does nothing itself: prints commands for another terminal", (*Menu).breakSomething},
+	{"0", "Quit", "", "Leaves; so does the end of input", nil},
 }
 
 // usual is the option that Enter takes.
@@ -71,8 +69,6 @@ const usual = "2"
 // ends it. The error has the exit code of the latest run and no text: everything
 // has been said.
 func (m *Menu) Show(ctx context.Context) error {
-	_, stop := runner.StatusRequests() // between two runs one does no harm
-	defer stop()
 	m.in, m.cycle = bufio.NewReader(m.In), m.Pings.Cycle
 	for ctx.Err() == nil {
 		chosen, err := m.choose(ctx)
@@ -90,9 +86,8 @@ func (m *Menu) Show(ctx context.Context) error {
 // choose shows the menu and asks until an option is chosen. It returns io.EOF when
 // the input ends.
 func (m *Menu) choose(ctx context.Context) (option, error) {
-	all := options()
 	m.say("What would you like to do?")
-	for _, o := range all {
+	for _, o := range options {
 		m.say(strings.TrimRight(fmt.Sprintf("  %s) %-30s%s", o.key, o.title, o.note), " "))
 	}
 	for {
@@ -100,25 +95,30 @@ func (m *Menu) choose(ctx context.Context) (option, error) {
 		if err != nil {
 			return option{}, err
 		}
-		if which, asked := strings.CutPrefix(answer, "?"); asked {
-			m.explain(all, strings.TrimSpace(which))
+		if key, asked := strings.CutPrefix(answer, "?"); asked {
+			m.explain(strings.TrimSpace(key))
 			continue
 		}
 		if answer == "q" { // as elsewhere
 			answer = "0"
 		}
-		if i := slices.IndexFunc(all, func(o option) bool { return o.key == answer }); i >= 0 {
-			return all[i], nil
+		if i := find(answer); i >= 0 {
+			return options[i], nil
 		}
 		m.say(fmt.Sprintf("There is no option %q: type one of the numbers above, Enter for %s, or ? for what they do.", answer, usual))
 	}
 }
 
-// explain says what an option does, or each of them if none is named.
-func (m *Menu) explain(all []option, which string) {
-	known := slices.ContainsFunc(all, func(o option) bool { return o.key == which })
-	for _, o := range all {
-		if !known || o.key == which {
+// find is the place of an option, -1 if there is none.
+func find(key string) int {
+	return slices.IndexFunc(options, func(o option) bool { return o.key == key })
+}
+
+// explain says what an option does, or each of them if there is none of this key.
+func (m *Menu) explain(key string) {
+	known := find(key) >= 0
+	for _, o := range options {
+		if !known || o.key == key {
 			m.say(fmt.Sprintf("  %s) %s.", o.key, o.explain))
 		}
 	}

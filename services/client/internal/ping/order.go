@@ -61,16 +61,18 @@ func OrderOf(turns []string, expected Cycle) Order {
 		found, reason := rotations(turns)
 		return Order{turns, found, reason}
 	}
-	checker := newCycleChecker(expected)
+	possible := expected.rotations()
 	for i, server := range turns {
-		if server == "" {
-			continue
-		}
-		if _, ok := checker.check(i+1, server); !ok {
-			return Order{Turns: turns, reason: unexpected}
+		if server != "" {
+			possible = fitting(possible, i+1, server)
 		}
 	}
-	return Order{Turns: turns, rotations: checker.possible}
+	return Order{turns, possible, unexpected}
+}
+
+// fitting keeps those of the rotations that give the turn to the server.
+func fitting(rotations []rotation, turn int, server string) []rotation {
+	return slices.DeleteFunc(rotations, func(r rotation) bool { return r.at(turn) != server })
 }
 
 // rotations finds every rotation that explains the turns: each server in one
@@ -103,16 +105,15 @@ func rotations(turns []string) (found []rotation, reason string) {
 		if step%length != 0 {
 			continue
 		}
-		r := fold(first, length)
-		if r == nil {
-			continue
-		}
-		if !r.ascends() {
+		switch r := fold(first, length); {
+		case r == nil:
+		case r.ascends():
+			found = append(found, r)
+		default:
 			// Other clients take turns in between, or the names do not say the
 			// order: either way the next is anyone's.
 			return nil, noRotation
 		}
-		found = append(found, r)
 	}
 	if found == nil {
 		return nil, noRotation
@@ -215,37 +216,12 @@ func (c Cycle) After(server string) string {
 	return c[(place+1)%len(c)]
 }
 
-// cycleChecker holds answers against the cycle that is expected. A run may begin
-// anywhere in the cycle; the answers rule places out.
-type cycleChecker struct {
-	possible []rotation // ways to turn the cycle that agree with the answers so far
-}
-
-// newCycleChecker is a checker that accepts everything if the cycle is nil.
-func newCycleChecker(c Cycle) (k cycleChecker) {
+// rotations are the ways to begin the cycle.
+func (c Cycle) rotations() (all []rotation) {
 	for start := range c {
-		k.possible = append(k.possible, rotation(slices.Concat(c[start:], c[:start])))
+		all = append(all, rotation(slices.Concat(c[start:], c[:start])))
 	}
-	return k
-}
-
-// check says whether the server may have had this turn, and if not, whose it was:
-// a name, or "" for any of the cycle.
-func (k *cycleChecker) check(turn int, server string) (expected string, ok bool) {
-	if len(k.possible) == 0 {
-		return "", true
-	}
-	var agree []rotation
-	for _, r := range k.possible {
-		if r.at(turn) == server {
-			agree = append(agree, r)
-		}
-	}
-	if agree == nil {
-		return agreed(k.possible, turn), false
-	}
-	k.possible = agree
-	return server, true
+	return all
 }
 
 // OutOfTurn is the error of a run whose answers broke the expected cycle. Exit

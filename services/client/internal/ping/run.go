@@ -7,7 +7,6 @@
 package ping
 
 import (
-	"maps"
 	"slices"
 	"time"
 )
@@ -34,8 +33,8 @@ type Run struct {
 	turns      []string  // by turn less one: who had it, or "" if nobody said
 	roundTrips RoundTrips
 	byServer   map[string]int64
-	ambiguous  bool // two servers answered one ping: its turn says nothing
-	checker    cycleChecker
+	ambiguous  bool       // two servers answered one ping: its turn says nothing
+	possible   []rotation // of the expected cycle, those that agree with the answers
 	outOfTurn  *OutOfTurn // ends the run
 }
 
@@ -51,7 +50,7 @@ func NewRun(plan Plan, show func(event any)) *Run {
 	if plan.Question != nil {
 		plan.Count = 1
 	}
-	return &Run{Plan: plan, show: show, byServer: map[string]int64{}, checker: newCycleChecker(plan.Cycle)}
+	return &Run{Plan: plan, show: show, byServer: map[string]int64{}, possible: plan.Cycle.rotations()}
 }
 
 // Next is when Expire or Send has something to do although nothing arrives. over
@@ -78,7 +77,7 @@ func (r *Run) Expire(now time.Time) {
 }
 
 // Send sends the next ping if it is due.
-func (r *Run) Send(now time.Time, send func(client int, payloads [][]byte)) {
+func (r *Run) Send(now time.Time, send func(client int, payload []byte)) {
 	if at, over := r.Next(now); over || r.waiting() || now.Before(at) {
 		return
 	}
@@ -86,7 +85,7 @@ func (r *Run) Send(now time.Time, send func(client int, payloads [][]byte)) {
 	r.Unfinished = 1
 	r.turns = append(r.turns, "")
 	r.requests = append(r.requests, request{sentAt: now, turn: len(r.turns)})
-	send(0, [][]byte{[]byte(r.text(r.Sent))})
+	send(0, []byte(r.text(r.Sent)))
 }
 
 // Undelivered takes in what the system says of a ping that did not get to the
@@ -133,11 +132,18 @@ func (r *Run) Receive(_ int, payload string, at time.Time) {
 		if !p.answered {
 			r.turns[p.turn-1] = server
 		}
-		if expected, ok := r.checker.check(p.turn, server); !ok {
-			r.outOfTurn = &OutOfTurn{seq, server, expected, r.Cycle}
-		}
+		r.checkOrder(seq, p.turn, server)
 	}
 	p.answered = true
+}
+
+// checkOrder compares the server that had a turn with the expected cycle.
+func (r *Run) checkOrder(seq int64, turn int, server string) {
+	expected := agreed(r.possible, turn)
+	r.possible = fitting(r.possible, turn, server)
+	if r.Cycle != nil && len(r.possible) == 0 {
+		r.outOfTurn = &OutOfTurn{seq, server, expected, r.Cycle}
+	}
 }
 
 // match finds the ping that a payload answers.
@@ -182,7 +188,8 @@ func (r *Run) waiting() bool       { return r.Unfinished > 0 }
 func (r *Run) latest() *request    { return &r.requests[len(r.requests)-1] }
 func (r *Run) deadline() time.Time { return r.latest().sentAt.Add(r.Timeout) }
 
-// Results is what a run found out so far.
+// Results is what a run found out so far. The turns and the map are the run's own and
+// go on as it does.
 type Results struct {
 	Counts
 	Elapsed    time.Duration // since the first ping
@@ -200,11 +207,11 @@ func (r Results) Verdict(maxLoss float64) error {
 	return r.Counts.Verdict(maxLoss)
 }
 
-// Results copies the state at this time.
+// Results is the state at this time.
 func (r *Run) Results(now time.Time) Results {
 	found := Results{
-		Counts: r.Counts, Elapsed: r.elapsed(now), OutOfTurn: r.outOfTurn, ByServer: maps.Clone(r.byServer),
-		RoundTrips: slices.Sorted(slices.Values(r.roundTrips)), Order: OrderOf(slices.Clone(r.turns), r.Cycle),
+		Counts: r.Counts, Elapsed: r.elapsed(now), OutOfTurn: r.outOfTurn, ByServer: r.byServer,
+		RoundTrips: slices.Sorted(slices.Values(r.roundTrips)), Order: OrderOf(r.turns, r.Cycle),
 	}
 	if r.ambiguous {
 		found.Order.rotations, found.Order.reason = nil, twoAnswers

@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode"
 
-	"udplab/services/client/internal/labtest"
+	"udplab/services/client/internal/fakenet"
 	"udplab/services/client/internal/load"
 	"udplab/services/client/internal/ping"
 )
@@ -20,52 +20,52 @@ var began = time.Unix(0, 0).UTC()
 
 // show shows a whole run of pings against a lab, or with loads of a load, in one of
 // the ways there are.
-func show(o Options, plan ping.Plan, loads *load.Plan, answer labtest.Answer) (out, err string) {
+func show(o Options, plan ping.Plan, loads *load.Plan, answer fakenet.Answer) (out, err string) {
 	var stdout, stderr bytes.Buffer
 	o.Out, o.Err = &stdout, &stderr
 	r := New(o)
 	if loads != nil {
 		loads.Clients = max(loads.Clients, 1)
-		r.Show(load.Started{Target: "b:8888", Addr: labtest.Addr, Plan: *loads})
+		r.Show(load.Started{Target: "b:8888", Addr: fakenet.Addr, Plan: *loads})
 		run := load.NewRun(*loads, began)
-		end := labtest.Simulate(run, began, time.Hour, answer)
+		end := fakenet.Simulate(run, began, time.Hour, answer)
 		r.Show(run.Status(end))
 		r.Show(load.Ended{Target: "b:8888", Results: run.Results(end), Exit: 1})
 		return stdout.String(), stderr.String()
 	}
-	r.Show(ping.Started{Target: "b:8888", Addr: labtest.Addr, Plan: plan})
+	r.Show(ping.Started{Target: "b:8888", Addr: fakenet.Addr, Plan: plan})
 	run := ping.NewRun(plan, r.Show)
-	end := labtest.Simulate(run, began, time.Hour, answer)
+	end := fakenet.Simulate(run, began, time.Hour, answer)
 	r.Show(run.Status(end))
 	r.Show(ping.Ended{Target: "b:8888", Results: run.Results(end), Exit: 1})
 	return stdout.String(), stderr.String()
 }
 
 // mixed is a lab in which everything happens that can.
-func mixed(n int, request string) []labtest.Datagram {
-	d := labtest.Reply(request, []string{"server1", "server2", "server3"}[n%3])
+func mixed(n int, request string) []fakenet.Datagram {
+	d := fakenet.Reply(request, []string{"server1", "server2", "server3"}[n%3])
 	second := d
 	second.After += ms
 	switch n {
 	case 2:
 		d.After = 1718*ms + 200*time.Microsecond
 	case 3:
-		return []labtest.Datagram{{Payload: "stray\x1b"}, d, second}
+		return []fakenet.Datagram{{Payload: "stray\x1b"}, d, second}
 	case 4:
 		d.After = 700 * ms
 	case 5:
-		return []labtest.Datagram{{After: ms, Payload: request + "<\u009b>"}}
+		return []fakenet.Datagram{{After: ms, Payload: request + "<\u009b>"}}
 	case 6:
-		return []labtest.Datagram{{Err: labtest.Refused}}
+		return []fakenet.Datagram{{Err: fakenet.Refused}}
 	}
-	return []labtest.Datagram{d}
+	return []fakenet.Datagram{d}
 }
 
 var mixedPlan = ping.Plan{Count: 7, Interval: 200 * ms, Timeout: time.Second}
 
 func TestPingsAsPeopleSeeThem(t *testing.T) {
 	out, err := show(Options{}, mixedPlan, nil, mixed)
-	labtest.Same(t, "stdout", out, `
+	fakenet.Same(t, "stdout", out, `
 PING b (172.30.7.10:8888): 7 pings
 server1  seq=1  0.400 ms  PING 1 00:00:00.000
 server2  seq=2  0.400 ms  PING 2 00:00:00.200
@@ -83,12 +83,12 @@ rtt min/avg/max/mdev = 0.400/140.440/700.000/279.780 ms
 answered by  server1 ×2  server2 ×2  ? ×1
 order        1 2 3  1 2 ?        a server does not say its name, so nobody can tell who is next
 `)
-	labtest.Same(t, "stderr", err, "5 of 7 pings answered so far, rtt min/avg/max = 0.400/140.440/700.000 ms\n")
+	fakenet.Same(t, "stderr", err, "5 of 7 pings answered so far, rtt min/avg/max = 0.400/140.440/700.000 ms\n")
 }
 
 func TestPingsAsProgramsSeeThem(t *testing.T) {
 	out, err := show(Options{JSON: true}, mixedPlan, nil, mixed)
-	labtest.Same(t, "stdout", out, `
+	fakenet.Same(t, "stdout", out, `
 {"type":"start","target":"b:8888","addr":"172.30.7.10:8888","count":7,"timeout_ms":1000}
 {"type":"reply","seq":1,"server":"server1","rtt_ms":0.4,"bytes":27,"message":"PING 1 00:00:00.000 server1"}
 {"type":"reply","seq":2,"server":"server2","rtt_ms":0.4,"bytes":27,"message":"PING 2 00:00:00.200 server2"}
@@ -101,15 +101,15 @@ func TestPingsAsProgramsSeeThem(t *testing.T) {
 {"type":"timeout","seq":7,"why":"refused"}
 {"type":"summary","sent":7,"received":5,"late":1,"duplicates":1,"strays":1,"unfinished":0,"loss_pct":28.571,"time_ms":2500,"rtt_ms":{"min":0.4,"avg":140.44,"max":700,"mdev":279.78,"p50":0.4,"p95":null,"p99":null},"by_server":{"?":1,"server1":2,"server2":2},"next_expected":null,"out_of_turn":null,"exit":1}
 `)
-	labtest.Same(t, "stderr", err, `
+	fakenet.Same(t, "stderr", err, `
 client: stray "stray\x1b" answers no ping of this run
 5 of 7 pings answered so far, rtt min/avg/max = 0.400/140.440/700.000 ms
 `)
 }
 
 func TestSummariesOfPings(t *testing.T) {
-	slower := func(n int, request string) []labtest.Datagram { // 1, 2, 3 … ms
-		return []labtest.Datagram{{After: time.Duration(n+1) * ms, Payload: request + " server1"}}
+	slower := func(n int, request string) []fakenet.Datagram { // 1, 2, 3 … ms
+		return []fakenet.Datagram{{After: time.Duration(n+1) * ms, Payload: request + " server1"}}
 	}
 	cycle := func(names string) ping.Plan {
 		return ping.Plan{Count: 5, Interval: 100 * ms, Timeout: time.Second, Cycle: strings.Split(names, ",")}
@@ -117,14 +117,14 @@ func TestSummariesOfPings(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
 		plan       ping.Plan
-		answer     labtest.Answer
+		answer     fakenet.Answer
 		text, json string
 	}{
-		{"nothing answered", ping.Plan{Count: 2, Timeout: time.Second}, labtest.RoundRobin(0, 1), `
+		{"nothing answered", ping.Plan{Count: 2, Timeout: time.Second}, fakenet.RoundRobin(0, 1), `
 --- b ping statistics ---
 2 sent, 0 received, 100% loss, time 2000 ms
 `, `"loss_pct":100,"time_ms":2000,"rtt_ms":{"min":null,"avg":null,"max":null,"mdev":null,"p50":null,"p95":null,"p99":null},"by_server":{},"next_expected":null,"out_of_turn":null,"exit":1}`},
-		{"the next is known", ping.Plan{Count: 5, Interval: ms, Timeout: time.Second}, labtest.RoundRobin(), `
+		{"the next is known", ping.Plan{Count: 5, Interval: ms, Timeout: time.Second}, fakenet.RoundRobin(), `
 --- b ping statistics ---
 5 sent, 5 received, 0% loss, time 4 ms
 rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
@@ -146,15 +146,15 @@ rtt p50/p95/p99 = 10.000/19.000/20.000 ms
 answered by  server1 ×20
 order        1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1        only one server has answered, which tells no order
 `, `"p50":10,"p95":19,"p99":20}`},
-		{"an expected cycle is broken", cycle("server1,server3,server2"), labtest.RoundRobin(), `
+		{"an expected cycle is broken", cycle("server1,server3,server2"), fakenet.RoundRobin(), `
 --- b ping statistics ---
 2 sent, 2 received, 0% loss, time 100 ms
 rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
 answered by  server1 ×1  server2 ×1
 order        1 2        this is not the expected order
 `, `"next_expected":null,"out_of_turn":{"seq":2,"server":"server2","expected":"server3"},"exit":1}`},
-		{"nobody of the cycle", cycle("x,y"), func(_ int, request string) []labtest.Datagram {
-			return []labtest.Datagram{{Payload: request}}
+		{"nobody of the cycle", cycle("x,y"), func(_ int, request string) []fakenet.Datagram {
+			return []fakenet.Datagram{{Payload: request}}
 		}, `
 --- b ping statistics ---
 1 sent, 1 received, 0% loss, time 0 ms
@@ -165,7 +165,7 @@ order        ?        this is not the expected order
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out, _ := show(Options{Quiet: true}, tt.plan, nil, tt.answer)
-			labtest.Same(t, "stdout", out, tt.text)
+			fakenet.Same(t, "stdout", out, tt.text)
 			out, _ = show(Options{Quiet: true, JSON: true}, tt.plan, nil, tt.answer)
 			if !strings.Contains(out, tt.json) || strings.Count(out, "\n") != 1 || !json.Valid([]byte(out)) {
 				t.Errorf("no %s in %s", tt.json, out)
@@ -178,10 +178,10 @@ func TestLoadsAsPeopleAndProgramsSeeThem(t *testing.T) {
 	for _, tt := range []struct {
 		name               string
 		plan               load.Plan
-		answer             labtest.Answer
+		answer             fakenet.Answer
 		text, status, json string
 	}{
-		{"every answer, with each server's share", load.Plan{Window: 4, Clients: 2, Count: 30, Timeout: time.Second}, labtest.After(100 * ms), `
+		{"every answer, with each server's share", load.Plan{Window: 4, Clients: 2, Count: 30, Timeout: time.Second}, fakenet.After(100 * ms), `
 LOAD b (172.30.7.10:8888): 30 datagrams, 4 under way of 2 clients
 --- b load statistics ---
 30 sent, 30 received, 0 lost, 0% loss, time 800 ms
@@ -194,7 +194,7 @@ order        not told: of many under way, answers come back in another order tha
 {"type":"start","target":"b:8888","addr":"172.30.7.10:8888","count":30,"timeout_ms":1000,"clients":2,"window":2,"rate":0,"duration_ms":0}
 {"type":"summary","sent":30,"received":30,"lost":0,"late":0,"duplicates":0,"strays":0,"unfinished":0,"unsent":0,"loss_pct":0,"time_ms":800,"per_second":37.5,"rtt_ms":{"min":100,"avg":100,"max":100,"p50":100,"p90":100,"p99":100,"p99_9":100},"by_server":{"server1":10,"server2":10,"server3":10},"errors":{},"next_expected":null,"exit":1}
 `},
-		{"a rate that the window does not allow", load.Plan{Window: 1, Rate: 10, Duration: time.Second, Timeout: time.Second}, labtest.After(240 * ms), `
+		{"a rate that the window does not allow", load.Plan{Window: 1, Rate: 10, Duration: time.Second, Timeout: time.Second}, fakenet.After(240 * ms), `
 LOAD b (172.30.7.10:8888): for 1s, 1 under way, 10 a second
 --- b load statistics ---
 5 sent, 5 received, 0 lost, 0% loss, time 1200 ms
@@ -206,16 +206,16 @@ order        not told: of many under way, answers come back in another order tha
 {"type":"start","target":"b:8888","addr":"172.30.7.10:8888","count":0,"timeout_ms":1000,"clients":1,"window":1,"rate":10,"duration_ms":1000}
 {"type":"summary","sent":5,"received":5,"lost":0,"late":0,"duplicates":0,"strays":0,"unfinished":0,"unsent":5,"loss_pct":0,"time_ms":1200,"per_second":4.167,"rtt_ms":{"min":240,"avg":520,"max":800,"p50":520.094,"p90":null,"p99":null,"p99_9":null},"by_server":{"server1":2,"server2":2,"server3":1},"errors":{},"next_expected":null,"exit":1}
 `},
-		{"late, twice, stray and refused", load.Plan{Window: 2, Count: 5, Timeout: time.Second}, func(n int, request string) []labtest.Datagram {
+		{"late, twice, stray and refused", load.Plan{Window: 2, Count: 5, Timeout: time.Second}, func(n int, request string) []fakenet.Datagram {
 			switch n {
 			case 0: // late, and then once more
-				return []labtest.Datagram{{After: 1100 * ms, Payload: request + " server1"}, {After: 1150 * ms, Payload: request + " server1"}}
+				return []fakenet.Datagram{{After: 1100 * ms, Payload: request + " server1"}, {After: 1150 * ms, Payload: request + " server1"}}
 			case 1: // twice, and what answers nothing
-				return []labtest.Datagram{{After: 100 * ms, Payload: request}, {After: 150 * ms, Payload: request}, {Payload: "hello"}, {Payload: "PING 9 00:00:00.000 x"}}
+				return []fakenet.Datagram{{After: 100 * ms, Payload: request}, {After: 150 * ms, Payload: request}, {Payload: "hello"}, {Payload: "PING 9 00:00:00.000 x"}}
 			case 2:
-				return []labtest.Datagram{{After: ms, Err: labtest.Refused}}
+				return []fakenet.Datagram{{After: ms, Err: fakenet.Refused}}
 			}
-			return []labtest.Datagram{{After: 200 * ms, Payload: request}}
+			return []fakenet.Datagram{{After: 200 * ms, Payload: request}}
 		}, `
 LOAD b (172.30.7.10:8888): 5 datagrams, 2 under way
 --- b load statistics ---
@@ -229,7 +229,7 @@ order        not told: of many under way, answers come back in another order tha
 {"type":"start","target":"b:8888","addr":"172.30.7.10:8888","count":5,"timeout_ms":1000,"clients":1,"window":2,"rate":0,"duration_ms":0}
 {"type":"summary","sent":5,"received":3,"lost":2,"late":1,"duplicates":2,"strays":2,"unfinished":0,"unsent":0,"loss_pct":40,"time_ms":1300,"per_second":2.308,"rtt_ms":{"min":100,"avg":166.667,"max":200,"p50":200,"p90":null,"p99":null,"p99_9":null},"by_server":{"?":3},"errors":{"refused":1},"next_expected":null,"exit":1}
 `},
-		{"nobody there", load.Plan{Window: 3, Timeout: 2 * time.Hour}, func(int, string) []labtest.Datagram { return nil }, `
+		{"nobody there", load.Plan{Window: 3, Timeout: 2 * time.Hour}, func(int, string) []fakenet.Datagram { return nil }, `
 LOAD b (172.30.7.10:8888): until Ctrl-C, 3 under way
 --- b load statistics ---
 3 sent, 0 received, 0 lost, 3 unfinished, time 3600000 ms
@@ -241,14 +241,14 @@ LOAD b (172.30.7.10:8888): until Ctrl-C, 3 under way
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out, err := show(Options{}, ping.Plan{}, &tt.plan, tt.answer)
-			labtest.Same(t, "stdout", out, tt.text)
-			labtest.Same(t, "stderr", err, tt.status+"\n")
+			fakenet.Same(t, "stdout", out, tt.text)
+			fakenet.Same(t, "stderr", err, tt.status+"\n")
 			_, summary, _ := strings.Cut(strings.TrimPrefix(tt.text, "\n"), "\n")
 			out, _ = show(Options{Quiet: true}, ping.Plan{}, &tt.plan, tt.answer)
-			labtest.Same(t, "stdout, quietly", out, summary)
+			fakenet.Same(t, "stdout, quietly", out, summary)
 			out, err = show(Options{JSON: true}, ping.Plan{}, &tt.plan, tt.answer)
-			labtest.Same(t, "JSON", out, tt.json)
-			labtest.Same(t, "stderr", err, tt.status+"\n")
+			fakenet.Same(t, "JSON", out, tt.json)
+			fakenet.Same(t, "stderr", err, tt.status+"\n")
 		})
 	}
 }
@@ -256,25 +256,25 @@ LOAD b (172.30.7.10:8888): until Ctrl-C, 3 under way
 func TestTheAnswerToAQuestion(t *testing.T) {
 	for _, tt := range []struct {
 		name              string
-		answer            labtest.Answer
+		answer            fakenet.Answer
 		text              string
 		quiet, quietError string
 	}{
-		{"from one of our servers", labtest.RoundRobin(), "WHO?\nanswered by server1 in 0.400 ms\n", "WHO?\n", ""},
-		{"from one without a name", func(_ int, request string) []labtest.Datagram {
-			return []labtest.Datagram{{Payload: request}}
+		{"from one of our servers", fakenet.RoundRobin(), "WHO?\nanswered by server1 in 0.400 ms\n", "WHO?\n", ""},
+		{"from one without a name", func(_ int, request string) []fakenet.Datagram {
+			return []fakenet.Datagram{{Payload: request}}
 		}, "who?\nanswered by a server that does not say its name in 0.000 ms\n", "who?\n", ""},
-		{"that never comes", labtest.RoundRobin(0), "REQUEST TIMED OUT\n", "", "client: REQUEST TIMED OUT\n"},
-		{"that cannot come", func(int, string) []labtest.Datagram {
-			return []labtest.Datagram{{Err: labtest.Refused}}
+		{"that never comes", fakenet.RoundRobin(0), "REQUEST TIMED OUT\n", "", "client: REQUEST TIMED OUT\n"},
+		{"that cannot come", func(int, string) []fakenet.Datagram {
+			return []fakenet.Datagram{{Err: fakenet.Refused}}
 		}, "REQUEST TIMED OUT  (refused)\n", "", "client: REQUEST TIMED OUT  (refused)\n"},
 	} {
 		plan := ping.Plan{Timeout: time.Second, Question: new("who?")}
 		out, err := show(Options{Answer: true}, plan, nil, tt.answer)
-		labtest.Same(t, tt.name, out+err, tt.text)
+		fakenet.Same(t, tt.name, out+err, tt.text)
 		out, err = show(Options{Answer: true, Quiet: true}, plan, nil, tt.answer)
-		labtest.Same(t, tt.name+", quietly", out, tt.quiet)
-		labtest.Same(t, tt.name+", quietly on stderr", err, tt.quietError)
+		fakenet.Same(t, tt.name+", quietly", out, tt.quiet)
+		fakenet.Same(t, tt.name+", quietly on stderr", err, tt.quietError)
 	}
 }
 
@@ -422,9 +422,9 @@ func FuzzAnswers(f *testing.F) {
 			plan.Question = &question
 		}
 		request := ""
-		answer := func(_ int, sent string) []labtest.Datagram {
+		answer := func(_ int, sent string) []fakenet.Datagram {
 			request = sent
-			return []labtest.Datagram{{After: ms, Payload: payload}}
+			return []fakenet.Datagram{{After: ms, Payload: payload}}
 		}
 		var replied *ping.Replied
 		run := ping.NewRun(plan, func(event any) {
@@ -432,7 +432,7 @@ func FuzzAnswers(f *testing.F) {
 				replied = &e
 			}
 		})
-		end := labtest.Simulate(run, began, time.Minute, answer)
+		end := fakenet.Simulate(run, began, time.Minute, answer)
 		switch found := run.Results(end); {
 		case replied == nil:
 			if found.Unmatched != 1 || found.Received != 0 {
@@ -446,9 +446,9 @@ func FuzzAnswers(f *testing.F) {
 		}
 		for _, o := range []Options{{}, {Answer: true}, {Answer: true, Quiet: true}, {JSON: true}, {JSON: true, Quiet: true}} {
 			out, err := show(o, plan, nil, answer)
-			labtest.Harmless(t, "stderr", err)
+			fakenet.Harmless(t, "stderr", err)
 			if !o.JSON {
-				labtest.Harmless(t, "stdout", out)
+				fakenet.Harmless(t, "stdout", out)
 				continue
 			}
 			for line := range strings.Lines(out) {
