@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,8 +27,15 @@ type socket interface {
 	Write(payload []byte, to udp.Peer) error
 }
 
-// server answers what arrives at one socket. One goroutine reads and decides;
-// delayed answers leave from their own timers.
+// What answers that are delayed may take of the memory, in bytes: all of them, and
+// each beside its text.
+const (
+	maxHeld  = 512 << 20
+	heldCost = 4 << 10
+)
+
+// server answers what arrives at one socket. One goroutine reads and decides; each
+// delayed answer has a goroutine of its own.
 type server struct {
 	// never changed after newServer
 	name   string
@@ -41,7 +49,8 @@ type server struct {
 	chance chance
 	answer []byte // reused
 
-	delayed delayedAnswers
+	held    atomic.Int64 // bytes of memory, by delayed answers
+	holders sync.WaitGroup
 
 	// Once the server has stopped, received is the sum of counts.
 	received atomic.Uint64
@@ -73,8 +82,10 @@ func (s *server) run(ctx context.Context) error {
 		text += fmt.Sprintf(" (seed %d)", s.seed)
 	}
 	s.log.Info(text, "event", "listening", "name", s.name, "addr", addr)
-	err := s.serve(ctx)
-	s.counts[dropped].Add(uint64(s.delayed.close()))
+	running, stop := context.WithCancel(ctx)
+	err := s.serve(running)
+	stop()
+	s.holders.Wait()
 	s.logStop()
 	if ctx.Err() != nil {
 		return nil
@@ -97,7 +108,7 @@ func (s *server) serve(ctx context.Context) error {
 			_ = s.socket.Write(answer, peer) // the sender of a probe sees whether it arrives
 		default:
 			s.received.Add(1)
-			r := s.respond(buf[:n], peer)
+			r := s.respond(ctx, buf[:n], peer)
 			if r.outcome != delayed {
 				s.counts[r.outcome].Add(1)
 			}
@@ -116,22 +127,42 @@ func (s *server) readFailed(err error) {
 }
 
 // respond answers one request as the impairment wants it.
-func (s *server) respond(request []byte, peer udp.Peer) (r result) {
+func (s *server) respond(ctx context.Context, request []byte, peer udp.Peer) (r result) {
 	isLost, delay := s.chance.next(*s.impairment.Load())
 	if isLost {
 		return result{outcome: lost}
 	}
 	s.answer, r.cut = appendAnswer(s.answer[:0], request, s.name)
-	if delay == 0 {
+	switch {
+	case delay == 0:
 		r.outcome, r.err = s.send(s.answer, peer)
-		return r
-	}
-	answer := bytes.Clone(s.answer)
-	r.outcome, r.delay = delayed, delay
-	if !s.delayed.add(delay, len(answer), func() { s.sendDelayed(answer, peer) }) {
+	case s.hold(ctx, delay, s.answer, peer):
+		r.outcome, r.delay = delayed, delay
+	default:
 		r.outcome = dropped
 	}
 	return r
+}
+
+// hold sends a copy of the answer after the delay, or drops it when the context ends.
+// It returns false, and does nothing, if too much is held back already.
+func (s *server) hold(ctx context.Context, delay time.Duration, answer []byte, peer udp.Peer) bool {
+	size := int64(heldCost + len(answer))
+	if s.held.Add(size) > maxHeld {
+		s.held.Add(-size)
+		return false
+	}
+	answer = bytes.Clone(answer)
+	s.holders.Go(func() {
+		defer s.held.Add(-size)
+		select {
+		case <-ctx.Done():
+			s.counts[dropped].Add(1)
+		case <-time.After(delay):
+			s.sendDelayed(answer, peer)
+		}
+	})
+	return true
 }
 
 func (s *server) send(answer []byte, peer udp.Peer) (outcome, error) {

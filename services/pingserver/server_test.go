@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -159,25 +158,19 @@ func TestStopDropsWhatIsHeldBackAtOnce(t *testing.T) {
 
 func TestAFloodOfDelayedAnswersIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var d delayedAnswers
-		var sends atomic.Int64
-		send := func() { sends.Add(1) }
-		held := int64(0)
-		for d.add(time.Second, maxDelayed/4, send) {
-			held++
+		socket := newFake()
+		s, _, stop := start(t, socket, "PINGSERVER_DELAY=1s")
+		s.held.Store(maxHeld - 2*int64(heldCost+len("PING server1")))
+		for range 2 { // the second time, room has been given back
+			for range 3 {
+				socket.requests <- "ping"
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
 		}
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if held != 4 || sends.Load() != 4 {
-			t.Errorf("%d quarters were held back, %d sent", held, sends.Load())
-		}
-		if !d.add(time.Second, maxDelayed, send) || d.close() != 1 || d.add(0, 0, send) {
-			t.Error("room was not given back, or something is held after close")
-		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if sends.Load() != 4 {
-			t.Errorf("%d sent, some after close", sends.Load())
+		stop()
+		if got := s.counts[dropped].Load(); got != 2 || len(socket.answers) != 4 {
+			t.Errorf("%d of 6 dropped, %d answered", got, len(socket.answers))
 		}
 	})
 }
