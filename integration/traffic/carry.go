@@ -32,7 +32,8 @@ func Carry(ctx context.Context, books []*Book, target netip.AddrPort) (uint64, e
 				return
 			}
 			defer conn.Close()
-			failed[i] = errors.Join(udp.SetReceiveBuffer(conn, bufferSize), exchange(ctx, b, conn))
+			udp.SetReceiveBuffer(conn, bufferSize)
+			failed[i] = exchange(ctx, b, conn)
 			drops.Add(udp.Drops(conn))
 		})
 	}

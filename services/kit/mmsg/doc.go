@@ -1,7 +1,6 @@
 // Package mmsg sends and receives many UDP datagrams per system call on Linux:
 // recvmmsg(2), sendmmsg(2) and UDP generic segmentation offload (UDP_SEGMENT,
-// udp(7)). It allocates nothing once a batch is made, and it is the only
-// package here with unsafe code.
+// udp(7)). It allocates nothing once a batch is made.
 //
 // Words, from small to large:
 //

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"udplab/services/kit/nettest"
+	"udplab/services/kit/udp"
 )
 
 func TestACallThatFailsIsMadeAgainAsLongAsThereAreErrorsToReport(t *testing.T) {
@@ -96,12 +97,12 @@ func TestADatagramThatTheBufferDoesNotHoldFailsAlone(t *testing.T) {
 		nettest.SetMTU(t, "lo", 1500)
 		to, small := listen(t, loopback4), dial(t, false)
 		_ = unix.SetsockoptInt(small.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1) // the kernel makes it a few KiB
-		long := make([]byte, MaxPayload)
+		long := make([]byte, udp.MaxPayload)
 		if err := failsAlone(t, small, to, long, to.Addr()); err != unix.ENOBUFS {
 			t.Error(err)
 		}
 		sendTo(t, dial(t, false), to.Addr(), string(long)) // a socket from Dial as it is has room for it
-		receive(t, to, NewInbox(1, MaxDatagram), 1)
+		receive(t, to, NewInbox(1, udp.MaxDatagram), 1)
 	})
 }
 

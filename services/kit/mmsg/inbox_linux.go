@@ -10,10 +10,6 @@ import (
 // cacheLine is the unit of the processor's cache, in bytes.
 const cacheLine = 64
 
-// MaxDatagram is more than any UDP datagram can carry: its length field has 16
-// bits (RFC 768).
-const MaxDatagram = 1 << 16
-
 // Inbox is room for the datagrams of one or more receiving calls. The buffers
 // take address space, and memory only for as much as was ever received into
 // them.
@@ -26,8 +22,8 @@ type Inbox struct {
 	stride   int // from one slot's buffer to the next
 }
 
-// NewInbox makes room for n datagrams of size bytes each; MaxDatagram is room
-// for any.
+// NewInbox makes room for n datagrams of size bytes each; udp.MaxDatagram is
+// room for any.
 func NewInbox(n, size int) *Inbox {
 	// An odd number of cache lines: with slots a power of two apart, the
 	// beginnings of all would compete for the same few lines of the cache.
@@ -86,16 +82,11 @@ func receiveInto(s *Socket, msgs []mmsghdr) (int, unix.Errno) {
 		return transfer(unix.SYS_RECVMMSG, s.fd, msgs)
 	}
 	h := &msgs[0].hdr
-	room := uintptr(h.Iov.Len)
-	// MSG_TRUNC: n is how long the datagram was, which may be more (recv(2)).
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(h.Iov.Base)), room, unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(h.Name)), uintptr(unsafe.Pointer(&h.Namelen)))
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(h.Iov.Base)), uintptr(h.Iov.Len), unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(h.Name)), uintptr(unsafe.Pointer(&h.Namelen)))
 	if errno != 0 {
 		return 0, errno
 	}
-	msgs[0].n, h.Flags = uint32(min(n, room)), 0
-	if n > room {
-		h.Flags = unix.MSG_TRUNC
-	}
+	msgs[0].n = uint32(n)
 	return 1, 0
 }
 
@@ -116,9 +107,6 @@ func transfer(call uintptr, fd int, msgs []mmsghdr) (int, unix.Errno) {
 func (in *Inbox) Payload(i int) []byte {
 	return in.buf[i*in.stride : i*in.stride+int(in.msgs[i].n)]
 }
-
-// Whole says whether the datagram in a slot is all of what was sent.
-func (in *Inbox) Whole(i int) bool { return in.msgs[i].hdr.Flags&unix.MSG_TRUNC == 0 }
 
 // From is who sent the datagram in a slot.
 func (in *Inbox) From(i int) netip.AddrPort { return getAddr(&in.addrs[i]) }

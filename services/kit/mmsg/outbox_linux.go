@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"udplab/services/kit/udp"
 )
 
 // Outbox collects datagrams and sends them in as few messages as it can. The
@@ -85,7 +87,7 @@ const maxSegments = 64
 // take adds a datagram of so many bytes to the message, if the kernel can still
 // tell them apart: all must have one size, and only the last may be shorter.
 func (m *message) take(size int, to netip.AddrPort, from netip.Addr) bool {
-	if !m.open || size == 0 || size > m.size || m.n == maxSegments || m.bytes+size > MaxPayload || to != m.to || from != m.from {
+	if !m.open || size == 0 || size > m.size || m.n == maxSegments || m.bytes+size > udp.MaxPayload || to != m.to || from != m.from {
 		return false
 	}
 	m.n++

@@ -7,10 +7,9 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-)
 
-// MaxPayload is the longest payload of a UDP datagram over IPv4, in bytes.
-const MaxPayload = 65_507
+	"udplab/services/kit/udp"
+)
 
 // Socket is a nonblocking UDP socket. It belongs to one goroutine. It hears ICMP
 // errors about what it sent (IP_RECVERR, ip(7)): see Errors.
@@ -173,27 +172,10 @@ func (s *Socket) setBuffer(force, ask, bytes int) {
 }
 
 // NewDrops is how many datagrams the kernel has dropped at this socket since
-// the last call, mostly because the receive buffer was full; 0 if it does not
-// say. The kernel's own count is cumulative and has 32 bits.
+// the last call, mostly because the receive buffer was full.
 func (s *Socket) NewDrops() uint64 {
-	total, err := Drops(s.fd)
-	if err != nil {
-		return 0
-	}
+	total := udp.KernelDrops(s.fd)
 	n := total - s.drops // right over a wrap-around too
 	s.drops = total
 	return uint64(n)
-}
-
-// Drops is how many datagrams the kernel has dropped at a socket since it was
-// opened: SK_MEMINFO_DROPS, the ninth number of SO_MEMINFO
-// (include/uapi/linux/sock_diag.h). It wraps around at 32 bits.
-func Drops(fd int) (uint32, error) {
-	var info [9]uint32
-	size := uint32(unsafe.Sizeof(info))
-	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return info[8], nil
 }

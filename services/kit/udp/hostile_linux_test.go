@@ -26,18 +26,16 @@ func TestAFullSendBufferIsAnErrorAndNoWait(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		for name, socket := range map[string]struct {
-			*net.UDPConn
-			send func() error
-		}{
-			"listening": {s.Conn(), func() error { return s.Write([]byte("anybody?"), Peer{Addr: silent}) }},
-			"connected": {c.UDPConn, func() error { return c.Send([]byte("anybody?")) }},
-		} {
-			if err := socket.SetWriteBuffer(1); err != nil { // the kernel makes it a few KiB
+		for name, socket := range map[string]*Socket{"listening": s, "connected": c} {
+			to := Peer{}
+			if socket == s {
+				to.Addr = silent
+			}
+			if err := socket.Conn().SetWriteBuffer(1); err != nil { // the kernel makes it a few KiB
 				t.Fatal(err)
 			}
 			for range 1000 {
-				if err = socket.send(); err != nil {
+				if err = socket.Write([]byte("anybody?"), to); err != nil {
 					break
 				}
 			}
@@ -62,7 +60,7 @@ func TestAfterItsEndASocketSendsNothing(t *testing.T) {
 	if err := s.Write(nil, Peer{Addr: s.Addr()}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("listening: %v", err)
 	}
-	if err := c.Send(nil); !errors.Is(err, net.ErrClosed) {
+	if err := c.Write(nil, Peer{}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("connected: %v", err)
 	}
 }

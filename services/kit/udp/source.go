@@ -8,46 +8,22 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// sources turns what the kernel reports beside a datagram, the address it was
-// sent to, into the control message that makes an answer leave from there.
-type sources struct {
-	convert func(oob []byte) []byte // nil result: the kernel chooses
-	known   map[string]string
-}
-
-// maxSources is how many control messages a socket remembers. There are as many
-// as the machine has addresses: few, unless somebody writes to all of
-// 127.0.0.0/8.
-const maxSources = 1024
-
 // reportDestinations makes the kernel report where each datagram was sent to. It
-// returns nil if the system cannot.
-func reportDestinations(conn *net.UDPConn, v6 bool) *sources {
+// returns what turns such a report into the control message by which an answer
+// leaves from there (nil: from where the kernel chooses), or nil if the system cannot.
+func reportDestinations(conn *net.UDPConn, v6 bool) (source func(report []byte) []byte) {
 	switch {
 	case v6 && ipv6.NewPacketConn(conn).SetControlMessage(ipv6.FlagDst, true) == nil:
-		return &sources{sourceV6, map[string]string{}}
+		return sourceV6
 	case !v6 && ipv4.NewPacketConn(conn).SetControlMessage(ipv4.FlagDst, true) == nil:
-		return &sources{sourceV4, map[string]string{}}
+		return sourceV4
 	}
 	return nil
 }
 
-// of is the control message for an answer to a datagram with this one.
-func (s *sources) of(oob []byte) string {
-	if source, ok := s.known[string(oob)]; ok {
-		return source
-	}
-	if len(s.known) == maxSources {
-		clear(s.known)
-	}
-	source := string(s.convert(oob))
-	s.known[string(oob)] = source
-	return source
-}
-
-func sourceV6(oob []byte) []byte {
+func sourceV6(report []byte) []byte {
 	var cm ipv6.ControlMessage
-	if cm.Parse(oob) != nil || cm.Dst == nil || cm.Dst.IsMulticast() {
+	if cm.Parse(report) != nil || cm.Dst == nil || cm.Dst.IsMulticast() {
 		return nil
 	}
 	// x/net leaves out an IPv4 source, which a dual-stack socket takes in its
@@ -57,9 +33,9 @@ func sourceV6(oob []byte) []byte {
 	return bytes.Replace(source, standIn, cm.Dst.To16(), 1)
 }
 
-func sourceV4(oob []byte) []byte {
+func sourceV4(report []byte) []byte {
 	var cm ipv4.ControlMessage
-	if cm.Parse(oob) != nil || cm.Dst == nil || cm.Dst.IsMulticast() || cm.Dst.Equal(net.IPv4bcast) {
+	if cm.Parse(report) != nil || cm.Dst == nil || cm.Dst.IsMulticast() || cm.Dst.Equal(net.IPv4bcast) {
 		return nil
 	}
 	return (&ipv4.ControlMessage{Src: cm.Dst}).Marshal()

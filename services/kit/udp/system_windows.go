@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"net"
 	"net/netip"
 
 	"golang.org/x/sys/windows"
@@ -14,17 +13,13 @@ const (
 	errHostDown  = windows.WSAEHOSTUNREACH
 )
 
-func receiveBuffer(fd uintptr) (int, error) {
-	return windows.GetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_RCVBUF)
+func receiveBuffer(fd uintptr) (bytes int) {
+	bytes, _ = windows.GetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_RCVBUF)
+	return bytes
 }
 
-// sender sends on a socket of package net.
-type sender struct{ conn *net.UDPConn }
-
-func newSender(conn *net.UDPConn) sender { return sender{conn} }
-
 // send sends a datagram, on a connected socket to nobody in particular.
-func (s sender) send(payload, control []byte, to netip.AddrPort) error {
+func (s *Socket) send(payload, control []byte, to netip.AddrPort) error {
 	if !to.IsValid() {
 		_, err := s.conn.Write(payload)
 		return err

@@ -34,16 +34,17 @@ const SendBuffer = 1 << 18
 type Peer struct {
 	// Addr is the sender, an IPv4 address never in its IPv6 form.
 	Addr   netip.AddrPort
-	source string // control message for an answer; empty if the kernel chooses
+	source []byte // control message for an answer; nil: the kernel chooses
 }
 
-// Socket is a UDP socket that many peers send to. Its methods may be called by
-// several goroutines; Read by one at a time.
+// Socket is a UDP socket that answers many peers, or is connected to one and hears
+// nobody else. Its methods may be called by several goroutines; Read by one at a
+// time.
 type Socket struct {
-	conn    *net.UDPConn
-	sender  sender
-	oob     []byte
-	sources *sources // nil: the kernel chooses where answers leave from
+	conn   *net.UDPConn
+	raw    syscall.RawConn
+	oob    []byte
+	source func(report []byte) []byte // nil: the kernel chooses where answers leave from
 }
 
 // Listen opens a socket on address, "[host]:port", with port 0 for a free one.
@@ -54,15 +55,29 @@ func Listen(ctx context.Context, address string) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{conn: conn.(*net.UDPConn), sender: newSender(conn.(*net.UDPConn)), oob: make([]byte, 128)}
-	_ = s.conn.SetWriteBuffer(SendBuffer) // a smaller one serves too
+	s := newSocket(conn.(*net.UDPConn))
 	if local := s.Addr().Addr(); local.IsUnspecified() {
-		s.sources = reportDestinations(s.conn, local.Is6())
+		s.source = reportDestinations(s.conn, local.Is6())
 	}
 	return s, nil
 }
 
-// Addr is the address the socket listens on.
+// Dial opens a socket that is connected to an address. Its Peer is the zero one.
+func Dial(to netip.AddrPort) (*Socket, error) {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return nil, err
+	}
+	return newSocket(conn), nil
+}
+
+func newSocket(conn *net.UDPConn) *Socket {
+	raw, _ := conn.SyscallConn()        // fails for no open socket
+	_ = conn.SetWriteBuffer(SendBuffer) // a smaller one serves too
+	return &Socket{conn: conn, raw: raw, oob: make([]byte, 128)}
+}
+
+// Addr is the socket's own address.
 func (s *Socket) Addr() netip.AddrPort {
 	return Unmap(s.conn.LocalAddr().(*net.UDPAddr).AddrPort())
 }
@@ -78,17 +93,18 @@ func (s *Socket) Close() error { return s.conn.Close() }
 func (s *Socket) Read(buf []byte) (int, Peer, error) {
 	n, oobn, _, addr, err := s.conn.ReadMsgUDPAddrPort(buf, s.oob)
 	peer := Peer{Addr: Unmap(addr)}
-	if err == nil && s.sources != nil {
-		peer.source = s.sources.of(s.oob[:oobn])
+	if err == nil && s.source != nil {
+		peer.source = s.source(s.oob[:oobn])
 	}
 	return n, peer, err
 }
 
-// Write sends a datagram to the peer from the address that the peer wrote to. It
-// does not wait for room in a full send buffer, but returns an error.
+// Write sends a datagram to the peer from the address that the peer wrote to, and on
+// a connected socket to the zero Peer. It does not wait for room in a full send buffer,
+// but returns an error.
 func (s *Socket) Write(payload []byte, to Peer) error {
-	if to.source != "" {
-		err := s.sender.send(payload, []byte(to.source), to.Addr)
+	if to.source != nil {
+		err := s.send(payload, to.source, to.Addr)
 		full := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ENOBUFS)
 		if err == nil || full || errors.Is(err, net.ErrClosed) {
 			return err
@@ -96,7 +112,7 @@ func (s *Socket) Write(payload []byte, to Peer) error {
 		// The address may be gone since, or the system may not know the
 		// option: the kernel's choice is better than no answer.
 	}
-	return s.sender.send(payload, nil, to.Addr)
+	return s.send(payload, nil, to.Addr)
 }
 
 // Unmap turns an IPv4 address in its IPv6 form (::ffff:127.0.0.1) into plain

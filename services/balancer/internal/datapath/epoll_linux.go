@@ -157,7 +157,7 @@ const listenerToken = 1 << 62
 
 func newWorker(e *epoll, addr netip.AddrPort, share bool, capacity session.Capacity) (w *worker, err error) {
 	w = &worker{
-		epoll: e, in: mmsg.NewInbox(batchSize, mmsg.MaxDatagram), out: mmsg.NewOutbox(batchSize),
+		epoll: e, in: mmsg.NewInbox(batchSize, udp.MaxDatagram), out: mmsg.NewOutbox(batchSize),
 		replies: make([]ledger.Reply, 0, batchSize), bySlot: make([]*session.Session[sockets], 1),
 	}
 	w.core = newCore(e.Config, e.self, capacity, batchSize, w.closeSockets)

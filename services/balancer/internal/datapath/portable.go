@@ -3,7 +3,6 @@ package datapath
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -26,6 +25,7 @@ import (
 type portable struct {
 	Config
 	listener *udp.Socket
+	granted  int // bytes of receive buffer
 	self     *session.SelfAddrs
 	readers  sync.WaitGroup // one for every socket
 	drops    atomic.Uint64  // at the listener, as far as anybody has asked
@@ -52,12 +52,7 @@ type upstream struct {
 type socket struct {
 	backend membership.ID
 	addr    netip.AddrPort
-	conn    *udp.Conn
-}
-
-// localAddr is the socket's own address.
-func (s *socket) localAddr() netip.AddrPort {
-	return udp.Unmap(s.conn.LocalAddr().(*net.UDPAddr).AddrPort())
+	conn    *udp.Socket
 }
 
 // openPortable opens the listener; nothing is read before Run.
@@ -66,10 +61,9 @@ func openPortable(ctx context.Context, cfg Config) (DataPath, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A smaller buffer than asked for is no reason not to start.
-	_ = udp.SetReceiveBuffer(listener.Conn(), receiveBuffer)
-	_ = listener.Conn().SetWriteBuffer(receiveBuffer)
+	_ = listener.Conn().SetWriteBuffer(receiveBuffer) // a smaller one serves too
 	p := &portable{Config: cfg, listener: listener, self: newSelfAddrs()}
+	p.granted = udp.SetReceiveBuffer(listener.Conn(), receiveBuffer)
 	p.core = newCore(cfg, p.self, session.NewCapacity(cfg.MaxSessions), 1, p.closeSockets)
 	p.self.Add(listener.Addr())
 	return p, nil
@@ -78,7 +72,7 @@ func openPortable(ctx context.Context, cfg Config) (DataPath, error) {
 func (p *portable) Addr() netip.AddrPort { return p.listener.Addr() }
 
 func (p *portable) ReceiveBuffer() (asked, granted int) {
-	return receiveBuffer, udp.ReceiveBuffer(p.listener.Conn())
+	return receiveBuffer, p.granted
 }
 
 func (p *portable) KernelDrops() uint64 {
@@ -195,13 +189,13 @@ func (p *portable) send(s *session.Session[upstreams], b *membership.Backend, pa
 		}
 		return ledger.NoSocket
 	}
-	if err = to.conn.Send(payload); err == nil {
+	if err = to.conn.Write(payload, udp.Peer{}); err == nil {
 		return ledger.Forwarded
 	}
 	// That is usually the news of an earlier datagram. This one has not been
 	// sent yet, and its turn is this server's.
 	reportRefusal(p.Members, b.ID, b.Addr, err)
-	if err = to.conn.Send(payload); err != nil {
+	if err = to.conn.Write(payload, udp.Peer{}); err != nil {
 		return ledger.SendFailed
 	}
 	return ledger.Forwarded
@@ -231,7 +225,7 @@ func (p *portable) socketTo(s *session.Session[upstreams], b *membership.Backend
 		u.before = u.now
 	}
 	opened := &socket{backend: b.ID, addr: b.Addr, conn: conn}
-	p.self.Add(opened.localAddr())
+	p.self.Add(conn.Addr())
 	p.readers.Go(func() { p.carry(s, opened) })
 	u.now = opened
 	return opened, nil
@@ -242,7 +236,7 @@ func (p *portable) socketTo(s *session.Session[upstreams], b *membership.Backend
 func (p *portable) carry(s *session.Session[upstreams], from *socket) {
 	buf := make([]byte, udp.MaxDatagram)
 	for {
-		n, err := from.conn.Read(buf)
+		n, _, err := from.conn.Read(buf)
 		var errno syscall.Errno
 		switch {
 		case errors.As(err, &errno):
@@ -314,7 +308,7 @@ func (p *portable) closeSockets(s *session.Session[upstreams]) {
 // returns.
 func (p *portable) closeSocket(s *socket) {
 	if s != nil {
-		p.self.Remove(s.localAddr())
+		p.self.Remove(s.conn.Addr())
 		s.conn.Close()
 	}
 }
