@@ -1,12 +1,15 @@
 package persist
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // format is the first field of every file of ours; what begins otherwise is
@@ -78,4 +81,65 @@ func (c Cursor) plausible() bool {
 		return c.Last == ""
 	}
 	return c.Turns <= maxTurns && slices.Contains(c.Names, c.Last)
+}
+
+// unfinished is the name of the file that takes the place of path once it is
+// whole.
+func unfinished(path string) string { return path + ".new" }
+
+// removeUnfinished removes what a kill may have left, if it begins as ours does.
+func removeUnfinished(path string) {
+	if content, err := read(unfinished(path)); err == nil && begunByUs(content) {
+		_ = os.Remove(unfinished(path)) // if it stays, it cannot be written
+	}
+}
+
+// replace puts content in the place of path as a whole, so that path holds the
+// old content or the new, also after a power cut: the new is synced before it
+// takes the name, and then the directory is.
+func replace(path string, content []byte) error {
+	f, err := os.OpenFile(unfinished(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err = cmp.Or(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes renames in a directory last. Not every system lets a directory
+// be synced, and a renamed file is whole without it, so it fails only when the
+// disk says that it is broken.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err == nil {
+		defer dir.Close()
+		err = dir.Sync()
+	}
+	if errors.Is(err, syscall.EIO) {
+		return err
+	}
+	return nil
+}
+
+// target follows path if it is a symbolic link, also one to a file that does
+// not exist yet, so that the file is replaced and not the link to it.
+func target(path string) string {
+	for range 40 { // as many as Linux follows
+		to, err := os.Readlink(path)
+		if err != nil {
+			return path
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Dir(path) + string(filepath.Separator) + to
+		}
+		path = to
+	}
+	return path
 }

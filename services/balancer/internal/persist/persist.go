@@ -3,7 +3,7 @@
 //
 // The file says how many turns there have been and which server had the last
 // one, by name, so that a changed list of servers is understood. It is replaced
-// as a whole (disk.go), so it is never half of anything. A file that is not ours
+// as a whole, so it is never half of anything. A file that is not ours
 // is never overwritten.
 package persist
 
@@ -53,11 +53,11 @@ func (c Cursor) Next(today []string) int {
 
 // Store is the file at a path. A nil Store keeps nothing.
 type Store struct {
-	path   string
-	before func(step string) error // hook of the tests, see replace
-	log    *slog.Logger
-	saved  *file  // what this run has written last; nil: nothing yet
-	there  []byte // what the file holds, as far as this run knows
+	path    string
+	replace func(path string, content []byte) error
+	log     *slog.Logger
+	saved   *file  // what this run has written last; nil: nothing yet
+	there   []byte // what the file holds, as far as this run knows
 }
 
 // Open reads the file and returns where to go on with today's servers. A
@@ -65,49 +65,30 @@ type Store struct {
 // is one that cannot be used; then the log has a warning that says why, and the
 // Store may be nil.
 func Open(path string, today []string, log *slog.Logger) (*Store, Cursor) {
-	return open(path, today, log, func(string) error { return nil })
+	return open(path, today, log, replace)
 }
 
-func open(path string, today []string, log *slog.Logger, before func(step string) error) (*Store, Cursor) {
-	s := &Store{path: target(path), before: before, log: log}
-	beginning := Cursor{Names: today}
-	sweep(s.path)
-	var f file
-	content, err := read(s.path)
-	if err == nil {
-		s.there = content
-		f, err = parse(content)
+func open(path string, today []string, log *slog.Logger, replace func(path string, content []byte) error) (*Store, Cursor) {
+	s := &Store{path: target(path), replace: replace, log: log}
+	removeUnfinished(s.path)
+	f, err := s.load()
+	if errors.Is(err, errDamaged) {
+		log.Warn(fmt.Sprintf("%v; turns start from %s", err, today[0]))
+		f, err = file{Ended: true}, nil
 	}
-	cutOff := false // turns after the last save are missing
-	var why *fs.PathError
-	switch {
-	case err == nil:
-		cutOff = !f.Ended
-	case errors.Is(err, fs.ErrNotExist):
-	case errors.Is(err, errDamaged):
-		log.Warn(fmt.Sprintf("state file %s is damaged; turns start from %s", path, today[0]))
-	default:
-		if errors.As(err, &why) {
-			err = why.Err
-		}
-		if !errors.Is(err, errForeign) {
-			err = fmt.Errorf("cannot be read: %w", err)
-		}
-		log.Warn(fmt.Sprintf("state file %s %v; turns start from %s and are not kept", path, err, today[0]))
-		return nil, beginning
-	}
-	c := beginning
+	c := Cursor{Names: today}
 	if f.Turns > 0 {
 		c = f.Cursor
 	}
-
 	// The file now says that a run is under way, and a place where nothing can be
 	// kept is known at the start. Only a full disk may pass.
-	err = s.save(c, false)
+	if err == nil {
+		err = s.save(c, false)
+	}
 	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 	if err != nil && !full {
 		log.Warn(fmt.Sprintf("%v; turns start from %s and are not kept", err, today[0]))
-		return nil, beginning
+		return nil, Cursor{Names: today}
 	}
 	next := today[c.Next(today)]
 	if !slices.Equal(c.Names, today) {
@@ -118,12 +99,28 @@ func open(path string, today []string, log *slog.Logger, before func(step string
 		log.Warn(fmt.Sprintf("%v; turns are not kept until there is room", err))
 	}
 	switch {
-	case cutOff:
+	case !f.Ended:
 		log.Warn(fmt.Sprintf("the earlier run was cut off: its last second of turns may be missing from the state file; going on after turn %d: the next is %s's", c.Turns, next))
 	case c.Turns > 0:
 		log.Info(fmt.Sprintf("going on after turn %d of an earlier run: the next is %s's", c.Turns, next))
 	}
 	return s, c
+}
+
+// load reads what an earlier run has left. If there is no file, that run came to
+// its end without a turn.
+func (s *Store) load() (f file, err error) {
+	s.there, err = read(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return file{Ended: true}, nil
+	}
+	if err != nil {
+		return f, fmt.Errorf("state file %s cannot be read: %w", s.path, err)
+	}
+	if f, err = parse(s.there); err != nil {
+		return f, fmt.Errorf("state file %s %w", s.path, err)
+	}
+	return f, nil
 }
 
 // Keep saves the cursor every second while there are new turns, and at the end
@@ -171,7 +168,7 @@ func (s *Store) save(c Cursor, ended bool) error {
 		return fmt.Errorf("state file %s has been changed by somebody else and is left alone", s.path)
 	}
 	content = append(content, '\n')
-	if err := replace(s.path, content, s.before); err != nil {
+	if err := s.replace(s.path, content); err != nil {
 		return fmt.Errorf("state file %s cannot be written: %w", s.path, err)
 	}
 	s.saved, s.there = &f, content

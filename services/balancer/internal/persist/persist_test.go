@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"reflect"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,13 +67,10 @@ func written(t testing.TB, c Cursor) string {
 	return string(content) + "\n"
 }
 
-// opened opens the file and returns the log's lines; before may be nil.
-func opened(path string, today []string, before func(step string) error) (*Store, Cursor, string) {
+// opened opens the file and returns the log's lines.
+func opened(path string, today []string) (*Store, Cursor, string) {
 	var said strings.Builder
-	if before == nil {
-		before = func(string) error { return nil }
-	}
-	s, c := open(path, today, logTo(&said), before)
+	s, c := Open(path, today, logTo(&said))
 	return s, c, said.String()
 }
 
@@ -103,7 +102,7 @@ func goesOn(c Cursor, today []string, ended bool) string {
 // reopen opens the file and wants the cursor and no warning but that of a kill.
 func reopen(t *testing.T, path string, want Cursor) *Store {
 	t.Helper()
-	s, c, said := opened(path, three, nil)
+	s, c, said := opened(path, three)
 	if s == nil || !reflect.DeepEqual(c, want) || said != "" && said != goesOn(c, three, false) && said != goesOn(c, three, true) {
 		t.Errorf("opened with %+v, store %v, said %s; want %+v", c, s, said, want)
 	}
@@ -130,7 +129,7 @@ func TestTheOrderGoesOnWhereItWasSaved(t *testing.T) {
 		s = reopen(t, path, after(turns))
 	}
 	odd := Cursor{3, `back\slash`, []string{`a&b<c>`, `Größe`, `日本`, `back\slash`, "a'b"}}
-	if _, c, _ := opened(at(t, written(t, odd)), odd.Names, nil); !reflect.DeepEqual(c, odd) {
+	if _, c, _ := opened(at(t, written(t, odd)), odd.Names); !reflect.DeepEqual(c, odd) {
 		t.Errorf("cursor %+v", c)
 	}
 }
@@ -158,7 +157,7 @@ func TestTheServerAfterTheLastIsNextInTodaysList(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path, today := at(t, written(t, after(tt.turns))), strings.Fields(tt.today)
-			s, c, said := opened(path, today, nil)
+			s, c, said := opened(path, today)
 			if got := today[c.Next(today)]; s == nil || got != tt.next || c.Turns != tt.turns {
 				t.Fatalf("after turn %d it is %s's, want %d and %s's; store %v", c.Turns, got, tt.turns, tt.next, s)
 			}
@@ -180,13 +179,13 @@ func TestTheServerAfterTheLastIsNextInTodaysList(t *testing.T) {
 // A list that changes while the balancer runs: what counts is that of the turn.
 func TestASaveWithoutATurnKeepsTheListOfTheLastTurn(t *testing.T) {
 	path := at(t, "")
-	s, _, _ := opened(path, three, nil)
+	s, _, _ := opened(path, three)
 	s.mustSave(t, after(5))
 	if err := s.save(Cursor{5, "server1", []string{"server1", "server3"}}, true); err != nil {
 		t.Fatal(err)
 	}
 	reopen(t, path, after(5)).mustSave(t, Cursor{6, "server3", []string{"server1", "server3"}})
-	if _, c, _ := opened(path, three, nil); c.Last != "server3" || len(c.Names) != 2 {
+	if _, c, _ := opened(path, three); c.Last != "server3" || len(c.Names) != 2 {
 		t.Errorf("cursor %+v", c)
 	}
 }
@@ -217,7 +216,7 @@ func TestWhatCannotBeUsed(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := at(t, tt.content)
-			s, c, said := opened(path, three, nil)
+			s, c, said := opened(path, three)
 			if want := fmt.Sprintf("WARN state file %s %s\n", path, tt.warning); said != want || !reflect.DeepEqual(c, after(0)) || (s == nil) != (tt.warning == foreign) {
 				t.Errorf("said %s want %s; store %v, cursor %+v", said, want, s, c)
 			}
@@ -256,7 +255,7 @@ func TestAPlaceWhereNothingCanBeKeptIsKnownAtTheStart(t *testing.T) {
 		{"a link to itself", itself, "cannot be read"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s, c, said := opened(tt.path, three, nil)
+			s, c, said := opened(tt.path, three)
 			if s != nil || !reflect.DeepEqual(c, after(0)) || strings.Count(said, "\n") != 1 || !strings.Contains(said, "state file "+tt.path) ||
 				!strings.Contains(said, tt.why) || !strings.HasSuffix(said, "; turns start from server1 and are not kept\n") {
 				t.Errorf("store %v, cursor %+v, said %s; want one line with %q", s, c, said, tt.why)
@@ -283,6 +282,84 @@ func TestAFileThatSomebodyElsePutThereMeanwhileIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mustSave(t, after(18))
+}
+
+// A power cut keeps what has been synced. So the path leads to the old content
+// until the new is whole, and a replacement that fails leaves nothing else.
+func TestAReplacementThatFailsLeavesTheOldFileAndNothingBesideIt(t *testing.T) {
+	path := filepath.Join(at(t, "in the way of the rename"), "..")
+	if err := replace(path, []byte("x")); err == nil {
+		t.Error("a directory was replaced")
+	}
+	if entries, err := filepath.Glob(filepath.Dir(path) + "/*.new"); len(entries) > 0 || err != nil {
+		t.Errorf("beside it there is %v: %v", entries, err)
+	}
+}
+
+func TestOnlyWhatAKillLeftIsRemoved(t *testing.T) {
+	path := at(t, written(t, after(17)))
+	put(t, unfinished(path), written(t, after(18))[:40])
+	reopen(t, path, after(17)).mustSave(t, after(18))
+	put(t, unfinished(path), "my own notes")
+	s, _, said := opened(path, three)
+	if got := contentOf(t, unfinished(path)); s != nil || got != "my own notes" || !strings.Contains(said, "cannot be written: ") {
+		t.Errorf("store %v, said %s, beside it there is %q", s, said, got)
+	}
+}
+
+func TestOnlyAFullDiskMayPass(t *testing.T) {
+	for why, tt := range map[error]struct {
+		want  string
+		keeps bool
+	}{
+		syscall.ENOSPC: {"turns are not kept until there is room", true},
+		syscall.EDQUOT: {"turns are not kept until there is room", true},
+		syscall.EROFS:  {"turns start from server1 and are not kept", false},
+	} {
+		path := at(t, written(t, after(17)))
+		var said strings.Builder
+		s, c := open(path, three, logTo(&said), func(string, []byte) error { return &fs.PathError{Op: "write", Path: path, Err: why} })
+		want := fmt.Sprintf("WARN state file %s cannot be written: write %[1]s: %v; %s\n", path, why, tt.want)
+		if !strings.HasPrefix(said.String(), want) || (s != nil) != tt.keeps || (c.Turns == 17) != tt.keeps {
+			t.Errorf("store %v, cursor %+v, said %swant %s", s, c, &said, want)
+		}
+		if s != nil {
+			s.replace = replace
+			s.mustSave(t, after(18))
+			reopen(t, path, after(18))
+		}
+	}
+}
+
+func TestALinkIsFollowed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		link string
+		want Cursor
+	}{
+		"to a file":                       {"DIR/there", after(17)},
+		"to a file that is not there yet": {"DIR/there", after(0)},
+		"to a link, both relative":        {"../links/next", after(17)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			there := filepath.Join(t.TempDir(), "there")
+			links := filepath.Join(filepath.Dir(there), "links")
+			link := filepath.Join(links, "turns")
+			if tt.want.Turns > 0 {
+				put(t, there, written(t, tt.want))
+			}
+			if err := cmp.Or(os.Mkdir(links, 0o755), os.Symlink("../there", filepath.Join(links, "next")),
+				os.Symlink(strings.Replace(tt.link, "DIR", filepath.Dir(there), 1), link)); err != nil {
+				t.Fatal(err)
+			}
+			reopen(t, link, tt.want).mustSave(t, after(18))
+			if got := contentOf(t, there); got != written(t, after(18)) {
+				t.Errorf("the file holds %s", got)
+			}
+			if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+				t.Errorf("the link is no link any more: %v, %v", info, err)
+			}
+		})
+	}
 }
 
 // keeping keeps the turns of a test in a bubble with a clock of its own. The
@@ -369,7 +446,7 @@ func TestTheStartSaysWhereItGoesOn(t *testing.T) {
 		{"cut off without a turn, which nobody knows", goesOn(after(6), three, false), func(s *Store) { s.save(after(6), true) }},
 		{"came to its end without a turn", goesOn(after(6), three, true), func(*Store) {}},
 	} {
-		s, c, said := opened(path, three, nil)
+		s, c, said := opened(path, three)
 		if said != tt.want {
 			t.Errorf("%s: %+v, said %s want %s", tt.name, c, said, tt.want)
 		}
@@ -385,7 +462,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte(`{"format":"udplab-turns-1","turns":5,"last":"\u001b[2J\n","backends":["\u001b[2J\n"]}`)) // no mess of the log
 	f.Fuzz(func(t *testing.T, content []byte) {
 		path := at(t, string(content))
-		s, c, said := opened(path, three, nil)
+		s, c, said := opened(path, three)
 		if next := c.Next(three); next < 0 || next >= len(three) || c.Turns > maxTurns {
 			t.Errorf("cursor %+v, next %d", c, next)
 		}
@@ -401,7 +478,7 @@ func FuzzOpen(f *testing.F) {
 		if !saysItIsOurs(content) {
 			t.Errorf("a foreign file was overwritten")
 		}
-		if _, again, _ := opened(path, three, nil); again.Turns != c.Turns || again.Next(three) != c.Next(three) {
+		if _, again, _ := opened(path, three); again.Turns != c.Turns || again.Next(three) != c.Next(three) {
 			t.Errorf("opened %+v, then %+v", c, again)
 		}
 	})
