@@ -95,9 +95,17 @@ func open(ctx context.Context, cfg *settings, log *slog.Logger) (*balancer, erro
 		},
 		Apply: b.apply, IsSelf: func(addr netip.AddrPort) bool { return b.self.Contains(time.Now(), addr) },
 	})
-	err := b.listen(ctx)
-	if err == nil {
-		err = b.members.Resolve(ctx)
+	var problems config.Problems
+	wrong := func(variable, value, want string) {
+		problems = append(problems, config.Problem{Name: variable, Value: value, Want: want})
+	}
+	b.listen(ctx, wrong)
+	var err error
+	if len(problems) == 0 {
+		err = b.members.Resolve(ctx, func(entry, want string) { wrong("BALANCER_BACKENDS", entry, want) })
+	}
+	if len(problems) > 0 {
+		err = problems
 	}
 	if err != nil {
 		b.close()
@@ -127,8 +135,7 @@ func (b *balancer) apply(now time.Time, s *membership.Snapshot) {
 }
 
 // listen opens the clients' port and the page's.
-func (b *balancer) listen(ctx context.Context) error {
-	var problems config.Problems
+func (b *balancer) listen(ctx context.Context, wrong func(variable, value, want string)) {
 	var err error
 	b.path, err = datapath.Open(ctx, datapath.Config{
 		Listen: string(b.cfg.Listen), SessionIdle: b.cfg.SessionIdle, MaxSessions: b.cfg.MaxSessions, ClientRate: b.cfg.ClientRate, Drain: b.cfg.Drain,
@@ -138,18 +145,14 @@ func (b *balancer) listen(ctx context.Context) error {
 	if err == nil {
 		b.self.Add(b.path.Addr())
 	} else {
-		problems = append(problems, config.Problem{Name: "BALANCER_LISTEN", Value: string(b.cfg.Listen), Want: fmt.Sprintf("an address that is free here (%v)", err)})
+		wrong("BALANCER_LISTEN", string(b.cfg.Listen), fmt.Sprintf("an address that is free here (%v)", err))
 	}
-	if b.cfg.HTTP != "" {
-		b.page, err = api.Listen(ctx, string(b.cfg.HTTP))
-		if err != nil {
-			problems = append(problems, config.Problem{Name: "BALANCER_HTTP", Value: string(b.cfg.HTTP), Want: fmt.Sprintf("an address that is free here, or empty for no page (%v)", err)})
-		}
+	if b.cfg.HTTP == "" {
+		return
 	}
-	if len(problems) > 0 {
-		return problems
+	if b.page, err = api.Listen(ctx, string(b.cfg.HTTP)); err != nil {
+		wrong("BALANCER_HTTP", string(b.cfg.HTTP), fmt.Sprintf("an address that is free here, or empty for no page (%v)", err))
 	}
-	return nil
 }
 
 // pageGrace is how long an answer of the page that is under way may take at the

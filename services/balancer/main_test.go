@@ -29,12 +29,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what must come: so long that a busy
+// timeout is how long a test waits for what must come: so long that a busy
 // machine makes no test fail.
-const patience = time.Minute
+const timeout = time.Minute
 
-// nowhere is a host whose name does not resolve. Nobody asks a name server for
-// it (RFC 7686).
+// nowhere is a host whose name does not resolve: no name server is asked for it
+// (RFC 7686).
 const nowhere = "nowhere.onion"
 
 // startServers starts servers on loopback and returns them as
@@ -138,7 +138,7 @@ func (r *running) next() line {
 			return l
 		}
 		r.t.Fatalf("the balancer ended: %v", <-r.result)
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		r.t.Fatal("no line came")
 	}
 	return nil
@@ -173,7 +173,7 @@ func (r *running) client() net.Conn {
 func (r *running) ping(order string) {
 	r.t.Helper()
 	conn, buf := r.client(), make([]byte, 65536)
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(timeout))
 	for i, server := range order {
 		fmt.Fprintf(conn, "ping %d", i+1)
 		n, err := conn.Read(buf)
@@ -219,9 +219,9 @@ func (r *running) shows(pages map[string][]string) {
 // eventually waits for what must come.
 func eventually(t *testing.T, what string, come func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !come(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(timeout); !come(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("after %v: not yet %s", patience, what)
+			t.Fatalf("after %v: not yet %s", timeout, what)
 		}
 	}
 }
@@ -350,7 +350,7 @@ func TestServersWhoseNamesDoNotResolve(t *testing.T) {
 		r.client().Write([]byte("to nobody"))
 		eventually(t, "it is received", func() bool { return strings.Contains(r.get("/api/status"), `"received": 1`) })
 		rest := r.end()
-		want := "stopped: 1 received, 0 forwarded, 0 replied, 1 dropped (no_backend 1); the next turn is nobody's: no server is up"
+		want := "stopped: 1 received, 0 forwarded, 0 replied, 1 dropped (no_backend 1); no server is up"
 		if last := rest[len(rest)-1].text("msg"); last != want {
 			t.Errorf("the last line is %q, want %q", last, want)
 		}
@@ -375,6 +375,9 @@ func TestADataPathThatDiesEndsTheBalancer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !b.members.IsSelf(b.path.Addr()) {
+		t.Errorf("a server may be at %v, where the balancer listens", b.path.Addr())
+	}
 	broken := errors.New("the listener broke")
 	b.path = dying{b.path, broken}
 	if err := b.serve(t.Context()); !errors.Is(err, broken) || program.ExitCode(err) != 1 {
@@ -383,8 +386,8 @@ func TestADataPathThatDiesEndsTheBalancer(t *testing.T) {
 	if lines := strings.Split(strings.TrimSpace(out.String()), "\n"); !strings.Contains(lines[len(lines)-1], "stopped: ") {
 		t.Errorf("the last line is no summary:\n%s", &out)
 	}
-	if _, err := net.Dial("tcp", b.page.Addr().String()); err == nil {
-		t.Error("the page is still there")
+	if _, err := b.page.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the page is still there: %v", err)
 	}
 }
 
@@ -394,8 +397,8 @@ func TestTheHealthcheck(t *testing.T) {
 		http.Error(w, "the data path does not run", http.StatusServiceUnavailable)
 	}))
 	defer sick.Close()
-	_, gone, release := occupied(t)
-	release()
+	gone := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer gone.Close()
 	for _, tt := range []struct {
 		name, http string
 		code       int
@@ -403,7 +406,7 @@ func TestTheHealthcheck(t *testing.T) {
 	}{
 		{"alive", strings.TrimPrefix(r.page, "http://"), 0, ""},
 		{"sick", sick.Listener.Addr().String(), 1, "/healthz: 503 Service Unavailable: the data path does not run"},
-		{"not there", gone, 1, "no balancer answers at http://" + gone},
+		{"silent", gone.Listener.Addr().String(), 1, "no balancer answers at " + gone.URL},
 		{"off", "", 2, `BALANCER_HTTP="": want an address`},
 		{"wrong", "here", 2, `BALANCER_HTTP="here": want `},
 	} {
@@ -421,25 +424,15 @@ func TestTheHealthcheck(t *testing.T) {
 	r.end()
 }
 
-// occupied listens at a UDP and a TCP address on loopback until release.
-func occupied(t *testing.T) (udp, tcp string, release func()) {
-	t.Helper()
-	u, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	release = func() { u.Close(); l.Close() }
-	t.Cleanup(release)
-	return u.LocalAddr().String(), l.Addr().String(), release
-}
-
 func TestPortsInUseAreToldAtOnceAndNothingIsLeftOpen(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "turns")
-	udp, tcp, _ := occupied(t)
+	_, udp := startServer(t, "other", "127.0.0.1:0")
+	page, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Close()
+	tcp := page.Addr().String()
 	for _, tt := range []struct {
 		udp, tcp string
 		want     []string

@@ -44,15 +44,15 @@ func (b *balancer) sumUp() {
 	if drops != "" {
 		drops = " (" + drops[2:] + ")"
 	}
-	next := "nobody's: no server is up"
+	next := "no server is up"
 	if turn, ok := b.scheduler.Next(); ok {
-		next = turn.Backend.Name + "'s"
+		next = "the next turn is " + turn.Backend.Name + "'s"
 	}
 	kernel := ""
 	if n := b.path.KernelDrops(); n > 0 {
 		kernel = fmt.Sprintf(" (the kernel dropped %d more before we saw them)", n)
 		attrs = append(attrs, "kernel_drops", n)
 	}
-	b.log.Info(fmt.Sprintf("stopped: %d received%s, %d forwarded, %d replied, %d dropped%s; the next turn is %s",
+	b.log.Info(fmt.Sprintf("stopped: %d received%s, %d forwarded, %d replied, %d dropped%s; %s",
 		s.Received, kernel, s.Forwarded, s.Replied, s.DroppedTotal(), drops, next), attrs...)
 }

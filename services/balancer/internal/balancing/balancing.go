@@ -147,10 +147,10 @@ func (s *Scheduler) Next() (turn Turn, ok bool) {
 
 // Cursor is where the order stands: the number of the newest turn, 0 for none,
 // and the place where it goes on.
-func (s *Scheduler) Cursor() (turns uint64, snapshot *membership.Snapshot, next int) {
+func (s *Scheduler) Cursor() (turns uint64, next int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.number, s.snapshot, s.next
+	return s.number, s.next
 }
 
 // Resume goes on after so many turns with the server at a place. It is to be

@@ -75,16 +75,14 @@ func TestWhoseTurnItIs(t *testing.T) {
 }
 
 func TestResumeGoesOnWhereAnotherStood(t *testing.T) {
-	list, s := started(3, Skip)
+	_, s := started(3, Skip)
 	s.Resume(10, 1)
 	turns := make([]Turn, 1)
 	if s.Take(turns); turns[0].Number != 11 || turns[0].Backend.ID != 2 {
 		t.Errorf("got %+v", turns[0])
 	}
-	snapshot := list.snapshot()
-	s.Apply(snapshot)
-	if turns, of, next := s.Cursor(); turns != 11 || next != 2 || of != snapshot {
-		t.Errorf("after turn %d, at place %d of %+v", turns, next, of)
+	if turns, next := s.Cursor(); turns != 11 || next != 2 {
+		t.Errorf("after turn %d, at place %d", turns, next)
 	}
 }
 

@@ -308,7 +308,7 @@ func (r *rig) checkBooks() {
 		forwarded += b.Forwarded
 	}
 	took := s.Forwarded + s.Dropped[ledger.DroppedDown] + s.Dropped[ledger.NoSocket] + s.Dropped[ledger.SendFailed]
-	if number, _, _ := r.scheduler.Cursor(); number != took || s.Turns != took || turns != took || forwarded != s.Forwarded {
+	if number, _ := r.scheduler.Cursor(); number != took || s.Turns != took || turns != took || forwarded != s.Forwarded {
 		r.t.Errorf("%d datagrams took a turn, %d were forwarded: the scheduler gave %d, the ledger has %d, the servers %d and %d",
 			took, s.Forwarded, number, s.Turns, turns, forwarded)
 	}

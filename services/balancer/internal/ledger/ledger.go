@@ -50,7 +50,7 @@ const (
 	NoBackend    // no server is up
 	SessionLimit // its client is new, and there is no room for another session
 	ClientRate   // its client sends more than it may
-	PortZero     // its source port is 0, so that nobody can be answered
+	PortZero     // its source port is 0, where no reply can go
 	Loop         // it came from a server's own address, or from the balancer's
 	Shutdown     // the balancer is stopping
 	Stranger     // it came to a session's socket from an address that is no server's
@@ -294,7 +294,7 @@ func (l *Ledger) Replied(now time.Time, batch []Reply) {
 func (l *Ledger) answer(now time.Time, b *Backend, r *Reply) {
 	o := r.Outstanding.at(r.Backend, len(l.servers))
 	if o.newest == 0 {
-		return // a second answer to the same datagram, or one that nobody asked for
+		return // a second answer to the same datagram, or an answer to none
 	}
 	s, fresh := &l.ring[o.newest%Size], o.fresh
 	if s.Number != o.newest { // so long ago that the ring has forgotten it
@@ -334,9 +334,8 @@ func (l *Ledger) mayBeAnswered(now time.Time, turn uint64) bool {
 	return turn > 0 && s.Number == turn && now.Sub(s.At) < doubtFor
 }
 
-// forget counts a turn that is about to lose its place in the ring, if nobody
-// has counted it yet: it is silent, or it had not waited for long enough to
-// tell.
+// forget counts a turn that is about to be overwritten in the ring, unless it has
+// been counted: it is silent, or it had not waited for long enough to tell.
 func (l *Ledger) forget(now time.Time, s *slot) {
 	switch {
 	case s.Outcome != Waiting:

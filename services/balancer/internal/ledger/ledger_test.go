@@ -44,8 +44,7 @@ func TestATurnIsAnsweredOrFallsSilent(t *testing.T) {
 	}
 }
 
-// Without reading the payload nobody can tell which of two late replies is
-// which. What may be wrong is not called exact.
+// Only the payload tells which of two late replies is which, and it is not read. What may be wrong is not called exact.
 func TestARoundTripIsNotExactWhileAnOlderTurnMayStillBeAnswered(t *testing.T) {
 	b := newBook(0)
 	b.forward(ms(0), 1)

@@ -100,7 +100,7 @@ func threeUp(t *testing.T, probe Probe) *lab {
 
 func (l *lab) resolve(t *testing.T) {
 	t.Helper()
-	if err := l.Resolve(t.Context()); err != nil {
+	if err := l.Resolve(t.Context(), func(entry, want string) { t.Errorf("%s: want %s", entry, want) }); err != nil {
 		t.Fatal(err)
 	}
 	l.mu.Lock()

@@ -68,7 +68,7 @@ func parse(entry string, place int) (Server, error) {
 		want = "a server's name without spaces or control characters before the ="
 	case err != nil || host == "" || config.Port(port) != nil:
 		want = "name=host:port with a port from 1 to 65535"
-	case noIP == nil && isNobody(ip):
+	case noIP == nil && isNoHost(ip):
 		want = "the address of one server"
 	case strings.ContainsFunc(host, awkward) || noIP != nil && !canResolve(host):
 		want = "an address, or a name of letters, digits, hyphens and dots, as the host"

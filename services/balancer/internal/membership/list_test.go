@@ -34,7 +34,7 @@ func TestLists(t *testing.T) {
 		{"a label that is too long", "a=" + strings.Repeat("x", 64) + ":1", "want an address, or a name of letters"},
 		{"a host that is too long", "a=" + strings.Repeat("x.", 126) + "xy:1", "want an address, or a name of letters"},
 		{"an address that was mistyped", "a=192.0.2.256:1", "want an address, or a name of letters"},
-		{"a zone that nobody can show", "a=[fe80::1%a b]:1", "want an address, or a name of letters"},
+		{"a zone with a space", "a=[fe80::1%a b]:1", "want an address, or a name of letters"},
 		{"every address", "a=0.0.0.0:1", "want the address of one server"},
 		{"a group of servers", "a=[ff02::1]:1", "want the address of one server"},
 		{"the same name twice", "a=x:1,a=x:2", `"a=x:2": want each name and address once; a=x:1 has it already`},

@@ -31,8 +31,6 @@ const (
 	// formerFor is how long replies are still taken from an address that a
 	// server moved away from: as long as a session lives without a datagram.
 	formerFor = time.Minute
-	// formerMax is how many such addresses are kept for each server.
-	formerMax = 8
 )
 
 // Config is what Members are made of.
@@ -56,30 +54,29 @@ type Members struct {
 	Config
 	current atomic.Pointer[Snapshot]
 
-	mu      sync.Mutex // guards the rest, and every change of the above
-	members []*member  // in turn order
-	closed  bool
+	mu      sync.Mutex              // guards the rest, and every change of the above
+	members []*member               // in turn order
+	former  map[netip.AddrPort]left // addresses that servers have left lately
 }
 
 // member is what is kept of one server: the backend as the next snapshot shows
-// it, and what nobody else needs to know.
+// it, and what only this package needs to know.
 type member struct {
 	Backend
 	server Server
 	claim  netip.AddrPort // where its name leads, though that may be another's; not valid: nowhere
 	found  bool           // it has had an address
 	trial  *time.Timer    // makes it due for a trial
-	former []formerAddress
 
 	// These tell the goroutines that watch it not to wait for their next time.
 	resolve chan struct{} // it may have moved
 	probe   chan struct{} // it has moved
 }
 
-// formerAddress is one that a server has left.
-type formerAddress struct {
-	addr netip.AddrPort
-	left time.Time
+// left says who has left an address, and when.
+type left struct {
+	by ID
+	at time.Time
 }
 
 // New returns these servers, all up and none with an address before Resolve.
@@ -90,7 +87,7 @@ func New(cfg Config) *Members {
 	if cfg.Probe.ask == nil {
 		cfg.Probe.ask = cfg.Probe.send
 	}
-	m := &Members{Config: cfg}
+	m := &Members{Config: cfg, former: map[netip.AddrPort]left{}}
 	m.current.Store(&Snapshot{})
 	now := time.Now()
 	for i, server := range cfg.Servers {
@@ -117,9 +114,6 @@ func (m *Members) Run(ctx context.Context) {
 		}
 	}
 	wg.Wait()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.closed = true
 	for _, b := range m.members {
 		b.trial.Stop()
 	}
@@ -141,123 +135,61 @@ type Evidence struct {
 	Reason  string // for people, in a few words
 }
 
-// Failed takes evidence that a server is down.
-func (m *Members) Failed(e Evidence) {
+// change makes a change hold: it is published if it is one.
+func (m *Members) change(change func(now time.Time)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b := m.find(e.Backend)
-	if b == nil || b.Addr != e.Addr {
-		return
-	}
-	wasUp := b.Up()
-	m.down(time.Now(), b, e.Cause, e.Reason)
-	if wasUp {
-		m.tryIn(b, trialAfter)
-		wake(b.resolve)
-	}
+	now := time.Now()
+	change(now)
+	m.publish(now)
+}
+
+// Failed takes evidence that a server is down.
+func (m *Members) Failed(e Evidence) {
+	m.change(func(now time.Time) {
+		b := m.members[e.Backend-1]
+		if b.Addr != e.Addr {
+			return
+		}
+		if b.Up() {
+			m.tryIn(b, trialAfter)
+			wake(b.resolve)
+		}
+		b.down(now, e.Cause, e.Reason)
+	})
 }
 
 // Answered is evidence that a server lives: a reply came from addr.
 func (m *Members) Answered(id ID, addr netip.AddrPort) {
-	if m.current.Load().Backend(id).Up() {
+	if m.Snapshot().Backend(id).Up() {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if b := m.find(id); b != nil && b.Addr == addr && !b.Up() {
-		m.up(time.Now(), b)
-	}
+	m.change(func(now time.Time) {
+		if b := m.members[id-1]; b.Addr == addr && !b.Up() {
+			b.up(now)
+		}
+	})
 }
 
 // Tried says that a server was given the turn to try it. If it does not answer,
 // it gets another one later.
 func (m *Members) Tried(id ID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if b := m.find(id); b != nil && b.State == Trial {
-		b.State = Down
-		m.publish(time.Now())
-		m.tryIn(b, trialAfter)
-	}
-}
-
-// find is the member of an ID; nil once the watch has ended.
-func (m *Members) find(id ID) *member {
-	if m.closed {
-		return nil
-	}
-	return m.members[id-1]
-}
-
-// move puts a server at addr, as its name says.
-func (m *Members) move(now time.Time, b *member, addr netip.AddrPort) {
-	if b.Addr == addr {
-		return
-	}
-	m.leave(now, b, addr)
-	defer wake(b.probe) // once it is published, so that the new address is probed
-	first := !b.found
-	b.found = true
-	switch {
-	case b.State == Up: // it may live there as well
-		m.publish(now)
-	case first && m.Probe.Payload == "": // as at the start, nothing speaks against it
-		m.up(now, b)
-	default:
-		m.down(now, b, AddressConflict, "it has not answered from its new address yet")
-		m.tryIn(b, 0)
-	}
-}
-
-// evict leaves a server without an address, which is why it is down.
-func (m *Members) evict(now time.Time, b *member, cause Cause, reason string) {
-	m.leave(now, b, netip.AddrPort{})
-	b.trial.Stop()
-	b.Tried = false
-	if b.State == Trial {
-		b.State = Down
-	}
-	m.down(now, b, cause, reason)
-}
-
-// leave changes a server's address. It is still known at the one before for a
-// while, and nobody else is at the new one any more.
-func (m *Members) leave(now time.Time, b *member, to netip.AddrPort) {
-	if b.Addr == to {
-		return
-	}
-	if b.Addr.IsValid() {
-		if len(b.former) == formerMax {
-			b.former = slices.Delete(b.former, 0, 1)
+	m.change(func(time.Time) {
+		if b := m.members[id-1]; b.State == Trial {
+			b.State = Down
+			m.tryIn(b, trialAfter)
 		}
-		b.former = append(b.former, formerAddress{b.Addr, now})
-	}
-	for _, other := range m.members {
-		other.former = slices.DeleteFunc(other.former, func(f formerAddress) bool { return f.addr == to })
-	}
-	b.Addr = to
+	})
 }
 
-// forget drops the addresses that a server left too long ago.
-func (m *Members) forget(now time.Time, b *member) {
-	b.former = slices.DeleteFunc(b.former, func(f formerAddress) bool { return now.Sub(f.left) >= formerFor })
-	m.publish(now)
-}
-
-// down marks a server as down, or says anew why it is.
-func (m *Members) down(now time.Time, b *member, cause Cause, reason string) {
-	if b.State == Up {
-		b.State, b.Since = Down, now
-	}
-	b.Cause, b.Reason = cause, reason
-	m.publish(now)
-}
-
-// up marks a server that was down as up.
-func (m *Members) up(now time.Time, b *member) {
-	b.trial.Stop()
-	b.State, b.Tried, b.Since, b.Reason = Up, false, now, ""
-	m.publish(now)
+// try makes a server that is still down due for one turn.
+func (m *Members) try(b *member) {
+	m.change(func(time.Time) {
+		if b.State == Down && b.Addr.IsValid() {
+			b.State, b.Tried = Trial, true
+			b.Trials++
+		}
+	})
 }
 
 // tryIn makes a server that is down due for one turn, in a while, unless health
@@ -268,15 +200,55 @@ func (m *Members) tryIn(b *member, wait time.Duration) {
 	}
 }
 
-// try makes a server that is still down due for one turn.
-func (m *Members) try(b *member) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.closed && b.State == Down && b.Addr.IsValid() {
-		b.State, b.Tried = Trial, true
-		b.Trials++
-		m.publish(time.Now())
+// move puts a server at addr, as its name says.
+func (m *Members) move(now time.Time, b *member, addr netip.AddrPort) {
+	if b.Addr == addr {
+		return
 	}
+	m.leave(now, b, addr)
+	wake(b.probe)
+	first := !b.found
+	b.found = true
+	switch {
+	case b.Up(): // it may live there as well
+	case first && m.Probe.Payload == "": // as at the start, nothing speaks against it
+		b.up(now)
+	default:
+		b.down(now, AddressConflict, "it has not answered from its new address yet")
+		m.tryIn(b, 0)
+	}
+}
+
+// evict leaves a server without an address, which is why it is down.
+func (m *Members) evict(now time.Time, b *member, cause Cause, reason string) {
+	m.leave(now, b, netip.AddrPort{})
+	b.trial.Stop()
+	b.down(now, cause, reason)
+	b.State, b.Tried = Down, false
+}
+
+// leave changes a server's address. It is still known at the one before for a
+// while, and no other server is at the new one any more.
+func (m *Members) leave(now time.Time, b *member, to netip.AddrPort) {
+	if b.Addr.IsValid() {
+		m.former[b.Addr] = left{b.ID, now}
+	}
+	delete(m.former, to)
+	b.Addr = to
+}
+
+// down marks a server as down, or says anew why it is.
+func (b *member) down(now time.Time, cause Cause, reason string) {
+	if b.Up() {
+		b.State, b.Since = Down, now
+	}
+	b.Cause, b.Reason = cause, reason
+}
+
+// up marks a server that was down as up.
+func (b *member) up(now time.Time) {
+	b.trial.Stop()
+	b.State, b.Tried, b.Since, b.Reason = Up, false, now, ""
 }
 
 // publish makes the members' present state the current snapshot, unless it is
@@ -287,14 +259,11 @@ func (m *Members) publish(now time.Time) {
 		backends[i] = b.Backend
 	}
 	s := NewSnapshot(backends...)
-	for i, b := range m.members {
-		for _, f := range b.former {
-			s.owners[f.addr] = &s.Backends[i]
-		}
+	for addr, left := range m.former {
+		s.owners[addr] = left.by
 	}
-	before := m.current.Load()
-	sameID := func(a, b *Backend) bool { return a.ID == b.ID }
-	if slices.Equal(before.Backends, s.Backends) && maps.EqualFunc(before.owners, s.owners, sameID) {
+	before := m.Snapshot()
+	if slices.Equal(before.Backends, s.Backends) && maps.Equal(before.owners, s.owners) {
 		return
 	}
 	m.current.Store(s)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,14 +12,13 @@ import (
 	"sync"
 	"time"
 
-	"udplab/services/kit/config"
 	"udplab/services/kit/udp"
 )
 
 const (
-	// startPatience is how long the start waits for names that do not resolve
-	// yet, such as those of containers that are being started too.
-	startPatience = 3 * time.Second
+	// startWait is how long the start waits for names that do not resolve yet,
+	// such as those of containers that are being started too.
+	startWait = 3 * time.Second
 	// startPause is how long it waits before it tries such a name again.
 	startPause = 200 * time.Millisecond
 	// lookUpTime is how long one look-up may take once the balancer runs: a
@@ -27,51 +27,36 @@ const (
 )
 
 // Resolve looks up every server's name. One that does not resolve within a few
-// seconds is down until it does. Resolve returns config.Problems about
-// BALANCER_BACKENDS if a server is the balancer itself or two are at one
-// address, and an error if the context ends.
-func (m *Members) Resolve(ctx context.Context) error {
+// seconds is down until it does. Resolve calls wrong for each server that is the
+// balancer itself or at another's address, with its entry in the list and what
+// would be right. Its error is the context's.
+func (m *Members) Resolve(ctx context.Context, wrong func(entry, want string)) error {
 	addrs := make([]netip.AddrPort, len(m.members))
 	failed := make([]error, len(m.members))
 	var wg sync.WaitGroup
 	for i, b := range m.members {
-		wg.Go(func() { addrs[i], failed[i] = m.lookUpPatiently(ctx, b) })
+		wg.Go(func() { addrs[i], failed[i] = m.lookUpAtStart(ctx, b) })
 	}
 	wg.Wait()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if problems := m.conflicts(addrs); len(problems) > 0 {
-		return problems
-	}
 	for i, b := range m.members {
+		switch first := slices.Index(addrs, addrs[i]); {
+		case !addrs[i].IsValid():
+		case first < i:
+			wrong(b.server.String(), fmt.Sprintf("an address of its own; %s is at %v too", m.members[first].server, addrs[i]))
+		case m.IsSelf(addrs[i]):
+			wrong(b.server.String(), fmt.Sprintf("another address than %v, the balancer's own", addrs[i]))
+		}
 		m.learn(b, addrs[i], failed[i])
 	}
 	return nil
 }
 
-// conflicts says which servers cannot be where they are.
-func (m *Members) conflicts(addrs []netip.AddrPort) (problems config.Problems) {
-	for i, b := range m.members {
-		want := ""
-		switch j := slices.Index(addrs, addrs[i]); {
-		case !addrs[i].IsValid():
-			continue
-		case j < i:
-			want = fmt.Sprintf("an address of its own; %s is at %v too", m.members[j].server, addrs[i])
-		case m.IsSelf(addrs[i]):
-			want = fmt.Sprintf("another address than %v, the balancer's own (BALANCER_LISTEN)", addrs[i])
-		default:
-			continue
-		}
-		problems = append(problems, config.Problem{Name: "BALANCER_BACKENDS", Value: b.server.String(), Want: want})
-	}
-	return problems
-}
-
-// lookUpPatiently resolves a server's name, again and again for a while.
-func (m *Members) lookUpPatiently(ctx context.Context, b *member) (netip.AddrPort, error) {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+// lookUpAtStart resolves a server's name, again and again for a while.
+func (m *Members) lookUpAtStart(ctx context.Context, b *member) (netip.AddrPort, error) {
+	ctx, cancel := context.WithTimeout(ctx, startWait)
 	defer cancel()
 	for {
 		addr, err := m.lookUp(ctx, b)
@@ -113,37 +98,33 @@ func (m *Members) lookUpAgain(ctx context.Context, b *member) {
 
 // learn draws the conclusions from a look-up of a server's name.
 func (m *Members) learn(b *member, addr netip.AddrPort, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return
-	}
-	now := time.Now()
-	m.forget(now, b)
-	if err != nil && !notFound(err) && b.claim.IsValid() {
-		return // the resolver itself is at fault: the last address is the best guess
-	}
-	isNew := b.claim != addr
-	b.claim = addr
-	var holder *member // another server that is there already
-	if there, current := m.Owner(addr); current && there.ID != b.ID {
-		holder = m.find(there.ID)
-	}
-	switch {
-	case !addr.IsValid() && b.found:
-		m.evict(now, b, NameNotFound, "its name is gone")
-	case !addr.IsValid():
-		m.evict(now, b, NameNotFound, "its name does not resolve: "+reason(err))
-	case m.IsSelf(addr):
-		m.evict(now, b, AddressConflict, "its name leads to the balancer itself")
-	case holder != nil && !isNew:
-		m.evict(now, b, AddressConflict, "its address is "+holder.Name+"'s now")
-	default:
-		if holder != nil { // the one that came later is there
-			m.evict(now, holder, AddressConflict, "its address is "+b.Name+"'s now")
+	m.change(func(now time.Time) {
+		maps.DeleteFunc(m.former, func(_ netip.AddrPort, l left) bool { return now.Sub(l.at) >= formerFor })
+		if err != nil && !notFound(err) && b.claim.IsValid() {
+			return // the resolver itself is at fault: the last address is the best guess
 		}
-		m.move(now, b, addr)
-	}
+		isNew := b.claim != addr
+		b.claim = addr
+		var holder *member // another server that is there already
+		if i := slices.IndexFunc(m.members, func(other *member) bool { return other != b && other.Addr == addr }); i >= 0 {
+			holder = m.members[i]
+		}
+		switch {
+		case !addr.IsValid() && b.found:
+			m.evict(now, b, NameNotFound, "its name is gone")
+		case !addr.IsValid():
+			m.evict(now, b, NameNotFound, "its name does not resolve: "+reason(err))
+		case m.IsSelf(addr):
+			m.evict(now, b, AddressConflict, "its name leads to the balancer itself")
+		case holder != nil && !isNew:
+			m.evict(now, b, AddressConflict, "its address is "+holder.Name+"'s now")
+		default:
+			if holder != nil { // the one that came later is there
+				m.evict(now, holder, AddressConflict, "its address is "+b.Name+"'s now")
+			}
+			m.move(now, b, addr)
+		}
+	})
 }
 
 // lookUp resolves a server's name once. Of several addresses it prefers the one
@@ -158,7 +139,7 @@ func (m *Members) lookUp(ctx context.Context, b *member) (netip.AddrPort, error)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	addrs = slices.DeleteFunc(addrs, isNobody)
+	addrs = slices.DeleteFunc(addrs, isNoHost)
 	if len(addrs) == 0 {
 		return netip.AddrPort{}, &net.DNSError{Err: "no address of a server", Name: b.server.Host, IsNotFound: true}
 	}
@@ -180,8 +161,8 @@ func numberedZone(addr netip.Addr) netip.Addr {
 	return addr
 }
 
-// isNobody says that an address is not that of one server.
-func isNobody(addr netip.Addr) bool {
+// isNoHost says whether an address is not that of one host.
+func isNoHost(addr netip.Addr) bool {
 	addr = addr.Unmap()
 	return addr.IsUnspecified() || addr.IsMulticast()
 }

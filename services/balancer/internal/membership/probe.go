@@ -47,7 +47,7 @@ func (m *Members) probeAll(ctx context.Context, b *member) {
 		case <-b.probe:
 		}
 		tick.Reset(m.Probe.Interval)
-		now := m.Snapshot().Backend(b.ID)
+		now := m.now(b)
 		if now.Addr != seen.addr || now.Up() != seen.up { // what was counted is of another place, or has been overruled
 			seen = streak{addr: now.Addr, up: now.Up()}
 		}
@@ -59,10 +59,17 @@ func (m *Members) probeAll(ctx context.Context, b *member) {
 			return
 		}
 		m.judge(b.ID, &seen, err)
-		if seen.answers > 0 && !m.Snapshot().Backend(b.ID).Up() {
+		if now = m.now(b); seen.answers > 0 && !now.Up() {
 			tick.Reset(m.Probe.Interval / returnHurry)
 		}
 	}
+}
+
+// now is a server as it is, once a change that is under way has been made.
+func (m *Members) now(b *member) Backend {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return b.Backend
 }
 
 // streak counts the probes in a row that a server answered, or failed to answer;

@@ -65,15 +65,15 @@ func (b *Backend) Up() bool { return b.State == Up }
 type Snapshot struct {
 	Backends []Backend
 
-	owners map[netip.AddrPort]*Backend
+	owners map[netip.AddrPort]ID
 }
 
 // NewSnapshot makes a snapshot of copies of these backends at their addresses.
 func NewSnapshot(backends ...Backend) *Snapshot {
-	s := &Snapshot{Backends: slices.Clone(backends), owners: map[netip.AddrPort]*Backend{}}
-	for i := range s.Backends {
-		if b := &s.Backends[i]; b.Addr.IsValid() {
-			s.owners[b.Addr] = b
+	s := &Snapshot{Backends: slices.Clone(backends), owners: map[netip.AddrPort]ID{}}
+	for _, b := range backends {
+		if b.Addr.IsValid() {
+			s.owners[b.Addr] = b.ID
 		}
 	}
 	return s
@@ -83,8 +83,12 @@ func NewSnapshot(backends ...Backend) *Snapshot {
 // the backend has left that address, within the last minute: its last replies
 // may still arrive from there.
 func (s *Snapshot) Owner(addr netip.AddrPort) (b *Backend, current bool) {
-	b = s.owners[addr]
-	return b, b != nil && b.Addr == addr
+	id := s.owners[addr]
+	if id == 0 {
+		return nil, false
+	}
+	b = s.Backend(id)
+	return b, b.Addr == addr
 }
 
 // Backend returns the backend of an ID.

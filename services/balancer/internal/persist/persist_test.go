@@ -199,7 +199,7 @@ func TestWhatCannotBeUsed(t *testing.T) {
 		{"something behind the end", ours(`"turns":0,"last":"","backends":[]}}`), damaged},
 		{"a negative number", ours(`"turns":-5,"last":"server1","backends":["server1"]}`), damaged},
 		{"a number that no turn reaches", ours(`"turns":9007199254740993,"last":"server1","backends":["server1"]}`), damaged},
-		{"turns that nobody had", ours(`"turns":5,"last":"","backends":["server1"]}`), damaged},
+		{"turns without a last server", ours(`"turns":5,"last":"","backends":["server1"]}`), damaged},
 		{"a last one that was none of them", ours(`"turns":5,"last":"server2","backends":["server1"]}`), damaged},
 		{"a last one before the first turn", ours(`"turns":0,"last":"server2","backends":["server1","server2"]}`), damaged},
 		{"no list", ours(`"turns":5,"last":"server2"}`), damaged},
@@ -443,7 +443,7 @@ func TestTheStartSaysWhereItGoesOn(t *testing.T) {
 		{"cut off before its first turn was saved", goesOn(after(0), three, false), func(s *Store) { s.save(after(5), false) }},
 		{"cut off", goesOn(after(5), three, false), func(s *Store) { s.save(after(6), true) }},
 		{"came to its end", goesOn(after(6), three, true), func(*Store) {}},
-		{"cut off without a turn, which nobody knows", goesOn(after(6), three, false), func(s *Store) { s.save(after(6), true) }},
+		{"cut off without a turn, which cannot be told", goesOn(after(6), three, false), func(s *Store) { s.save(after(6), true) }},
 		{"came to its end without a turn", goesOn(after(6), three, true), func(*Store) {}},
 	} {
 		s, c, said := opened(path, three)
