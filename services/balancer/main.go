@@ -25,6 +25,7 @@ import (
 	"udplab/services/balancer/internal/persist"
 	"udplab/services/balancer/internal/session"
 	"udplab/services/balancer/internal/turnlog"
+	"udplab/services/balancer/internal/view"
 	"udplab/services/kit/config"
 	"udplab/services/kit/program"
 )
@@ -197,8 +198,8 @@ func (b *balancer) serve(ctx context.Context) error {
 	return err
 }
 
-func (b *balancer) facts() api.Facts {
-	return api.Facts{
+func (b *balancer) facts() view.Facts {
+	return view.Facts{
 		Version: version(), Listen: b.path.Addr().String(),
 		DataPath: string(b.cfg.DataPath.Choose()), WhenDown: string(b.cfg.WhenDown),
 		AnswerTimeout: float64(b.cfg.AnswerTimeout) / float64(time.Millisecond),

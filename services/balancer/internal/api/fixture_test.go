@@ -15,6 +15,7 @@ import (
 	"udplab/services/balancer/internal/balancing"
 	"udplab/services/balancer/internal/ledger"
 	"udplab/services/balancer/internal/membership"
+	"udplab/services/balancer/internal/view"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,7 +39,7 @@ func newBalancer(names ...string) *balancer {
 		Alive:       b.alive.Load,
 		Hosts:       Hosts{"localhost", "127.0.0.1", "[::1]", "balancer"},
 		HostsFrom:   "BALANCER_HTTP_HOSTS",
-		Facts:       Facts{Version: "v1.2.3", Listen: "[::]:8888", DataPath: "portable", WhenDown: "skip", AnswerTimeout: 1000},
+		Facts:       view.Facts{Version: "v1.2.3", Listen: "[::]:8888", DataPath: "portable", WhenDown: "skip", AnswerTimeout: 1000},
 		Grace:       500 * time.Millisecond,
 		KernelDrops: func() uint64 { return 17 },
 	}

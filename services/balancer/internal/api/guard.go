@@ -2,9 +2,9 @@ package api
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -20,18 +20,24 @@ type Hosts []string
 func (h *Hosts) UnmarshalText(text []byte) error {
 	var hosts Hosts
 	for entry := range strings.SplitSeq(string(text), ",") {
-		entry = strings.ToLower(strings.TrimSpace(entry))
-		addr, err := netip.ParseAddr(strings.Trim(entry, "[]"))
-		switch {
-		case err == nil && addr.Is6() && addr.Zone() == "":
-			entry = "[" + addr.String() + "]"
-		case entry == "" || strings.ContainsFunc(entry, notInHostName):
+		entry = strings.TrimSpace(entry)
+		host := canonical(entry)
+		if host == "" || host[0] != '[' && strings.ContainsFunc(host, notInHostName) {
 			return config.Problem{Value: entry, Want: "names without ports, such as localhost,127.0.0.1,[::1]"}
 		}
-		hosts = append(hosts, entry)
+		hosts = append(hosts, host)
 	}
 	*h = hosts
 	return nil
+}
+
+// canonical is a host as Hosts has it.
+func canonical(host string) string {
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Is6() && addr.Zone() == "" {
+		return "[" + addr.String() + "]"
+	}
+	return host
 }
 
 // notInHostName says whether a request never has this in a host's name: a browser
@@ -43,19 +49,7 @@ func notInHostName(r rune) bool {
 // Allow says whether a request with this Host header may come in, whatever its
 // port.
 func (h Hosts) Allow(header string) bool {
-	host, _, err := net.SplitHostPort(header)
-	if err != nil {
-		host, _, err = net.SplitHostPort(header + ":80") // it names no port
-	}
-	addr, notAddr := netip.ParseAddr(host)
-	six := notAddr == nil && addr.Is6()
-	if err != nil || six != strings.HasPrefix(header, "[") {
-		return false
-	}
-	if six {
-		host = "[" + addr.String() + "]"
-	}
-	return slices.Contains(h, strings.ToLower(host))
+	return slices.Contains(h, canonical((&url.URL{Host: header}).Hostname()))
 }
 
 // policy is what a browser may do with the page: load what the balancer itself

@@ -38,15 +38,12 @@ type Config struct {
 	Alive     func() bool // whether the data path runs
 	Hosts     Hosts       // that a request may name
 	HostsFrom string      // the variable that sets Hosts, for whoever is refused
-	Facts     Facts
+	Facts     view.Facts
 	Grace     time.Duration // that requests under way have at the stop
 	// KernelDrops is how many datagrams the kernel has dropped at the
 	// listener; nil: not known.
 	KernelDrops func() uint64
 }
-
-// Facts are what does not change while the balancer runs.
-type Facts = view.Facts
 
 // Server answers on one listener.
 type Server struct {
