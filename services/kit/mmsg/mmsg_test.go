@@ -35,12 +35,6 @@ func dial(t testing.TB, v6 bool) *Socket {
 	return opened(t, s, err)
 }
 
-func connected(t testing.TB, to netip.AddrPort) *Socket {
-	t.Helper()
-	s, err := Connect(to)
-	return opened(t, s, err)
-}
-
 func opened(t testing.TB, s *Socket, err error) *Socket {
 	t.Helper()
 	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) {
@@ -214,24 +208,21 @@ func TestADatagramThatIsRefusedStopsNoOther(t *testing.T) {
 func TestAnErrorOfAnEarlierDatagramCostsNoLaterOne(t *testing.T) {
 	gone := nobody(t)
 	to, in := listen(t, loopback4), NewInbox(4, 100)
-	for name, from := range map[string]*Socket{"dialed": dial(t, false), "connected": connected(t, gone)} {
-		sendTo(t, from, gone, "to nobody")
-		ready(t, from) // the ICMP error is there
-		if name == "dialed" {
-			sendTo(t, from, to.Addr(), "to somebody", "to somebody else, or so")
-			receive(t, to, in, 2)
+	from := dial(t, false)
+	sendTo(t, from, gone, "to nobody")
+	ready(t, from) // the ICMP error is there
+	sendTo(t, from, to.Addr(), "to somebody", "to somebody else, or so")
+	receive(t, to, in, 2)
+	n := from.Errors(func(to netip.AddrPort, err error) {
+		if to != gone || err != unix.ECONNREFUSED {
+			t.Errorf("%v: %v", to, err)
 		}
-		n := from.Errors(func(to netip.AddrPort, err error) {
-			if to != gone || err != unix.ECONNREFUSED {
-				t.Errorf("%s: %v: %v", name, to, err)
-			}
-		})
-		if n != 1 {
-			t.Errorf("%s: %d errors", name, n)
-		}
-		if n, err := in.Receive(from, 0, 4); n != 0 || err != nil {
-			t.Errorf("%s: received %d, %v", name, n, err)
-		}
+	})
+	if n != 1 {
+		t.Errorf("%d errors", n)
+	}
+	if n, err := in.Receive(from, 0, 4); n != 0 || err != nil {
+		t.Errorf("received %d, %v", n, err)
 	}
 }
 
@@ -283,32 +274,6 @@ func TestAReplyLeavesFromTheAddressThatWasAsked(t *testing.T) {
 				if got := in.From(0).Addr(); got != tt.ask && tt.ask != everybody {
 					t.Errorf("answered from %v, want %v", got, tt.ask)
 				}
-			}
-		})
-	}
-}
-
-func TestAConnectedSocketTalksToItsPeerAndHearsNobodyElse(t *testing.T) {
-	for _, ip := range []string{"127.0.0.1", "::1", "0.0.0.0", "::"} { // every address is this machine
-		t.Run(ip, func(t *testing.T) {
-			to, addr := netip.MustParseAddr(ip), loopback4
-			if to.Is6() {
-				addr = loopback6
-			}
-			server, other := listen(t, addr), listen(t, addr)
-			s := connected(t, netip.AddrPortFrom(to, server.Addr().Port()))
-			if s.Peer() != server.Addr() || other.Peer().IsValid() {
-				t.Errorf("the peer is %v, want %v", s.Peer(), server.Addr())
-			}
-			sendTo(t, s, s.Peer(), "one", "two", "three") // the first two as one message
-			in := NewInbox(8, udp.MaxDatagram)
-			if got := receive(t, server, in, 3); string(got[2]) != "three" || in.From(0) != s.Addr() {
-				t.Errorf("%q from %v, want from %v", got, in.From(0), s.Addr())
-			}
-			sendTo(t, other, s.Addr(), "not for you")
-			sendTo(t, server, s.Addr(), "answer")
-			if got := receive(t, s, in, 1); string(got[0]) != "answer" {
-				t.Errorf("heard %q", got)
 			}
 		})
 	}
@@ -417,26 +382,24 @@ func TestAWaitEndsWithTheTimeOrADatagram(t *testing.T) {
 	if err := p.Add(s, 7); err != nil {
 		t.Fatal(err)
 	}
-	for _, p.coarse = range []bool{false, true} { // as before Linux 5.11
-		for _, p.SpinBeforeBlock = range []time.Duration{0, time.Millisecond, 10 * time.Millisecond} {
-			for _, limit := range []time.Duration{0, 100 * time.Microsecond, 1500 * time.Microsecond} {
-				waits, began := 0, time.Now()
-				for ; waits == 0 || time.Since(began) < limit; waits++ {
-					if n, err := p.Wait(limit); n != 0 || err != nil {
-						t.Fatalf("limit %v, spin %v: %d events, error %v", limit, p.SpinBeforeBlock, n, err)
-					}
-				}
-				if waits > 100 {
-					t.Errorf("limit %v, spin %v: %d waits", limit, p.SpinBeforeBlock, waits)
+	for _, p.SpinBeforeBlock = range []time.Duration{0, time.Millisecond, 10 * time.Millisecond} {
+		for _, limit := range []time.Duration{0, 100 * time.Microsecond, 1500 * time.Microsecond} {
+			waits, began := 0, time.Now()
+			for ; waits == 0 || time.Since(began) < limit; waits++ {
+				if n, err := p.Wait(limit); n != 0 || err != nil {
+					t.Fatalf("limit %v, spin %v: %d events, error %v", limit, p.SpinBeforeBlock, n, err)
 				}
 			}
-			for _, limit := range []time.Duration{time.Minute, -1} {
-				sendTo(t, dial(t, false), s.Addr(), "now")
-				if n, err := p.Wait(limit); n != 1 || err != nil {
-					t.Fatalf("%d events, error %v", n, err)
-				}
-				receive(t, s, NewInbox(1, 10), 1)
+			if waits > 100 {
+				t.Errorf("limit %v, spin %v: %d waits", limit, p.SpinBeforeBlock, waits)
 			}
+		}
+		for _, limit := range []time.Duration{time.Minute, -1} {
+			sendTo(t, dial(t, false), s.Addr(), "now")
+			if n, err := p.Wait(limit); n != 1 || err != nil {
+				t.Fatalf("%d events, error %v", n, err)
+			}
+			receive(t, s, NewInbox(1, 10), 1)
 		}
 	}
 }

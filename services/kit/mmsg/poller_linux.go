@@ -24,7 +24,6 @@ type Poller struct {
 	fd     int
 	wake   int // an eventfd(2) that Wake writes to
 	events []unix.EpollEvent
-	coarse bool // the system has no epoll_pwait2
 }
 
 // Event says that a socket has something: datagrams, errors, or both.
@@ -74,22 +73,22 @@ func (p *Poller) Remove(s *Socket) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, s.fd, nil))
 }
 
-// Wait waits until a socket has something, Wake is called, or the time is up
-// (negative: no limit), and returns how many events there are for Event. A
-// limit of 0 only looks. The limit is kept to some ten microseconds, before
-// Linux 5.11 to a millisecond; a signal may end a wait early.
+// Wait waits until a socket has something, Wake is called, or the time is up, to
+// a millisecond (negative: no limit), and returns how many events there are for
+// Event. A limit of 0 only looks. A signal may end a wait early.
 func (p *Poller) Wait(limit time.Duration) (n int, err error) {
-	if !p.coarse {
-		n, err = p.wait(limit)
-		// EPERM: a filter of system calls that does not know this one.
-		p.coarse = err == unix.ENOSYS || err == unix.EPERM
+	spin := p.SpinBeforeBlock
+	if limit >= 0 {
+		spin = min(spin, limit)
 	}
-	if p.coarse {
-		millis := -1
-		if limit >= 0 {
-			millis = int((limit + time.Millisecond - 1) / time.Millisecond)
-		}
-		n, err = unix.EpollWait(p.fd, p.events, millis)
+	found, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), uintptr(millis(spin)), 0, 0)
+	switch {
+	case errno != 0:
+		err = errno
+	case found == 0 && spin != limit:
+		n, err = unix.EpollWait(p.fd, p.events, millis(limit-spin)) // now the scheduler is told
+	default:
+		n = int(found)
 	}
 	switch err {
 	case nil:
@@ -97,31 +96,15 @@ func (p *Poller) Wait(limit time.Duration) (n int, err error) {
 	case unix.EINTR:
 		return 0, nil
 	}
-	return 0, os.NewSyscallError("epoll_wait", err)
+	return 0, os.NewSyscallError("epoll_pwait", err)
 }
 
-// wait looks for as long as it shall spin, and then blocks.
-func (p *Poller) wait(limit time.Duration) (n int, err error) {
-	spin := p.SpinBeforeBlock
-	if limit >= 0 {
-		spin = min(spin, limit)
+// millis is a limit as epoll_pwait(2) takes it, rounded up; -1 is none.
+func millis(limit time.Duration) int {
+	if limit < 0 {
+		return -1
 	}
-	timeout := [2]int64{int64(spin / time.Second), int64(spin % time.Second)} // struct __kernel_timespec
-	found, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), uintptr(unsafe.Pointer(&timeout)), 0, 0)
-	if found == 0 && errno == 0 && spin != limit {
-		// Now the scheduler is told.
-		block := &timeout
-		if limit < 0 {
-			block = nil
-		}
-		limit -= spin
-		timeout = [2]int64{int64(limit / time.Second), int64(limit % time.Second)}
-		found, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), uintptr(unsafe.Pointer(block)), 0, 0)
-	}
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(found), nil
+	return int((limit + time.Millisecond - 1) / time.Millisecond)
 }
 
 // Event is the i-th of the events that Wait found; ok is false for a wake-up,

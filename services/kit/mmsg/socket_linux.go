@@ -79,21 +79,6 @@ func Dial(v6 bool) (*Socket, error) {
 	return s, nil
 }
 
-// Connect opens a socket that talks to one address and hears nobody else.
-// Datagrams are added to an Outbox with its Peer as their destination.
-func Connect(to netip.AddrPort) (*Socket, error) {
-	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
-	s, err := Dial(to.Addr().Is6())
-	if err != nil {
-		return nil, err
-	}
-	if err := s.attach(unix.SYS_CONNECT, to); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("connect udp %v: %w", to, os.NewSyscallError("connect", err))
-	}
-	return s, nil
-}
-
 // open opens a socket of an address's family, sets its options and binds it.
 // Binding gives it its port, which others may want to know before the first
 // datagram.
@@ -114,7 +99,11 @@ func open(addr netip.AddrPort, options ...option) (*Socket, error) {
 		}
 	}
 	if err == nil {
-		err = os.NewSyscallError("bind", s.attach(unix.SYS_BIND, addr))
+		var sa sockaddr
+		length := putAddr(&sa, addr, s.family)
+		if _, _, errno := unix.RawSyscall(unix.SYS_BIND, uintptr(s.fd), uintptr(unsafe.Pointer(&sa)), uintptr(length)); errno != 0 {
+			err = os.NewSyscallError("bind", errno)
+		}
 	}
 	if err != nil {
 		s.Close()
@@ -123,32 +112,14 @@ func open(addr netip.AddrPort, options ...option) (*Socket, error) {
 	return s, nil
 }
 
-// attach binds or connects the socket to an address of its family.
-func (s *Socket) attach(call uintptr, to netip.AddrPort) error {
-	var sa sockaddr
-	length := putAddr(&sa, to, s.family)
-	_, _, errno := unix.RawSyscall(call, uintptr(s.fd), uintptr(unsafe.Pointer(&sa)), uintptr(length))
-	if errno != 0 {
-		return errno
-	}
-	return nil
-}
-
 // Close closes the socket. What it had not received is lost.
 func (s *Socket) Close() error { return unix.Close(s.fd) }
 
 // Addr is the address the socket is bound to; a zone is a number.
-func (s *Socket) Addr() netip.AddrPort { return s.name(unix.SYS_GETSOCKNAME) }
-
-// Peer is the address the socket is connected to, as the kernel has it: for
-// 0.0.0.0 that is this machine, and a zone is a number. It is not valid if the
-// socket is not connected.
-func (s *Socket) Peer() netip.AddrPort { return s.name(unix.SYS_GETPEERNAME) }
-
-func (s *Socket) name(call uintptr) netip.AddrPort {
-	var sa sockaddr // stays zero if there is none
+func (s *Socket) Addr() netip.AddrPort {
+	var sa sockaddr
 	length := uint32(sizeofInet6)
-	unix.RawSyscall(call, uintptr(s.fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&length)))
+	unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(s.fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&length)))
 	return getAddr(&sa)
 }
 
