@@ -309,13 +309,17 @@ func testToAndFro(t *testing.T, open opener) {
 	c := r.client()
 	c.who("123")
 	elsewhere := func() netip.AddrPort { return startServer(t, "server1", "127.0.0.1:0", (*server).named).addr }
-	places := []netip.AddrPort{elsewhere(), r.servers[0].addr, elsewhere()}
-	most := openFiles() + 1 // one socket to where it was before
+	places := []netip.AddrPort{elsewhere(), r.servers[0].addr, elsewhere(), elsewhere()}
+	files := openFiles()
 	for i := range 12 {
 		r.move(0, places[i%3])
 		c.who("123")
-		eventually(t, "no more sockets than before", func() bool { return openFiles() <= most })
+		eventually(t, "no more sockets than it has had places", func() bool { return openFiles() <= files+2 })
 	}
+	r.change(func() { clear(r.former) })
+	r.move(0, places[3])
+	c.who("123")
+	eventually(t, "none to places that were forgotten", func() bool { return openFiles() <= files+1 })
 }
 
 // Servers go down, come up and move, several times, while clients send without a

@@ -119,6 +119,12 @@ const receiveBuffer = 4 << 20
 // which takes 512 bytes at least by the kernel's way of counting.
 const mostUnread = receiveBuffer / 512
 
+// drainInterval is the time between two looks at whether a reply is still missing.
+const drainInterval = 5 * time.Millisecond
+
+// expiryInterval is the time between two looks for idle sessions.
+func (c *Config) expiryInterval() time.Duration { return max(c.SessionIdle/8, time.Millisecond) }
+
 // newCore returns the core of a worker that shares these with others.
 func newCore[U any](cfg Config, self *session.SelfAddrs, capacity session.Capacity, batch int, closeUpstream func(*session.Session[U])) *session.Core[U] {
 	return session.New(session.Config[U]{
@@ -130,10 +136,10 @@ func newCore[U any](cfg Config, self *session.SelfAddrs, capacity session.Capaci
 // newSelfAddrs returns the balancer's own addresses, of which there is none yet.
 func newSelfAddrs() *session.SelfAddrs { return session.NewSelfAddrs(net.InterfaceAddrs) }
 
-// reportRefusal reports a server that an ICMP error came back from; err is what the
-// system made of it. Other errors are no evidence.
-func reportRefusal(members Members, id membership.ID, addr netip.AddrPort, err error) {
-	if udp.IsRefusal(err) {
-		members.Failed(membership.Evidence{Backend: id, Addr: addr, Cause: membership.Refused, Reason: udp.Reason(err)})
+// refused reports the server at an address that an ICMP error came back from; err
+// is what the system made of it. Other errors are no evidence.
+func (c *Config) refused(to netip.AddrPort, err error) {
+	if b, _ := c.Members.Owner(to); b != nil && udp.IsRefusal(err) {
+		c.Members.Failed(membership.Evidence{Backend: b.ID, Addr: to, Cause: membership.Refused, Reason: udp.Reason(err)})
 	}
 }

@@ -1,6 +1,7 @@
 package datapath
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -8,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"udplab/services/balancer/internal/ledger"
 	"udplab/services/balancer/internal/session"
@@ -24,8 +27,13 @@ type epoll struct {
 	Config
 	workers          []*worker
 	self             *session.SelfAddrs
-	granted          int         // receive buffer of each listener, in bytes
-	evictionRequests atomic.Bool // a worker wants an idle session of another's closed
+	granted          int           // receive buffer of each listener, in bytes
+	interval         time.Duration // between two looks for idle sessions, at most
+	evictionRequests atomic.Bool   // a worker wants an idle session of another's closed
+
+	mu     sync.Mutex // guards the rest
+	drops  uint64     // at the listeners, as far as anybody has asked
+	closed bool
 }
 
 // batchSize is how many datagrams a worker takes from the kernel, and hands to
@@ -39,6 +47,10 @@ func init() { openers[Epoll] = openEpoll }
 // nothing.
 const spin = 5 * time.Millisecond
 
+// evictionInterval is how long a worker may take to see that another needs the
+// place of one of its idle sessions.
+const evictionInterval = 100 * time.Millisecond
+
 // openEpoll opens the listeners; nothing is read before Run.
 func openEpoll(ctx context.Context, cfg Config) (DataPath, error) {
 	// Package net knows every form of an address, and says whether the port is in
@@ -51,11 +63,11 @@ func openEpoll(ctx context.Context, cfg Config) (DataPath, error) {
 	if err := alone.Close(); err != nil {
 		return nil, err
 	}
-	n := cfg.Workers
-	if n == 0 {
-		n = runtime.GOMAXPROCS(0)
+	e := &epoll{Config: cfg, self: newSelfAddrs(), interval: cfg.expiryInterval()}
+	n := cmp.Or(cfg.Workers, runtime.GOMAXPROCS(0))
+	if n > 1 {
+		e.interval = min(e.interval, evictionInterval)
 	}
-	e := &epoll{Config: cfg, self: newSelfAddrs()}
 	capacity := session.NewCapacity(cfg.MaxSessions)
 	for range n {
 		w, err := newWorker(e, addr, n > 1, capacity)
@@ -75,16 +87,28 @@ func (e *epoll) Addr() netip.AddrPort { return e.workers[0].listener.Addr() }
 func (e *epoll) ReceiveBuffer() (asked, granted int) { return receiveBuffer, e.granted }
 
 func (e *epoll) KernelDrops() uint64 {
-	sum := uint64(0)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.countDrops()
+}
+
+// countDrops asks the kernel for what it has dropped since, while it can be asked.
+func (e *epoll) countDrops() uint64 {
 	for _, w := range e.workers {
-		sum += w.countDrops()
+		if !e.closed {
+			e.drops += w.listener.NewDrops()
+		}
 	}
-	return sum
+	return e.drops
 }
 
 func (e *epoll) Close() (err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.countDrops()
+	e.closed = true
 	for _, w := range e.workers {
-		err = errors.Join(err, w.close())
+		err = errors.Join(err, w.listener.Close(), w.poller.Close())
 	}
 	return err
 }
@@ -95,28 +119,22 @@ func (e *epoll) Run(ctx context.Context) error {
 	if n := len(e.workers) + 1; runtime.GOMAXPROCS(0) < n {
 		runtime.GOMAXPROCS(n)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	failed := make([]error, len(e.workers))
-	var wg sync.WaitGroup
-	for i, w := range e.workers {
-		wg.Go(func() {
-			if failed[i] = w.run(ctx); failed[i] != nil {
-				cancel(failed[i])
-			}
-		})
+	group, ctx := errgroup.WithContext(ctx)
+	for _, w := range e.workers {
+		group.Go(func() error { return w.run(ctx) })
 	}
-	var waker sync.WaitGroup // of its own: it must be done before anything is closed
-	waker.Go(func() {
+	group.Go(func() error {
 		<-ctx.Done()
 		for _, w := range e.workers {
 			w.poller.Wake()
 		}
+		return nil
 	})
-	wg.Wait()
-	cancel(nil)
-	waker.Wait()
-	return errors.Join(append(failed, e.Close())...)
+	err := group.Wait()
+	for _, w := range e.workers { // only now: one may drain for longer than another
+		w.dropUnread()
+	}
+	return errors.Join(err, e.Close())
 }
 
 // worker is one listener and the loop that owns it.
@@ -125,72 +143,61 @@ type worker struct {
 	listener *mmsg.Socket
 	poller   *mmsg.Poller
 	core     *session.Core[sockets]
-	bySlot   []*session.Session[sockets] // from 1; a session's token is twice its slot, plus the family
-	free     []int32                     // slots
+	byToken  map[uint64]*session.Session[sockets] // that their sockets are polled under
 
-	drops struct { // at the listener; whoever wants to know counts them
-		sync.Mutex
-		total  uint64
-		closed bool
-	}
-
-	now time.Time // of the round at hand
-	in  *mmsg.Inbox
-	out *mmsg.Outbox
+	now               time.Time // of the round at hand
+	in                *mmsg.Inbox
+	requests, replies *mmsg.Outbox
 
 	// Replies, collected over all sessions of a round.
-	filled  int // slots of in that they take
-	replies []ledger.Reply
-
-	onServerError, onClientError func(netip.AddrPort, error) // serverError and clientError, made once
+	filled   int // slots of in that they take
+	accepted []ledger.Reply
 }
 
 // sockets is what a worker keeps of a session.
 type sockets struct {
-	slot     int32           // in bySlot; 0: none yet
-	inflight int32           // forwarded less replied: so many replies may come at once
+	inflight int             // forwarded less replied: so many replies may come at once
 	families [2]*mmsg.Socket // for servers at IPv4 and at IPv6 addresses; nil before the first
 }
 
-// listenerToken is the token of the listener; sessions' are below.
-const listenerToken = 1 << 62
-
-func newWorker(e *epoll, addr netip.AddrPort, share bool, capacity session.Capacity) (w *worker, err error) {
-	w = &worker{
-		epoll: e, in: mmsg.NewInbox(batchSize, udp.MaxDatagram), out: mmsg.NewOutbox(batchSize),
-		replies: make([]ledger.Reply, 0, batchSize), bySlot: make([]*session.Session[sockets], 1),
+// familyOf is the index of an address's family in sockets.families.
+func familyOf(addr netip.AddrPort) int {
+	if addr.Addr().Is6() {
+		return 1
 	}
-	w.core = newCore(e.Config, e.self, capacity, batchSize, w.closeSockets)
-	w.onServerError, w.onClientError = w.serverError, w.clientError
-	if w.poller, err = mmsg.NewPoller(batchSize); err != nil {
+	return 0
+}
+
+// tokenOf is what a session's socket is polled under: its family and its port.
+func tokenOf(local netip.AddrPort) uint64 {
+	return uint64(familyOf(local))<<16 | uint64(local.Port())
+}
+
+// listenerToken is what the listener is polled under: no socket has port 0.
+const listenerToken = 0
+
+func newWorker(e *epoll, addr netip.AddrPort, share bool, capacity session.Capacity) (*worker, error) {
+	poller, err := mmsg.NewPoller(batchSize)
+	if err != nil {
 		return nil, err
 	}
-	w.poller.SpinBeforeBlock = spin
-	if w.listener, err = mmsg.Listen(addr, share); err != nil {
-		return nil, errors.Join(err, w.poller.Close())
+	poller.SpinBeforeBlock = spin
+	listener, err := mmsg.Listen(addr, share)
+	if err != nil {
+		return nil, errors.Join(err, poller.Close())
 	}
-	if err = w.poller.Add(w.listener, listenerToken); err != nil {
-		return nil, errors.Join(err, w.close())
+	if err = poller.Add(listener, listenerToken); err != nil {
+		return nil, errors.Join(err, listener.Close(), poller.Close())
 	}
+	w := &worker{
+		epoll: e, listener: listener, poller: poller, byToken: map[uint64]*session.Session[sockets]{},
+		in: mmsg.NewInbox(batchSize, udp.MaxDatagram), requests: mmsg.NewOutbox(batchSize), replies: mmsg.NewOutbox(batchSize),
+		accepted: make([]ledger.Reply, 0, batchSize),
+	}
+	w.core = newCore(e.Config, e.self, capacity, batchSize, w.closeSockets)
+	w.requests.OnError, w.replies.OnError = w.refused, w.replyRefused
+	w.replies.Begin(listener)
 	return w, nil
-}
-
-func (w *worker) close() error {
-	w.countDrops()
-	w.drops.Lock()
-	defer w.drops.Unlock()
-	w.drops.closed = true
-	return errors.Join(w.listener.Close(), w.poller.Close())
-}
-
-// countDrops asks the kernel how many datagrams it has dropped at the listener.
-func (w *worker) countDrops() uint64 {
-	w.drops.Lock()
-	defer w.drops.Unlock()
-	if !w.drops.closed {
-		w.drops.total += w.listener.NewDrops()
-	}
-	return w.drops.total
 }
 
 // run is the loop: what has come is forwarded, what came back is replied, and
@@ -199,36 +206,31 @@ func (w *worker) run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer w.core.CloseAll()
-	defer w.dropUnread()
-	w.now = time.Now()
+	wait := w.interval
 	stop := time.Time{} // when draining ends; zero: not draining
 	for {
-		n, err := w.poller.Wait(w.pollTimeout(stop))
+		n, err := w.poller.Wait(wait)
 		if err != nil {
 			return err
 		}
 		w.now = time.Now()
 		heard := w.receiveReplies(n)
-		if ctx.Err() != nil && stop.IsZero() {
-			stop = w.now.Add(w.Drain)
-			if err := w.poller.Remove(w.listener); err != nil {
-				return err
-			}
-			w.dropUnread()
-		}
 		switch {
-		case !stop.IsZero():
-			if w.Ledger.Waiting(w.now) == 0 || !w.now.Before(stop) {
-				return nil
-			}
-		case heard:
-			if err := w.receiveRequests(); err != nil {
-				return err
-			}
+		case ctx.Err() == nil && heard:
+			err = w.receiveRequests()
+		case ctx.Err() == nil:
+		case stop.IsZero():
+			stop, wait = w.now.Add(w.Drain), drainInterval
+			err = w.poller.Remove(w.listener)
+		case w.Ledger.Waiting(w.now) == 0 || !w.now.Before(stop):
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 		w.core.Expire(w.now)
-		if until, ok := w.core.UntilEviction(w.now); ok && until == 0 && w.evictionRequests.Swap(false) {
-			w.core.Evict(w.now)
+		if w.evictionRequests.Load() && w.core.Evict(w.now) {
+			w.evictionRequests.Store(false)
 		}
 	}
 }
@@ -244,24 +246,6 @@ func (w *worker) dropUnread() {
 		w.Ledger.Dropped(ledger.Shutdown, n)
 		total += n
 	}
-}
-
-// pollTimeout is how long there is nothing to do unless something comes;
-// negative: for ever.
-func (w *worker) pollTimeout(stop time.Time) time.Duration {
-	if !stop.IsZero() {
-		return 5 * time.Millisecond
-	}
-	wait, ok := w.core.UntilExpiry(w.now)
-	if !ok {
-		return -1
-	}
-	if w.evictionRequests.Load() {
-		if until, ok := w.core.UntilEviction(w.now); ok {
-			wait = min(wait, until)
-		}
-	}
-	return wait + time.Millisecond
 }
 
 // receiveRequests takes a batch from the listener, gives each datagram its turn
@@ -280,8 +264,8 @@ func (w *worker) receiveRequests() error {
 		plan = plan[w.forward(plan):]
 	}
 	w.core.Record()
-	if w.core.Full() {
-		w.requestEviction()
+	if w.core.Full() && len(w.workers) > 1 {
+		w.evictionRequests.Store(true)
 	}
 	return nil
 }
@@ -289,83 +273,68 @@ func (w *worker) receiveRequests() error {
 // forward sends the requests at the front of a plan that leave from one socket,
 // and returns how many these are.
 func (w *worker) forward(plan []int) (n int) {
-	s, first := w.core.Session(plan[0]), w.core.Backend(plan[0]).Addr
-	if !first.IsValid() { // under hold, a server that is down may have a turn and no address
-		w.core.Dropped(plan[0], ledger.SendFailed)
-		return 1
-	}
-	socket, err := w.socketTo(s, first)
+	s := w.core.Session(plan[0])
+	socket, err := w.socketTo(s, w.core.Backend(plan[0]).Addr)
 	if err != nil {
 		w.core.Dropped(plan[0], ledger.NoSocket)
 		return 1
 	}
-	w.out.Begin(socket)
-	w.out.OnError = w.onServerError
+	w.requests.Begin(socket)
 	for n < len(plan) && w.core.Session(plan[n]) == s {
 		to := w.core.Backend(plan[n]).Addr
-		if !to.IsValid() || s.Upstream.families[familyOf(to)] != socket {
+		if s.Upstream.families[familyOf(to)] != socket {
 			break
 		}
-		w.out.Add(w.in.Payload(plan[n]), to, netip.Addr{})
+		w.requests.Add(w.in.Payload(plan[n]), to, netip.Addr{})
 		n++
 	}
-	failed := w.out.Send()
-	s.Upstream.inflight += int32(n - failed)
+	failed := w.requests.Send()
+	s.Upstream.inflight += n - failed
 	for k := 0; failed > 0 && k < n; k++ {
-		if err := w.out.Failed(k); err != nil {
-			b := w.core.Backend(plan[k])
+		if err := w.requests.Failed(k); err != nil {
 			w.core.Dropped(plan[k], ledger.SendFailed)
-			reportRefusal(w.Members, b.ID, b.Addr, err)
+			w.refused(w.core.Backend(plan[k]).Addr, err)
 		}
 	}
 	return n
 }
 
-// familyOf is the index of an address's family in sockets.families.
-func familyOf(addr netip.AddrPort) int {
-	if addr.Addr().Is6() {
-		return 1
-	}
-	return 0
-}
-
 // socketTo returns the session's socket for a server's address, opened when it is
 // first needed.
-func (w *worker) socketTo(s *session.Session[sockets], addr netip.AddrPort) (*mmsg.Socket, error) {
-	family := familyOf(addr)
+func (w *worker) socketTo(s *session.Session[sockets], to netip.AddrPort) (*mmsg.Socket, error) {
+	family := familyOf(to)
 	if socket := s.Upstream.families[family]; socket != nil {
 		return socket, nil
-	}
-	if s.Upstream.slot == 0 {
-		w.assignSlot(s)
 	}
 	socket, err := mmsg.Dial(family == 1)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.poller.Add(socket, uint64(2*int(s.Upstream.slot)+family)); err != nil {
+	local := socket.Addr()
+	if err := w.poller.Add(socket, tokenOf(local)); err != nil {
 		return nil, errors.Join(err, socket.Close())
 	}
-	w.self.Add(socket.Addr())
+	w.self.Add(local)
+	w.byToken[tokenOf(local)] = s
 	s.Upstream.families[family] = socket
 	return socket, nil
 }
 
-// assignSlot gives a session the number under which its sockets are polled.
-func (w *worker) assignSlot(s *session.Session[sockets]) {
-	if n := len(w.free); n > 0 {
-		s.Upstream.slot, w.free = w.free[n-1], w.free[:n-1]
-		w.bySlot[s.Upstream.slot] = s
-		return
+// closeSockets closes the sockets of a session that is closed.
+func (w *worker) closeSockets(s *session.Session[sockets]) {
+	for _, socket := range s.Upstream.families {
+		if socket != nil {
+			local := socket.Addr()
+			w.self.Remove(local)
+			delete(w.byToken, tokenOf(local))
+			_ = socket.Close() // nothing of it is needed any more
+		}
 	}
-	s.Upstream.slot = int32(len(w.bySlot))
-	w.bySlot = append(w.bySlot, s)
 }
 
 // receiveReplies takes the replies of every session that has some, of n events,
 // and sends them. It says whether clients have been heard too.
 func (w *worker) receiveReplies(n int) (heard bool) {
-	w.beginReplies()
 	for i := range n {
 		event, ok := w.poller.Event(i)
 		switch {
@@ -373,13 +342,13 @@ func (w *worker) receiveReplies(n int) (heard bool) {
 		case event.Token == listenerToken:
 			heard = true
 			if event.Errors {
-				w.listener.Errors(w.onClientError)
+				w.listener.Errors(w.replies.OnError)
 			}
 		default:
-			s := w.bySlot[event.Token/2]
-			socket := s.Upstream.families[event.Token%2]
+			s := w.byToken[event.Token]
+			socket := s.Upstream.families[event.Token>>16]
 			if event.Errors {
-				socket.Errors(w.onServerError)
+				socket.Errors(w.requests.OnError)
 			}
 			w.receiveFrom(s, socket)
 		}
@@ -388,36 +357,22 @@ func (w *worker) receiveReplies(n int) (heard bool) {
 	return heard
 }
 
-// clientError is told of every ICMP error about a reply.
-func (w *worker) clientError(_ netip.AddrPort, err error) {
-	if udp.IsRefusal(err) {
-		w.Ledger.ReplyRefused()
-	}
-}
-
-// serverError is told of every ICMP error about a forwarded datagram.
-func (w *worker) serverError(to netip.AddrPort, err error) {
-	if b, _ := w.Members.Owner(to); b != nil {
-		reportRefusal(w.Members, b.ID, to, err)
-	}
-}
-
 // receiveFrom takes a session's replies, as many as may have come.
 func (w *worker) receiveFrom(s *session.Session[sockets], socket *mmsg.Socket) {
 	if w.filled == w.in.Len() {
 		w.sendReplies()
 	}
 	first := w.filled
-	n, err := w.in.Receive(socket, first, min(max(int(s.Upstream.inflight), 1), w.in.Len()-first))
-	if err != nil || n == 0 {
+	n, err := w.in.Receive(socket, first, min(max(s.Upstream.inflight, 1), w.in.Len()-first))
+	if err != nil {
 		return
 	}
 	w.filled += n
-	for i := first; i < first+n; i++ {
+	for i := first; i < w.filled; i++ {
 		payload := w.in.Payload(i)
 		if reply, ok := w.core.Accept(w.now, s, w.in.From(i), payload); ok {
-			w.out.Add(payload, s.Client, s.LocalAddr)
-			w.replies = append(w.replies, reply)
+			w.replies.Add(payload, s.Client, s.LocalAddr)
+			w.accepted = append(w.accepted, reply)
 			s.Upstream.inflight = max(s.Upstream.inflight-1, 0)
 		}
 	}
@@ -425,44 +380,20 @@ func (w *worker) receiveFrom(s *session.Session[sockets], socket *mmsg.Socket) {
 
 // sendReplies sends the replies that have been collected, and empties the slots.
 func (w *worker) sendReplies() {
-	if len(w.replies) > 0 {
-		if w.out.Send() > 0 {
-			for i := range w.replies {
-				w.replies[i].Lost = w.out.Failed(i) != nil
-			}
+	if len(w.accepted) > 0 {
+		w.replies.Send()
+		for i := range w.accepted {
+			w.accepted[i].Lost = w.replies.Failed(i) != nil
 		}
-		w.Ledger.Replied(w.now, w.replies)
+		w.Ledger.Replied(w.now, w.accepted)
+		w.replies.Begin(w.listener)
 	}
-	w.beginReplies()
+	w.filled, w.accepted = 0, w.accepted[:0]
 }
 
-// beginReplies empties the slots and the outbox, for replies.
-func (w *worker) beginReplies() {
-	w.out.Begin(w.listener)
-	w.out.OnError = w.onClientError
-	w.filled, w.replies = 0, w.replies[:0]
-}
-
-// requestEviction asks the other workers for the place of an idle session.
-func (w *worker) requestEviction() {
-	if len(w.workers) > 1 && !w.evictionRequests.Swap(true) {
-		for _, other := range w.workers {
-			other.poller.Wake()
-		}
+// replyRefused is told of every ICMP error about a reply.
+func (w *worker) replyRefused(_ netip.AddrPort, err error) {
+	if udp.IsRefusal(err) {
+		w.Ledger.ReplyRefused()
 	}
-}
-
-// closeSockets closes the sockets of a session that is closed.
-func (w *worker) closeSockets(s *session.Session[sockets]) {
-	if s.Upstream.slot == 0 {
-		return
-	}
-	for _, socket := range s.Upstream.families {
-		if socket != nil {
-			w.self.Remove(socket.Addr())
-			_ = socket.Close() // nothing of it is needed any more
-		}
-	}
-	w.bySlot[s.Upstream.slot] = nil
-	w.free = append(w.free, s.Upstream.slot)
 }

@@ -111,9 +111,6 @@ func testFlood(t *testing.T, open opener) {
 		}
 		return s.SessionsClosed[ledger.Evicted] >= limit
 	})
-	if r.snapshot().Dropped[ledger.SessionLimit] == 0 {
-		t.Error("there was room for everybody: that was no flood")
-	}
 }
 
 // newcomer sends one or two datagrams as the n-th of many clients, at an address

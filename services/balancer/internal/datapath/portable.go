@@ -5,23 +5,21 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"udplab/services/balancer/internal/ledger"
-	"udplab/services/balancer/internal/membership"
 	"udplab/services/balancer/internal/session"
 	"udplab/services/kit/udp"
 )
 
-// portable is the data path on package net, for every system: one goroutine
-// reads the listener and forwards, and one for each client and server reads the
-// replies of a connected socket. A connected socket hears nobody but its server,
-// and hears when the server refuses. The price is a goroutine, a socket and 64
-// KiB of buffer for each client and server.
+// portable is the data path on package net, for every system. One goroutine reads
+// the listener and forwards. One for each client and server's address reads the
+// replies of a connected socket, which hears nobody but its server, and hears when
+// the server refuses. The price is a goroutine, a socket and 64 KiB of buffer for
+// each of them.
 type portable struct {
 	Config
 	listener *udp.Socket
@@ -30,29 +28,15 @@ type portable struct {
 	readers  sync.WaitGroup // one for every socket
 	drops    atomic.Uint64  // at the listener, as far as anybody has asked
 
-	mu   sync.Mutex // guards the core's sessions; its batch belongs to receive
-	core *session.Core[upstreams]
+	mu   sync.Mutex // held for one datagram at a time, from its admission to its record
+	core *session.Core[upstream]
 }
 
-// upstreams is one client's sockets.
-type upstreams struct {
-	mu      sync.Mutex // guards the rest; the ledger hears of a turn before its reply
-	peer    udp.Peer
-	servers []upstream // those that the client had a turn at
-}
-
-// upstream is the sockets to one server. Where it was before it moved, its last
-// replies may still come from.
+// upstream is one client, and its sockets by the address that each is connected
+// to: those of servers that it had a turn at.
 type upstream struct {
-	backend     membership.ID
-	now, before *socket // nil: none
-}
-
-// socket is connected to one address of a server.
-type socket struct {
-	backend membership.ID
-	addr    netip.AddrPort
-	conn    *udp.Socket
+	peer  udp.Peer
+	conns map[netip.AddrPort]*udp.Socket
 }
 
 // openPortable opens the listener; nothing is read before Run.
@@ -71,9 +55,7 @@ func openPortable(ctx context.Context, cfg Config) (DataPath, error) {
 
 func (p *portable) Addr() netip.AddrPort { return p.listener.Addr() }
 
-func (p *portable) ReceiveBuffer() (asked, granted int) {
-	return receiveBuffer, p.granted
-}
+func (p *portable) ReceiveBuffer() (asked, granted int) { return receiveBuffer, p.granted }
 
 func (p *portable) KernelDrops() uint64 {
 	if n := udp.Drops(p.listener.Conn()); n > p.drops.Load() { // 0 once the socket is closed
@@ -82,94 +64,66 @@ func (p *portable) KernelDrops() uint64 {
 	return p.drops.Load()
 }
 
-func (p *portable) Close() error { return p.listener.Close() }
+func (p *portable) Close() error {
+	p.KernelDrops() // while the kernel can be asked
+	return p.listener.Close()
+}
 
 func (p *portable) Run(ctx context.Context) error {
 	stopReading := context.AfterFunc(ctx, func() { p.listener.Conn().SetReadDeadline(time.Now()) })
 	defer stopReading()
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var expiry sync.WaitGroup
-	expiry.Go(func() { p.expire(background) })
-
 	err := p.receive(ctx)
 	if err == nil {
 		p.drain()
+		p.dropUnread()
 	}
-	stop()
-	expiry.Wait()
-	p.dropUnread()
-	p.locked(p.core.CloseAll)
-	p.readers.Wait()
-	p.KernelDrops()
-	return errors.Join(err, p.listener.Close())
-}
-
-func (p *portable) locked(do func()) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	do()
+	p.core.CloseAll()
+	p.mu.Unlock()
+	p.readers.Wait()
+	return errors.Join(err, p.Close())
 }
 
-// receive forwards what clients send until the context ends.
+// receive forwards what clients send and closes idle sessions, until the context
+// ends.
 func (p *portable) receive(ctx context.Context) error {
 	buf := make([]byte, udp.MaxDatagram)
 	for {
-		n, peer, err := p.listener.Read(buf)
-		var errno syscall.Errno
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded): // the context has ended
-			p.dropUnread()
+		p.listener.Conn().SetReadDeadline(time.Now().Add(p.expiryInterval()))
+		if ctx.Err() != nil { // or it ends later, and the deadline with it
 			return nil
-		case err == nil && ctx.Err() != nil:
-			p.Ledger.Dropped(ledger.Shutdown, 1)
-		case errors.As(err, &errno):
-			// What the system says about one datagram, such as a client that
-			// refused a reply (Windows), is no reason to stop.
-		case err != nil:
+		}
+		n, peer, err := p.listener.Read(buf)
+		now := time.Now()
+		p.mu.Lock()
+		p.core.Expire(now)
+		if err == nil {
+			p.forward(now, peer, buf[:n])
+		}
+		p.mu.Unlock()
+		if !isPassing(err) {
 			return err
-		default:
-			p.forward(time.Now(), peer, buf[:n])
 		}
 	}
 }
 
-// dropUnread counts what clients have sent and nobody is going to take: no more
-// than the receive buffer can hold, or a flood would go on. After a deadline that
-// has passed nothing is read, though it may be there, and a busy machine may let
-// one pass. There is a second.
-func (p *portable) dropUnread() {
-	buf := make([]byte, udp.MaxDatagram) // Windows takes a cut datagram for an error
-	n := 0
-	for range 2 {
-		p.listener.Conn().SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-		for n < mostUnread {
-			var errno syscall.Errno
-			_, _, err := p.listener.Read(buf)
-			if err != nil && !errors.As(err, &errno) {
-				break
-			}
-			if n++; err == nil {
-				p.Ledger.Dropped(ledger.Shutdown, 1)
-			}
-		}
-	}
+// isPassing says whether the next call may be good: after what the system says
+// about one datagram, such as that somebody refused it, and after a deadline.
+func isPassing(err error) bool {
+	var errno syscall.Errno
+	return err == nil || errors.As(err, &errno) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // forward gives one datagram, a batch of its own, its turn.
 func (p *portable) forward(now time.Time, peer udp.Peer, payload []byte) {
-	p.mu.Lock()
 	p.core.Begin(now)
 	s := p.core.Admit(peer.Addr, netip.Addr{}, len(payload))
 	if s != nil {
-		s.Upstream.mu.Lock()
-		defer s.Upstream.mu.Unlock()
 		s.Upstream.peer = peer
 	}
-	p.mu.Unlock()
-
 	p.core.TakeTurns()
 	for _, i := range p.core.Plan() {
-		if why := p.send(s, p.core.Backend(i), payload); why != ledger.Forwarded {
+		if why := p.send(s, p.core.Backend(i).Addr, payload); why != ledger.Forwarded {
 			p.core.Dropped(i, why)
 		}
 	}
@@ -177,138 +131,119 @@ func (p *portable) forward(now time.Time, peer udp.Peer, payload []byte) {
 }
 
 // send hands one datagram to the kernel for a server and says what became of it.
-func (p *portable) send(s *session.Session[upstreams], b *membership.Backend, payload []byte) ledger.Disposition {
-	if !b.Addr.IsValid() { // under hold, a server that is down may have a turn and no address
-		return ledger.SendFailed
-	}
-	to, err := p.socketTo(s, b)
+func (p *portable) send(s *session.Session[upstream], to netip.AddrPort, payload []byte) ledger.Disposition {
+	conn, err := p.socketTo(s, to)
 	if err != nil {
-		reportRefusal(p.Members, b.ID, b.Addr, err)
+		p.refused(to, err)
 		if udp.IsRefusal(err) { // no route to it
 			return ledger.SendFailed
 		}
 		return ledger.NoSocket
 	}
-	if err = to.conn.Write(payload, udp.Peer{}); err == nil {
-		return ledger.Forwarded
+	if err = conn.Write(payload, udp.Peer{}); err != nil {
+		// That is usually the news of an earlier datagram. This one has not been
+		// sent yet, and its turn is this server's.
+		p.refused(to, err)
+		err = conn.Write(payload, udp.Peer{})
 	}
-	// That is usually the news of an earlier datagram. This one has not been
-	// sent yet, and its turn is this server's.
-	reportRefusal(p.Members, b.ID, b.Addr, err)
-	if err = to.conn.Write(payload, udp.Peer{}); err != nil {
+	if err != nil {
 		return ledger.SendFailed
 	}
 	return ledger.Forwarded
 }
 
-// socketTo returns the session's socket to where a server is.
-func (p *portable) socketTo(s *session.Session[upstreams], b *membership.Backend) (*socket, error) {
-	i := slices.IndexFunc(s.Upstream.servers, func(u upstream) bool { return u.backend == b.ID })
-	if i < 0 {
-		i = len(s.Upstream.servers)
-		s.Upstream.servers = append(s.Upstream.servers, upstream{backend: b.ID})
+// socketTo returns the session's socket to where a server is. When it opens one,
+// it closes those to where no server is any more.
+func (p *portable) socketTo(s *session.Session[upstream], to netip.AddrPort) (*udp.Socket, error) {
+	if conn := s.Upstream.conns[to]; conn != nil {
+		return conn, nil
 	}
-	u := &s.Upstream.servers[i]
-	if u.now != nil && u.now.addr == b.Addr {
-		return u.now, nil
-	}
-	if u.before != nil && u.before.addr == b.Addr { // it is back
-		u.now, u.before = u.before, u.now
-		return u.now, nil
-	}
-	conn, err := udp.Dial(b.Addr)
+	conn, err := udp.Dial(to)
 	if err != nil {
 		return nil, err
 	}
-	if u.now != nil {
-		p.closeSocket(u.before)
-		u.before = u.now
+	if s.Upstream.conns == nil {
+		s.Upstream.conns = map[netip.AddrPort]*udp.Socket{}
 	}
-	opened := &socket{backend: b.ID, addr: b.Addr, conn: conn}
+	for addr, old := range s.Upstream.conns {
+		if owner, _ := p.Members.Owner(addr); owner == nil {
+			p.closeSocket(old)
+			delete(s.Upstream.conns, addr)
+		}
+	}
+	s.Upstream.conns[to] = conn
 	p.self.Add(conn.Addr())
-	p.readers.Go(func() { p.carry(s, opened) })
-	u.now = opened
-	return opened, nil
+	p.readers.Go(func() { p.carry(s, to, conn) })
+	return conn, nil
 }
 
 // carry brings the replies of one socket to the client until the socket is
 // closed.
-func (p *portable) carry(s *session.Session[upstreams], from *socket) {
+func (p *portable) carry(s *session.Session[upstream], from netip.AddrPort, conn *udp.Socket) {
 	buf := make([]byte, udp.MaxDatagram)
 	for {
-		n, _, err := from.conn.Read(buf)
-		var errno syscall.Errno
+		n, _, err := conn.Read(buf)
 		switch {
-		case errors.As(err, &errno):
-			// The system's word about one datagram; the next may be good.
-			reportRefusal(p.Members, from.backend, from.addr, err)
-		case err != nil:
-			return
+		case err == nil:
+			p.reply(time.Now(), s, from, buf[:n])
+		case isPassing(err):
+			p.refused(from, err)
 		default:
-			p.reply(time.Now(), s, from.addr, buf[:n])
+			return
 		}
 	}
 }
 
 // reply hands one reply to the kernel for the client.
-func (p *portable) reply(now time.Time, s *session.Session[upstreams], from netip.AddrPort, payload []byte) {
+func (p *portable) reply(now time.Time, s *session.Session[upstream], from netip.AddrPort, payload []byte) {
 	p.mu.Lock()
-	reply, ok := p.core.Accept(now, s, from, payload)
-	p.mu.Unlock()
-	if !ok {
-		return
+	defer p.mu.Unlock()
+	if reply, ok := p.core.Accept(now, s, from, payload); ok {
+		reply.Lost = p.listener.Write(payload, s.Upstream.peer) != nil
+		p.Ledger.Replied(now, []ledger.Reply{reply})
 	}
-	s.Upstream.mu.Lock()
-	defer s.Upstream.mu.Unlock()
-	reply.Lost = p.listener.Write(payload, s.Upstream.peer) != nil
-	p.Ledger.Replied(now, []ledger.Reply{reply})
 }
 
 // drain waits until no turn is waiting for its reply, or for as long as Drain
 // allows.
 func (p *portable) drain() {
-	deadline := time.NewTimer(p.Drain)
-	defer deadline.Stop()
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
-	for p.Ledger.Waiting(time.Now()) > 0 {
-		select {
-		case <-deadline.C:
-			return
-		case <-look.C:
-		}
+	for end := time.Now().Add(p.Drain); p.Ledger.Waiting(time.Now()) > 0 && time.Now().Before(end); {
+		time.Sleep(drainInterval)
 	}
 }
 
-// expire closes idle sessions until the context ends.
-func (p *portable) expire(ctx context.Context) {
-	look := time.NewTicker(max(p.SessionIdle/8, time.Millisecond))
-	defer look.Stop()
-	for {
-		select {
-		case <-ctx.Done():
+// dropUnread counts what clients have sent and nobody is going to take: no more
+// than the receive buffer can hold, or a flood would go on. After a deadline that
+// has passed nothing is read, though it may be there, and a busy machine may let
+// one pass. Two in a row mean that there is nothing.
+func (p *portable) dropUnread() {
+	buf := make([]byte, udp.MaxDatagram) // Windows takes a cut datagram for an error
+	for read, silent := 0, 0; read < mostUnread && silent < 2; {
+		p.listener.Conn().SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		_, _, err := p.listener.Read(buf)
+		switch {
+		case err == nil:
+			p.Ledger.Dropped(ledger.Shutdown, 1)
+			read, silent = read+1, 0
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			silent++
+		case isPassing(err):
+			read++
+		default:
 			return
-		case now := <-look.C:
-			p.locked(func() { p.core.Expire(now) })
 		}
 	}
 }
 
 // closeSockets closes the sockets of a session that is closed.
-func (p *portable) closeSockets(s *session.Session[upstreams]) {
-	s.Upstream.mu.Lock()
-	defer s.Upstream.mu.Unlock()
-	for _, u := range s.Upstream.servers {
-		p.closeSocket(u.now)
-		p.closeSocket(u.before)
+func (p *portable) closeSockets(s *session.Session[upstream]) {
+	for _, conn := range s.Upstream.conns {
+		p.closeSocket(conn)
 	}
 }
 
-// closeSocket closes a socket, if there is one; its goroutine sees that and
-// returns.
-func (p *portable) closeSocket(s *socket) {
-	if s != nil {
-		p.self.Remove(s.conn.Addr())
-		s.conn.Close()
-	}
+// closeSocket closes a socket; its goroutine sees that and returns.
+func (p *portable) closeSocket(conn *udp.Socket) {
+	p.self.Remove(conn.Addr())
+	conn.Close()
 }

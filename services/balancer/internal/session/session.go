@@ -148,22 +148,24 @@ func (c *Core[U]) Full() bool { return c.full }
 // TakeTurns takes the turns of all admitted datagrams, in the order received.
 func (c *Core[U]) TakeTurns() {
 	taken := c.Scheduler.Take(c.turns[:len(c.admitted)])
-	for j, i := range c.admitted {
+	for _, i := range c.admitted[taken:] {
+		c.requests[i].Disposition = ledger.NoBackend
+	}
+	for j, i := range c.admitted[:taken] {
 		r := &c.requests[i]
-		if j >= taken {
-			r.Disposition = ledger.NoBackend
-			continue
-		}
 		r.Turn = c.turns[j]
-		if r.Turn.DroppedDown {
+		switch {
+		case r.Turn.DroppedDown:
 			r.Disposition = ledger.DroppedDown
-			continue
+		case !r.Turn.Backend.Addr.IsValid(): // nobody knows where it is yet
+			r.Disposition = ledger.SendFailed
+		default:
+			if s := c.sessions[i]; s.rank == 0 {
+				c.ranked++
+				s.rank = c.ranked
+			}
+			c.forward = append(c.forward, i)
 		}
-		if s := c.sessions[i]; s.rank == 0 {
-			c.ranked++
-			s.rank = c.ranked
-		}
-		c.forward = append(c.forward, i)
 	}
 }
 
@@ -195,8 +197,7 @@ func (c *Core[U]) Backend(i int) *membership.Backend { return c.requests[i].Turn
 // Dropped says that request i had its turn and could not be sent.
 func (c *Core[U]) Dropped(i int, why ledger.Disposition) { c.requests[i].Disposition = why }
 
-// Record hands the batch to the ledger. It uses nothing that Accept, Expire and
-// Evict use.
+// Record hands the batch to the ledger.
 func (c *Core[U]) Record() {
 	c.Ledger.Received(c.now, c.requests)
 	for _, i := range c.forward {
@@ -230,31 +231,13 @@ func (c *Core[U]) Expire(now time.Time) {
 	}
 }
 
-// UntilExpiry is how long no session will be idle for long enough; ok is false if
-// there is none.
-func (c *Core[U]) UntilExpiry(now time.Time) (wait time.Duration, ok bool) {
-	s := c.longestIdle()
-	if s == nil {
-		return 0, false
-	}
-	return max(c.Idle-now.Sub(s.used), 0), true
-}
-
 // Evict closes the session that gives way to a new client, if one does.
 func (c *Core[U]) Evict(now time.Time) bool {
-	s, wait := c.evictable(now)
-	if s == nil || wait > 0 {
-		return false
+	s := c.evictable(now)
+	if s != nil {
+		c.close(s, ledger.Evicted)
 	}
-	c.close(s, ledger.Evicted)
-	return true
-}
-
-// UntilEviction is how long no session will give way to a new client; ok is false
-// if there is none.
-func (c *Core[U]) UntilEviction(now time.Time) (wait time.Duration, ok bool) {
-	s, wait := c.evictable(now)
-	return wait, s != nil
+	return s != nil
 }
 
 // CloseAll closes every session, at the stop.

@@ -228,16 +228,11 @@ func TestAReplyIsItsSessionsOrAStrangers(t *testing.T) {
 
 func TestIdleSessionsAreClosed(t *testing.T) {
 	r := newRig(NewCapacity(9), 0, balancing.Skip)
-	if _, ok := r.UntilExpiry(now); ok {
-		t.Error("a core without sessions has one to expire")
-	}
+	r.Expire(now) // there is none
 	r.receive(now, 1, 2)
 	first := r.Session(0)
 	r.receive(after(10), 3)
 	r.Accept(after(20), first, backendAt(1), nil)
-	if wait, ok := r.UntilExpiry(after(30)); !ok || wait != 30*time.Second {
-		t.Errorf("the first expires in %v", wait)
-	}
 	r.Expire(after(60).Add(-1))
 	if len(r.closed) != 0 {
 		t.Errorf("too early: %v", r.closed)
@@ -245,9 +240,6 @@ func TestIdleSessionsAreClosed(t *testing.T) {
 	r.Expire(after(60))
 	if want := []netip.AddrPort{client(2)}; !slices.Equal(r.closed, want) {
 		t.Errorf("closed %v, want %v", r.closed, want)
-	}
-	if wait, _ := r.UntilExpiry(after(100)); wait != 0 {
-		t.Errorf("one that is due expires in %v", wait)
 	}
 	r.CloseAll()
 	r.Accept(after(61), first, backendAt(1), nil) // its last reply came just after it was closed
@@ -275,8 +267,12 @@ func TestWhatRenewsASession(t *testing.T) {
 			r := newRig(NewCapacity(9), 1, balancing.Skip)
 			r.receive(now, 1)
 			tt.happen(r, r.Session(0))
-			if wait, _ := r.UntilExpiry(after(60)); (wait == 30*time.Second) != tt.renews {
-				t.Errorf("it expires in %v", wait)
+			r.Expire(after(90).Add(-1))
+			if renewed := len(r.closed) == 0; renewed != tt.renews {
+				t.Errorf("renewed: %v", renewed)
+			}
+			if r.Expire(after(90)); len(r.closed) != 1 {
+				t.Error("it lives for longer than a minute")
 			}
 		})
 	}
@@ -292,22 +288,21 @@ func TestTheSessionThatGivesWayToANewClient(t *testing.T) {
 		name string
 		uses []use // with room for these clients
 		at   float64
-		gone int           // the client that gives way; 0: none
-		wait time.Duration // until one does
+		gone int // the client that gives way; 0: none
 	}{
-		{"none that has just been heard", []use{{1, 0, false}, {2, 0.5, false}, {3, 0.5, false}}, 0.5, 0, 500*time.Millisecond + 1},
-		{"not one that has been idle for a second", []use{{1, 0, false}, {2, 0.5, false}, {3, 0.5, false}}, 1, 0, 1},
-		{"the longest idle after that", []use{{1, 0, false}, {2, 0.5, false}, {3, 0.5, false}}, 1.1, 1, 0},
-		{"a reply counts as use", []use{{1, 0, false}, {2, 0, false}, {3, 0, false}, {1, 1, true}}, 1.5, 2, 0},
-		{"regulars like others", []use{{1, 0, false}, {1, 2, false}, {2, 2, false}, {2, 4, false}, {3, 4, false}}, 4.1, 1, 0},
-		{"no flood is half the sessions", []use{{1, 0, false}, {1, 2, false}, {2, 2.5, false}}, 3.1, 1, 0},
-		{"in a flood a newcomer rather than a regular that has been idle for longer", []use{{1, 0, false}, {1, 2, false}, {2, 9, false}, {3, 9.5, false}}, 10.1, 2, 0},
-		{"in a flood none, if no newcomer has been idle for a second", []use{{1, 0, false}, {1, 9, false}, {2, 10, false}, {3, 10, false}}, 11, 0, 1},
-		{"but a regular after ten seconds", []use{{1, 0, false}, {1, 2, false}, {2, 12, false}, {3, 12, false}}, 12.1, 1, 0},
-		{"a newcomer even then, if one has been idle for a second", []use{{1, 0, false}, {1, 2, false}, {2, 12, false}, {3, 12.5, false}}, 13.1, 2, 0},
-		{"not before", []use{{1, 0, false}, {1, 2, false}, {2, 11.5, false}, {3, 11.5, false}}, 12, 0, 1},
-		{"one that was only answered is no regular", []use{{1, 0, false}, {1, 2, true}, {2, 3, false}, {3, 3, false}}, 3.3, 1, 0},
-		{"one that was heard often in one second is no regular", []use{{1, 0, false}, {1, 0.5, false}, {1, 1, false}, {2, 1, false}, {3, 1.5, false}}, 2.1, 1, 0},
+		{"none that has just been heard", []use{{1, 0, false}, {2, 0.5, false}, {3, 0.5, false}}, 0.5, 0},
+		{"not one that has been idle for a second", []use{{1, 0, false}, {2, 0.5, false}, {3, 0.5, false}}, 1, 0},
+		{"the longest idle after that", []use{{1, 0, false}, {2, 0.5, false}, {3, 0.5, false}}, 1.1, 1},
+		{"a reply counts as use", []use{{1, 0, false}, {2, 0, false}, {3, 0, false}, {1, 1, true}}, 1.5, 2},
+		{"regulars like others", []use{{1, 0, false}, {1, 2, false}, {2, 2, false}, {2, 4, false}, {3, 4, false}}, 4.1, 1},
+		{"no flood is half the sessions", []use{{1, 0, false}, {1, 2, false}, {2, 2.5, false}}, 3.1, 1},
+		{"in a flood a newcomer rather than a regular that has been idle for longer", []use{{1, 0, false}, {1, 2, false}, {2, 9, false}, {3, 9.5, false}}, 10.1, 2},
+		{"in a flood none, if no newcomer has been idle for a second", []use{{1, 0, false}, {1, 9, false}, {2, 10, false}, {3, 10, false}}, 11, 0},
+		{"but a regular after ten seconds", []use{{1, 0, false}, {1, 2, false}, {2, 12, false}, {3, 12, false}}, 12.1, 1},
+		{"a newcomer even then, if one has been idle for a second", []use{{1, 0, false}, {1, 2, false}, {2, 12, false}, {3, 12.5, false}}, 13.1, 2},
+		{"not before", []use{{1, 0, false}, {1, 2, false}, {2, 11.5, false}, {3, 11.5, false}}, 12, 0},
+		{"one that was only answered is no regular", []use{{1, 0, false}, {1, 2, true}, {2, 3, false}, {3, 3, false}}, 3.3, 1},
+		{"one that was heard often in one second is no regular", []use{{1, 0, false}, {1, 0.5, false}, {1, 1, false}, {2, 1, false}, {3, 1.5, false}}, 2.1, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			clients := map[int]bool{}
@@ -324,9 +319,6 @@ func TestTheSessionThatGivesWayToANewClient(t *testing.T) {
 				r.receive(after(u.at), u.client)
 				sessions[u.client] = r.Session(0)
 			}
-			if wait, ok := r.UntilEviction(after(tt.at)); !ok || wait != tt.wait {
-				t.Errorf("one gives way in %v, want %v", wait, tt.wait)
-			}
 			sent := r.receive(after(tt.at), 4)
 			if admitted := len(sent) == 1; admitted != (tt.gone != 0) || r.Full() == admitted {
 				t.Errorf("admitted: %v, full: %v", admitted, r.Full())
@@ -341,7 +333,7 @@ func TestTheSessionThatGivesWayToANewClient(t *testing.T) {
 func TestCoresShareTheirCapacity(t *testing.T) {
 	shared := NewCapacity(1)
 	one, other := newRig(shared, 0, balancing.Skip), newRig(shared, 0, balancing.Skip)
-	if _, ok := other.UntilEviction(now); ok || other.Evict(now) {
+	if other.Evict(now) {
 		t.Error("a core without sessions has one to evict")
 	}
 	one.receive(now, 1)

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"container/list"
 	"net/netip"
 	"time"
@@ -91,23 +92,16 @@ func (t *table[U]) longestIdle() *Session[U] {
 	return a
 }
 
-// evictable returns the session that is the next to give way to a new client, and
-// how long until it does if nothing else happens; nil if there is none.
-func (t *table[U]) evictable(now time.Time) (next *Session[U], wait time.Duration) {
-	until := func(s *Session[U], minIdle time.Duration) time.Duration {
-		return max(minIdle+1-now.Sub(s.used), 0) // idle for longer, not for as long
-	}
-	next = t.longestIdle()
-	if next == nil {
-		return nil, 0
+// evictable returns the session that gives way to a new client; nil if none does.
+func (t *table[U]) evictable(now time.Time) *Session[U] {
+	idleFor := func(s *Session[U], limit time.Duration) *Session[U] {
+		if s == nil || now.Sub(s.used) <= limit {
+			return nil
+		}
+		return s
 	}
 	if t.newcomers.Len() <= t.regulars.Len() {
-		return next, until(next, minIdle)
+		return idleFor(t.longestIdle(), minIdle)
 	}
-	next = t.front(&t.newcomers)
-	wait = until(next, minIdle)
-	if regular := t.front(&t.regulars); regular != nil && until(regular, minIdleInFlood) < wait {
-		next, wait = regular, until(regular, minIdleInFlood)
-	}
-	return next, wait
+	return cmp.Or(idleFor(t.front(&t.newcomers), minIdle), idleFor(t.front(&t.regulars), minIdleInFlood))
 }
