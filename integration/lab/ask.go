@@ -5,10 +5,9 @@ import (
 	"net"
 	"net/netip"
 	"time"
-)
 
-// maxDatagram is more than any UDP datagram holds, in bytes.
-const maxDatagram = 1 << 16
+	"udplab/services/kit/udp"
+)
 
 // Ask sends one datagram from a new socket and returns the answer. It returns an
 // error if the datagram is refused or ctx ends; it does not send again.
@@ -22,7 +21,7 @@ func Ask(ctx context.Context, addr netip.AddrPort, payload string) (string, erro
 	if _, err := conn.Write([]byte(payload)); err != nil {
 		return "", err
 	}
-	answer := make([]byte, maxDatagram)
+	answer := make([]byte, udp.MaxDatagram)
 	n, err := conn.Read(answer)
 	return string(answer[:n]), err
 }

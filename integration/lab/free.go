@@ -40,20 +40,19 @@ func Free(network, addr string) bool {
 	return err == nil
 }
 
-// reserved keeps the names that this process has tried to take, and open what
-// holds them.
+// reserved keeps what Reserve has been asked for, and open what holds it.
 var reserved sync.Map
 
 // Reserve takes a name until this process ends, and returns false if a process
-// of this machine has it. Only Linux tells the names of other processes.
+// of this machine has it. Only Linux tells the names of other processes: there,
+// a socket with an abstract address (unix(7)) goes with its process.
 func Reserve(name string) bool {
-	if _, tried := reserved.LoadOrStore(name, nil); tried {
+	if _, asked := reserved.LoadOrStore(name, nil); asked {
 		return false
 	}
 	if runtime.GOOS != "linux" {
 		return true
 	}
-	// A socket with an abstract address (unix(7)) goes with its process.
 	listener, err := net.Listen("unix", "@udplab "+name)
 	reserved.Store(name, listener)
 	return err == nil

@@ -24,15 +24,13 @@ func Resident(pid int) (int64, error) {
 
 // Files is what a process has open, such as "socket:[1234]", "pipe:[56]" or a
 // path (proc_pid_fd(5)). One that is closed meanwhile is left out.
-func Files(pid int) (targets []string, err error) {
-	dir := fmt.Sprintf("/proc/%d/fd", pid)
-	entries, err := os.ReadDir(dir)
-	for _, entry := range entries {
-		if target, err := os.Readlink(filepath.Join(dir, entry.Name())); err == nil {
-			targets = append(targets, target)
-		}
+func Files(pid int) ([]string, error) {
+	proc, err := procfs.NewProc(pid)
+	if err != nil {
+		return nil, err
 	}
-	return targets, err
+	targets, err := proc.FileDescriptorTargets()
+	return slices.DeleteFunc(targets, func(target string) bool { return target == "" }), err
 }
 
 // FileKind is what sort of file a target of Files is: "socket", "pipe",
@@ -59,24 +57,18 @@ func UDPSockets(pid int) (sockets []UDPSocket, err error) {
 	if err != nil {
 		return nil, err
 	}
-	proc, err := procfs.NewFS(fmt.Sprintf("/proc/%d", pid)) // its network, not ours
-	if err != nil {
-		return nil, err
-	}
-	all, err := proc.NetUDP()
-	if err != nil {
-		return nil, err
-	}
-	all6, err := proc.NetUDP6()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // as it is with a kernel without IPv6
-		return nil, err
+	proc, err1 := procfs.NewFS(fmt.Sprintf("/proc/%d", pid)) // its network, not ours
+	all, err2 := proc.NetUDP()
+	all6, err3 := proc.NetUDP6()
+	if errors.Is(err3, fs.ErrNotExist) { // as it is with a kernel without IPv6
+		err3 = nil
 	}
 	for _, s := range slices.Concat(all, all6) {
 		if slices.Contains(files, fmt.Sprintf("socket:[%d]", s.Inode)) {
 			sockets = append(sockets, UDPSocket{int(s.LocalPort), *s.Drops})
 		}
 	}
-	return sockets, nil
+	return sockets, errors.Join(err1, err2, err3)
 }
 
 // Running lists the command line of every process on this machine that runs

@@ -26,12 +26,11 @@ func TestKindsOfFiles(t *testing.T) {
 }
 
 func TestThisProcess(t *testing.T) {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	port := conn.LocalAddr().(*net.UDPAddr).Port
 	memory, err := Resident(os.Getpid())
 	if runtime.GOOS != "linux" {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -44,28 +43,31 @@ func TestThisProcess(t *testing.T) {
 	}
 
 	// Fill the socket's buffer: what does not fit is dropped, and counted.
-	sender, err := net.Dial("udp", conn.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sender.Close()
-	if err := conn.(*net.UDPConn).SetReadBuffer(1 << 12); err != nil {
-		t.Fatal(err)
-	}
 	const sent = 100
+	if err := conn.SetReadBuffer(1 << 12); err != nil {
+		t.Fatal(err)
+	}
 	for range sent {
-		if _, err := sender.Write(make([]byte, 1000)); err != nil {
+		if _, err := conn.WriteTo(make([]byte, 1000), conn.LocalAddr()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	sockets, err := UDPSockets(os.Getpid())
-	i := slices.IndexFunc(sockets, func(s UDPSocket) bool { return s.Port == port })
-	if err != nil || i < 0 || sockets[i].Drops == 0 || sockets[i].Drops >= sent {
-		t.Errorf("UDPSockets = %v, %v, want port %d with some of %d dropped", sockets, err, port, sent)
+	drops := func() (drops uint64, found bool) {
+		sockets, err := UDPSockets(os.Getpid())
+		i := slices.IndexFunc(sockets, func(s UDPSocket) bool { return s.Port == conn.LocalAddr().(*net.UDPAddr).Port })
+		if err != nil {
+			t.Error(err)
+		}
+		if i < 0 {
+			return 0, false
+		}
+		return sockets[i].Drops, true
+	}
+	if n, found := drops(); !found || n == 0 || n >= sent {
+		t.Errorf("found %v, of %d datagrams %d dropped, want some", found, sent, n)
 	}
 	conn.Close()
-	sockets, err = UDPSockets(os.Getpid())
-	if err != nil || slices.ContainsFunc(sockets, func(s UDPSocket) bool { return s.Port == port }) {
-		t.Errorf("UDPSockets = %v, %v after port %d was closed", sockets, err, port)
+	if _, found := drops(); found {
+		t.Error("the socket is found after it was closed")
 	}
 }

@@ -1,10 +1,9 @@
 package lab
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
+	"maps"
 	"os/exec"
 	"regexp"
 )
@@ -16,7 +15,6 @@ type Process struct {
 	// a slash at its end.
 	Addr, URL string
 
-	name string // as errors call it
 	cmd  *exec.Cmd
 	done chan struct{} // closed once it has ended and all it said is here
 
@@ -26,59 +24,37 @@ type Process struct {
 
 // listening is how our programs say where they listen, in whichever format they
 // log; the balancer has a page too.
-var listening = regexp.MustCompile(`listens on ([^\s",]+)(?:, page (http://[^\s",]+))?`)
+var listening = regexp.MustCompile(`listens on ([^\s",]+)(?:, page (http://[^\s",]+))?.*\n`)
 
 // Launch starts a program that errors are to call by this name, and waits until
 // it says where it listens. It outlives ctx. If it ends before it listens, or
 // ctx does, the error has what it said, and nothing runs.
 func (p Programs) Launch(ctx context.Context, program, name string, env Env) (*Process, error) {
-	cmd := p.Command(context.WithoutCancel(ctx), program, merge(Env{"LOG_FORMAT": "json"}, env))
-	return launch(ctx, name, cmd)
-}
-
-func launch(ctx context.Context, name string, cmd *exec.Cmd) (*Process, error) {
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
+	all := Env{"LOG_FORMAT": "json"}
+	maps.Copy(all, env)
+	heard := make(chan []string, 1)
+	process := &Process{
+		cmd: p.Command(context.WithoutCancel(ctx), program, all), done: make(chan struct{}),
+		stdout: tail{heard: heard},
 	}
-	p := &Process{name: name, cmd: cmd, done: make(chan struct{})}
-	cmd.Stderr = &p.stderr
-	if err := cmd.Start(); err != nil {
+	process.cmd.Stdout, process.cmd.Stderr = &process.stdout, &process.stderr
+	if err := process.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	heard := make(chan [][]byte, 1)
 	go func() {
-		defer close(p.done)
-		p.hear(stdout, heard)
-		_ = cmd.Wait() // the exit code is in cmd.ProcessState
+		defer close(process.done)
+		_ = process.cmd.Wait() // the exit code is in cmd.ProcessState
 	}()
 	select {
 	case found := <-heard:
-		p.Addr, p.URL = string(found[1]), string(found[2])
-		return p, nil
-	case <-p.done:
+		process.Addr, process.URL = found[1], found[2]
+		return process, nil
+	case <-process.done:
 	case <-ctx.Done():
-		p.Kill()
+		process.Kill()
 	}
-	return nil, fmt.Errorf("%s did not say where it listens; it ended with %v\n%s%s", name, cmd.ProcessState, &p.stdout, &p.stderr)
-}
-
-// hear keeps what the program says, and passes on where it listens. From then
-// on it does not look at lines any more: there may be many.
-func (p *Process) hear(stdout io.Reader, heard chan<- [][]byte) {
-	lines := bufio.NewReaderSize(stdout, 64<<10)
-	for {
-		line, err := lines.ReadBytes('\n')
-		_, _ = p.stdout.Write(line) // never fails
-		if err != nil {
-			return
-		}
-		if found := listening.FindSubmatch(line); found != nil {
-			heard <- found
-			break
-		}
-	}
-	_, _ = io.Copy(&p.stdout, lines) // ends when the program does
+	return nil, fmt.Errorf("%s did not say where it listens; it ended with %v\n%s%s",
+		name, process.cmd.ProcessState, process.stdout.bytes, process.stderr.bytes)
 }
 
 // PID is the process's number.
@@ -98,7 +74,7 @@ func (p *Process) Wait(ctx context.Context) Exit {
 	case <-ctx.Done():
 		p.Kill()
 	}
-	return Exit{p.cmd.ProcessState.ExitCode(), p.stdout.String(), p.stderr.String()}
+	return Exit{p.cmd.ProcessState.ExitCode(), string(p.stdout.bytes), string(p.stderr.bytes)}
 }
 
 // Kill ends the program at once and waits until it is gone.
@@ -114,14 +90,21 @@ const kept = 1 << 20
 
 // tail keeps the end of what is written to it, at least the last bytes that
 // kept counts: a lab may run for a whole day.
-type tail struct{ bytes []byte }
+type tail struct {
+	bytes []byte
+	heard chan<- []string // gets the first match of listening, unless it is nil
+}
 
 func (t *tail) Write(p []byte) (int, error) {
 	if len(t.bytes)+len(p) > 2*kept {
 		t.bytes = append([]byte(nil), t.bytes[max(0, len(t.bytes)-kept):]...)
 	}
 	t.bytes = append(t.bytes, p...)
+	if t.heard != nil {
+		if found := listening.FindStringSubmatch(string(t.bytes)); found != nil {
+			t.heard <- found
+			t.heard = nil // there may be many lines
+		}
+	}
 	return len(p), nil
 }
-
-func (t *tail) String() string { return string(t.bytes) }

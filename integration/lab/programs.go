@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -18,64 +18,35 @@ import (
 // and "client".
 type Programs string
 
-// Build builds the three programs into a directory that exists. The flags are
-// go build's, such as -race. Its error holds what the compiler said.
+// Build builds the three programs into a directory that exists, from anywhere
+// in the workspace. The flags are go build's, such as -race. Its error holds
+// what the compiler said.
 func Build(ctx context.Context, dir string, flags ...string) (Programs, error) {
-	root, err := Root()
-	if err != nil {
-		return "", err
-	}
 	// Nobody asks these for their version, and a stamp needs a git that works.
-	args := append([]string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}, flags...)
-	for _, name := range []string{"balancer", "pingserver", "client"} {
-		args = append(args, "udplab/services/"+name)
-	}
-	build := exec.CommandContext(ctx, "go", args...)
-	build.Dir = root
-	if said, err := build.CombinedOutput(); err != nil {
+	args := slices.Concat([]string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}, flags,
+		[]string{"udplab/services/balancer", "udplab/services/pingserver", "udplab/services/client"})
+	if said, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, said)
 	}
 	return Programs(dir), nil
 }
 
-// Root is the directory of the workspace: the nearest one with a go.work, from
-// the working directory upwards.
+// Root is the directory of the workspace that the working directory is in.
 func Root() (string, error) {
-	start, err := os.Getwd()
-	if err != nil {
-		return "", err
+	file, err := exec.Command("go", "env", "GOWORK").Output()
+	root := filepath.Dir(strings.TrimSpace(string(file)))
+	if err == nil && root == "." {
+		err = errors.New("this is no workspace of Go")
 	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("no go.work in %s or above: run this inside the workspace", start)
-		}
-	}
+	return root, err
 }
 
 // Env is variables and their values.
 type Env map[string]string
 
-// prefixes of the variables that our programs read. Those of the environment
+// ours matches the variables that our programs read. Those of the environment
 // that we were started in are not passed on: a stack is what its Config says.
-var prefixes = []string{"BALANCER_", "PINGSERVER_", "CLIENT_", "LOG_"}
-
-// environ is an environment with our own variables replaced by these.
-func environ(inherited []string, ours Env) []string {
-	list := slices.DeleteFunc(slices.Clone(inherited), func(kv string) bool {
-		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(kv, p) })
-	})
-	for _, name := range slices.Sorted(maps.Keys(ours)) {
-		list = append(list, name+"="+ours[name])
-	}
-	return list
-}
-
-// stopLimit is how long a program that was told to end may take, longer than
-// any drain of ours.
-const stopLimit = Patience
+var ours = regexp.MustCompile(`^(BALANCER|PINGSERVER|CLIENT|LOG)_`)
 
 // Command is one of the programs, ready to run in a process group of its own,
 // with these variables and none of our own that this process happens to have.
@@ -85,9 +56,12 @@ func (p Programs) Command(ctx context.Context, program string, env Env, args ...
 		program += ".exe"
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(string(p), program), args...)
-	cmd.Env = environ(os.Environ(), env)
+	cmd.Env = slices.DeleteFunc(os.Environ(), ours.MatchString)
+	for name, value := range env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
 	cmd.Cancel = func() error { return terminate(cmd.Process) }
-	cmd.WaitDelay = stopLimit
+	cmd.WaitDelay = Patience // longer than any drain of ours
 	ownGroup(cmd)
 	return cmd
 }

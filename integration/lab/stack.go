@@ -29,16 +29,8 @@ const anyPort = "127.0.0.1:0"
 // Stack is a lab that runs. Its methods may not be called by several
 // goroutines at once, but for Client and SelfCheck.
 type Stack struct {
-	Config
-	servers  []*server
-	balancer *Process
-}
-
-// server is one ping server, perhaps stopped.
-type server struct {
-	name    string
-	addr    string // where it listens, also after it was started again
-	process *Process
+	cfg   Config
+	parts map[string]*Process // "balancer" and the servers, running or ended
 }
 
 // Start starts a lab and returns once everything listens. After an error
@@ -47,7 +39,7 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 	if cfg.Servers == nil {
 		cfg.Servers = []string{anyPort, anyPort, anyPort}
 	}
-	s := &Stack{Config: cfg}
+	s := &Stack{cfg, map[string]*Process{}}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -56,61 +48,68 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 
 func (s *Stack) start(ctx context.Context) error {
 	var backends []string
-	for i, addr := range s.Config.Servers {
-		server := &server{name: fmt.Sprintf("server%d", i+1), addr: addr}
-		s.servers = append(s.servers, server)
-		if err := s.StartServer(ctx, server.name); err != nil {
+	for i, addr := range s.cfg.Servers {
+		name := serverName(i)
+		if err := s.startServer(ctx, name, addr); err != nil {
 			return err
 		}
-		backends = append(backends, server.name+"="+server.addr)
+		backends = append(backends, name+"="+s.parts[name].Addr)
 	}
-	var err error
-	s.balancer, err = s.Programs.Launch(ctx, "balancer", "balancer", merge(Env{
+	return s.launch(ctx, "balancer", "balancer", s.cfg.Balancer, Env{
 		"BALANCER_LISTEN":   anyPort,
 		"BALANCER_HTTP":     anyPort,
 		"BALANCER_BACKENDS": strings.Join(backends, ","),
-	}, s.Config.Balancer))
+	})
+}
+
+func serverName(i int) string { return fmt.Sprintf("server%d", i+1) }
+
+func (s *Stack) startServer(ctx context.Context, name, addr string) error {
+	return s.launch(ctx, "pingserver", name, s.cfg.Server, Env{"PINGSERVER_NAME": name, "PINGSERVER_LISTEN": addr})
+}
+
+// launch starts a part with the variables given, and the usual ones that are not.
+func (s *Stack) launch(ctx context.Context, program, name string, given, usual Env) error {
+	maps.Copy(usual, given)
+	process, err := s.cfg.Programs.Launch(ctx, program, name, usual)
+	if err == nil {
+		s.parts[name] = process
+	}
 	return err
 }
 
-// merge is the variables of both, where both have one the second's.
-func merge(usual, given Env) Env {
-	merged := Env{}
-	maps.Copy(merged, usual)
-	maps.Copy(merged, given)
-	return merged
-}
-
 // Addr is where clients send to.
-func (s *Stack) Addr() netip.AddrPort { return netip.MustParseAddrPort(s.balancer.Addr) }
+func (s *Stack) Addr() netip.AddrPort { return netip.MustParseAddrPort(s.parts["balancer"].Addr) }
 
 // URL is the address of the balancer's page, without a slash at its end.
-func (s *Stack) URL() string { return s.balancer.URL }
-
-// BalancerPID is the balancer's process.
-func (s *Stack) BalancerPID() int { return s.balancer.PID() }
-
-// ServerPID is the process of a ping server.
-func (s *Stack) ServerPID(name string) (int, error) {
-	server, err := s.find(name)
-	if err != nil {
-		return 0, err
-	}
-	return server.process.PID(), nil
-}
+func (s *Stack) URL() string { return s.parts["balancer"].URL }
 
 // Servers is where the ping servers listen, in turn order.
 func (s *Stack) Servers() (addrs []string) {
-	for _, server := range s.servers {
-		addrs = append(addrs, server.addr)
+	for i := range s.cfg.Servers {
+		addrs = append(addrs, s.parts[serverName(i)].Addr)
 	}
 	return addrs
+}
+
+// Part is "balancer", or a ping server by its name.
+func (s *Stack) Part(name string) *Process { return s.parts[name] }
+
+// BalancerPID is the balancer's process.
+func (s *Stack) BalancerPID() int { return s.parts["balancer"].PID() }
+
+// ServerPID is the process of a ping server.
+func (s *Stack) ServerPID(name string) (int, error) { return s.parts[name].PID(), nil }
+
+// StopServer tells a ping server to end and waits until it has.
+func (s *Stack) StopServer(ctx context.Context, name string) (Exit, error) {
+	return s.parts[name].Stop(ctx), nil
 }
 
 // ClientCommand is a client, ready to run, whose target is this stack unless
 // its arguments say another. When ctx ends it is told to end.
 func (s *Stack) ClientCommand(ctx context.Context, args ...string) *exec.Cmd {
-	return s.Programs.Command(ctx, "client", Env{"CLIENT_TARGET": s.balancer.Addr}, args...)
+	return s.cfg.Programs.Command(ctx, "client", Env{"CLIENT_TARGET": s.Addr().String()}, args...)
 }
 
 // Client runs a client with these arguments until its end; its target is this
@@ -120,84 +119,39 @@ func (s *Stack) Client(ctx context.Context, args ...string) (Exit, error) {
 }
 
 // SelfCheck runs the self-check of "balancer", or of a ping server by its name.
-func (s *Stack) SelfCheck(ctx context.Context, service string) (Exit, error) {
-	if service == "balancer" {
-		http := strings.TrimPrefix(s.URL(), "http://")
-		return s.Programs.Run(ctx, "balancer", merge(s.Config.Balancer, Env{"BALANCER_HTTP": http}), "healthcheck")
+func (s *Stack) SelfCheck(ctx context.Context, part string) (Exit, error) {
+	if part == "balancer" {
+		return s.cfg.Programs.Run(ctx, "balancer", Env{"BALANCER_HTTP": strings.TrimPrefix(s.URL(), "http://")}, "healthcheck")
 	}
-	server, err := s.find(service)
-	if err != nil {
-		return Exit{}, err
-	}
-	return s.Programs.Run(ctx, "pingserver", Env{"PINGSERVER_LISTEN": server.addr}, "healthcheck")
-}
-
-func (s *Stack) find(name string) (*server, error) {
-	i := slices.IndexFunc(s.servers, func(server *server) bool { return server.name == name })
-	if i < 0 {
-		return nil, fmt.Errorf("there is no server called %q", name)
-	}
-	return s.servers[i], nil
+	return s.cfg.Programs.Run(ctx, "pingserver", Env{"PINGSERVER_LISTEN": s.parts[part].Addr}, "healthcheck")
 }
 
 // KillServer ends a ping server at once, without a chance to say anything.
 func (s *Stack) KillServer(_ context.Context, name string) error {
-	server, err := s.find(name)
-	if err != nil {
-		return err
-	}
-	server.process.Kill()
+	s.parts[name].Kill()
 	return nil
-}
-
-// StopServer tells a ping server to end and waits until it has.
-func (s *Stack) StopServer(ctx context.Context, name string) (Exit, error) {
-	server, err := s.find(name)
-	if err != nil {
-		return Exit{}, err
-	}
-	return server.process.Stop(ctx), nil
 }
 
 // StartServer starts a ping server that was killed or stopped, where it was.
 func (s *Stack) StartServer(ctx context.Context, name string) error {
-	server, err := s.find(name)
-	if err != nil {
-		return err
-	}
-	process, err := s.Programs.Launch(ctx, "pingserver", name, merge(Env{
-		"PINGSERVER_NAME":   name,
-		"PINGSERVER_LISTEN": server.addr,
-	}, s.Config.Server))
-	if err != nil {
-		return err
-	}
-	server.process, server.addr = process, process.Addr
-	return nil
+	return s.startServer(ctx, name, s.parts[name].Addr)
 }
 
 // Stop tells the balancer to end and waits until it has.
-func (s *Stack) Stop(ctx context.Context) (Exit, error) { return s.balancer.Stop(ctx), nil }
+func (s *Stack) Stop(ctx context.Context) (Exit, error) { return s.parts["balancer"].Stop(ctx), nil }
 
-// Close stops what still runs, the balancer first, and waits for it. It returns
-// an error for everything that did not end with code 0, unless it was killed
-// for a purpose.
+// Close stops what still runs and waits for it. It returns an error for
+// everything that did not end with code 0, unless it was killed for a purpose.
 func (s *Stack) Close() error {
 	var problems []error
-	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
-	end := func(p *Process) {
-		if p == nil {
-			return
-		}
+	for _, name := range slices.Sorted(maps.Keys(s.parts)) { // the balancer first
+		p := s.parts[name]
 		wanted := p.killed
 		if exit := p.Stop(ctx); exit.Code != 0 && !wanted {
-			problems = append(problems, fmt.Errorf("%s ended with %v\n%s", p.name, p.cmd.ProcessState, exit.Stderr))
+			problems = append(problems, fmt.Errorf("%s ended with %v\n%s", name, p.cmd.ProcessState, exit.Stderr))
 		}
-	}
-	end(s.balancer)
-	for _, server := range s.servers {
-		end(server.process)
 	}
 	return errors.Join(problems...)
 }

@@ -11,14 +11,9 @@ import (
 // busy with others.
 const Patience = time.Minute
 
-// pollInterval is how often Until looks again.
-const pollInterval = 20 * time.Millisecond
-
-// Until calls check again and again until it returns nil. When ctx ends, Until
+// Until calls check every 20 ms until it returns nil. When ctx ends, Until
 // returns its error and the last one of check.
 func Until(ctx context.Context, check func(context.Context) error) error {
-	ticker := time.NewTicker(pollInterval)
-	defer ticker.Stop()
 	var last error
 	for {
 		err := check(ctx)
@@ -29,7 +24,7 @@ func Until(ctx context.Context, check func(context.Context) error) error {
 			last = err // not one that says only that ctx has ended
 		}
 		select {
-		case <-ticker.C:
+		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), last)
 		}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"testing"
 
@@ -30,7 +32,14 @@ var buildDir string
 // build builds with the race detector if the tests have it, so that a race in a
 // program is an exit code that no test takes for a success.
 var build = sync.OnceValues(func() (lab.Programs, error) {
-	return lab.Build(context.Background(), buildDir, raceFlags...)
+	var flags []string
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		flags = []string{"-race"}
+		// Such a program sleeps for a second before it exits, unless told
+		// otherwise; our tests end hundreds.
+		os.Setenv("GORACE", "atexit_sleep_ms=0")
+	}
+	return lab.Build(context.Background(), buildDir, flags...)
 })
 
 // Programs is the three programs, which the first call builds. In short mode it

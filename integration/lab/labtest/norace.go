@@ -1,5 +1,0 @@
-//go:build !race
-
-package labtest
-
-var raceFlags []string
