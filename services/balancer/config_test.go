@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"reflect"
@@ -156,28 +155,6 @@ func FuzzConfiguration(f *testing.F) {
 			if err != nil || host != s.Host || config.Port(port) != nil || slices.IndexFunc(cfg.Backends, func(other membership.Server) bool { return other.Name == s.Name }) != i {
 				t.Errorf("server %d is %+v", i+1, s)
 			}
-		}
-	})
-}
-
-// An argument is a port or refused, and so are several.
-func FuzzArguments(f *testing.F) {
-	for _, args := range []string{"8888", "0", "-h", "--", "8888 8889", "-x=1", "65536", "+1", "８８８８", "--help=no"} {
-		f.Add(args)
-	}
-	f.Fuzz(func(t *testing.T, args string) {
-		cfg, _, err := load(strings.Split(args, " "), nil)
-		if errors.Is(err, config.ErrHelp) {
-			return
-		}
-		if err != nil {
-			if program.ExitCode(err) != 2 || !slices.ContainsFunc(strings.Split(err.Error(), "\n"), problemLine.MatchString) || strings.Count(err.Error(), "\n") > 0 {
-				t.Errorf("%q is refused with %q", args, err)
-			}
-			return
-		}
-		if port := strings.TrimPrefix(string(cfg.Listen), ":"); config.Port(port) != nil || !strings.Contains(args, port) && args != "--" {
-			t.Errorf("%q listens on %q", args, cfg.Listen)
 		}
 	})
 }

@@ -90,7 +90,7 @@ type CloseReason uint8
 
 const (
 	Idle    CloseReason = iota // nothing went through it for a while
-	Evicted                    // another client needed its place
+	Evicted                    // another client needed its room
 	Stopped                    // the balancer stopped
 	closeReasons
 )
@@ -281,6 +281,7 @@ func (l *Ledger) Replied(now time.Time, batch []Reply) {
 		if r.Lost {
 			b.Lost++
 		} else {
+			l.totals.Replied++
 			b.Replies++
 			b.BytesFrom += uint64(r.Bytes)
 		}

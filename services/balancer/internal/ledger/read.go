@@ -154,9 +154,6 @@ func (l *Ledger) Snapshot(now time.Time) Snapshot {
 	l.settle(now)
 	s := l.totals
 	s.At, s.Turns, s.Backends = now, l.last, slices.Clone(l.servers)
-	for i := range s.Backends {
-		s.Replied += s.Backends[i].Replies
-	}
 	if now.Sub(l.missingAt) > missingAfter {
 		s.OrderViolations += l.missing
 	}

@@ -1,10 +1,9 @@
-// Package persist keeps the place in the order of turns over restarts, in a
-// small file.
+// Package persist keeps whose turn it is over restarts, in a small file.
 //
 // The file says how many turns there have been and which server had the last
 // one, by name, so that a changed list of servers is understood. It is replaced
-// as a whole, so it is never half of anything. A file that is not ours
-// is never overwritten.
+// as a whole, so it is never half of anything. A file that is not ours is never
+// overwritten.
 package persist
 
 import (
@@ -25,16 +24,16 @@ import (
 // loses at most.
 const saveEvery = time.Second
 
-// Cursor is a place in the order of turns.
+// Cursor is where the order of turns stands.
 type Cursor struct {
 	Turns uint64   `json:"turns"`    // the number of the last turn; 0: there has been none
 	Last  string   `json:"last"`     // the server that had it, one of Names; empty if there has been none
 	Names []string `json:"backends"` // the servers at that turn, in turn order
 }
 
-// Next is the place, counted from 0, of the server in a list of today whose turn
-// comes next: the one after the last; if the last is gone, the first that came
-// after it and is still there; if none is, the first of the list.
+// Next is the index in today's list of the server whose turn comes next: the one
+// after the last; if the last is gone, the first that came after it and is still
+// there; if none is, the first of the list.
 func (c Cursor) Next(today []string) int {
 	if c.Turns == 0 {
 		return 0
@@ -80,8 +79,8 @@ func open(path string, today []string, log *slog.Logger, replace func(path strin
 	if f.Turns > 0 {
 		c = f.Cursor
 	}
-	// The file now says that a run is under way, and a place where nothing can be
-	// kept is known at the start. Only a full disk may pass.
+	// The file now says that a run is under way. If nothing can be kept there, the
+	// start says so. A full disk may have room later.
 	if err == nil {
 		err = s.save(c, false)
 	}
@@ -158,7 +157,7 @@ func (s *Store) save(c Cursor, ended bool) error {
 		if s.saved.Ended == ended {
 			return nil
 		}
-		f.Cursor = s.saved.Cursor // the list may have changed since that turn
+		f.Cursor = s.saved.Cursor // the list may be another than that of the turn
 	}
 	content, err := json.Marshal(f)
 	if err != nil {

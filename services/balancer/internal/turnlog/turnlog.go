@@ -151,7 +151,7 @@ func (t *turnLogger) logOutcome(turn ledger.Turn) {
 		if turn.Disposition == ledger.DroppedDown {
 			why = "it is down and keeps its turn"
 		}
-		t.logTurn(turn, fmt.Sprintf("got nothing from %v: %s", turn.Client, why), "fate", turn.Disposition.String())
+		t.logTurn(turn, fmt.Sprintf("got nothing from %v: %s", turn.Client, why), "reason", turn.Disposition.String())
 	}
 }
 

@@ -373,7 +373,7 @@ func TestJSONSaysItAgainInAttributes(t *testing.T) {
 	want := []string{
 		`{"event":"down","server":"server3","reason":"connection refused","addr":"127.0.0.1:2528"}`,
 		`{"turn":1,"server":"server1","client":"172.30.7.130:41730","bytes":19,"outcome":"answered","rtt_ms":0.412,"rtt_exact":true,"reply":"PING 1 server1","reply_bytes":14,"server_port":2526}`,
-		`{"turn":2,"server":"server2","client":"172.30.7.130:41730","bytes":19,"outcome":"dropped","fate":"held"}`,
+		`{"turn":2,"server":"server2","client":"172.30.7.130:41730","bytes":19,"outcome":"dropped","reason":"held"}`,
 		`{"turns":3000,"servers":{"server1":1000,"server2":1000,"server3":1000}}`,
 		`{"dropped":4,"reasons":{"no_backend":4}}`,
 		`{"event":"down","server":"server2","reason":"connection refused"}`,
