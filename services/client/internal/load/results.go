@@ -28,11 +28,6 @@ func (r Results) PerSecond() float64 {
 	return float64(r.Received) / r.span.Seconds()
 }
 
-// Share is the percentage of the answers that a server gave.
-func (r Results) Share(server string) float64 {
-	return 100 * float64(r.ByServer[server]) / float64(r.Received)
-}
-
 // Results copies the state at this time.
 func (r *Run) Results(clock time.Time) Results {
 	now := clock.Sub(r.began)

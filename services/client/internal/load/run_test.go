@@ -212,9 +212,6 @@ func TestAServerThatSaysSomethingElseEachTimeHasNoName(t *testing.T) {
 	if len(found.ByServer) != mostServers+1 || found.ByServer[ping.Unnamed] != 1000-mostServers {
 		t.Errorf("%d names, %d without", len(found.ByServer), found.ByServer[ping.Unnamed])
 	}
-	if got := found.Share(ping.Unnamed); got != 90 {
-		t.Errorf("share %v", got)
-	}
 }
 
 func TestProgressSaysHowFastItWasLately(t *testing.T) {
@@ -236,9 +233,9 @@ func TestLatenciesAreExactToThreeDigits(t *testing.T) {
 	for i := range 1000 {
 		l.Add(time.Duration(i+1) * ms)
 	}
-	l.Add(2 * longest)
-	if l.Min() != ms || l.Max() != 2*longest || l.Mean() != (500500*ms+2*longest)/1001 {
-		t.Errorf("min %v, mean %v, max %v", l.Min(), l.Mean(), l.Max())
+	l.Add(math.MaxInt64 / 2)
+	if l.Percentile(0) != ms || l.Percentile(100) != math.MaxInt64/2 || l.Mean() != (500500*ms+math.MaxInt64/2)/1001 {
+		t.Errorf("min %v, mean %v, max %v", l.Percentile(0), l.Mean(), l.Percentile(100))
 	}
 	for p, want := range map[float64]time.Duration{50: 501 * ms, 90: 901 * ms, 99: 991 * ms} {
 		if got := l.Percentile(p); got < want*999/1000 || got > want*1001/1000 {

@@ -82,7 +82,7 @@ func (o object) MarshalJSON() ([]byte, error) {
 }
 
 // line is the object on a line of its own. It escapes what encoding/json leaves as it is
-// although a terminal may obey it: DEL and the control characters from U+0080.
+// although a terminal may act on it: DEL and the control characters from U+0080.
 func (o object) line() string {
 	var b strings.Builder
 	for _, r := range encode(o) {
