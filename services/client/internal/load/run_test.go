@@ -196,7 +196,7 @@ func TestTheResultsOfALoad(t *testing.T) {
 			if found.Counts != tt.counts || found.Unsent != tt.unsent || found.Elapsed != tt.elapsed {
 				t.Errorf("%+v, %d unsent in %v\nwant %+v, %d in %v", found.Counts, found.Unsent, found.Elapsed, tt.counts, tt.unsent, tt.elapsed)
 			}
-			if got := found.PerSecond(); math.Abs(got-tt.perSecond) > 1e-6 {
+			if got := found.PerSecond; math.Abs(got-tt.perSecond) > 1e-6 {
 				t.Errorf("%v answers a second, want %v", got, tt.perSecond)
 			}
 		})

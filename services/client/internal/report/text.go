@@ -127,7 +127,7 @@ func countLine(c ping.Counts, elapsed time.Duration, isLoad bool) string {
 
 // speedLine says how many answers came a second, and why there were not more.
 func speedLine(r load.Results) string {
-	line := speed(r.PerSecond()) + " answers a second"
+	line := speed(r.PerSecond) + " answers a second"
 	if r.Rate > 0 {
 		line += fmt.Sprintf(", %d wanted", r.Rate)
 	}
@@ -163,7 +163,7 @@ func pingStatus(r ping.Results) string {
 }
 
 func loadStatus(r load.Results) string {
-	line := fmt.Sprintf("%d of %s answered so far, %s a second", r.Received, counted(r.Decided(), "datagram"), speed(r.PerSecond()))
+	line := fmt.Sprintf("%d of %s answered so far, %s a second", r.Received, counted(r.Decided(), "datagram"), speed(r.PerSecond))
 	if r.Received > 0 {
 		p50, p99 := r.Latency.Percentile(50), r.Latency.Percentile(99)
 		line += fmt.Sprintf(", rtt p50/p99 = %s/%s ms", millis(p50), millis(p99))
