@@ -186,7 +186,7 @@ func TestTheResultsOfALoad(t *testing.T) {
 			ping.Counts{Sent: 2, Received: 1, Unfinished: 1}, 1, 470 * ms, 1 / 0.47},
 		{"one that is lost makes room after the timeout", Plan{Window: 1, Count: 4}, time.Hour, fakenet.After(100*ms, 1),
 			ping.Counts{Sent: 4, Received: 3}, 0, 800*ms + 1, 3 / 0.8},
-		{"no answer at all", Plan{Window: 3, Duration: time.Second}, time.Hour, func(int, string) []fakenet.Datagram { return nil },
+		{"no answer at all", Plan{Window: 3, Duration: time.Second}, time.Hour, fakenet.Always(),
 			ping.Counts{Sent: 6}, 0, 1000*ms + 2, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -153,9 +153,7 @@ rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
 answered by  server1 ×1  server2 ×1
 order        1 2        this is not the expected order
 `, `"next_expected":null,"out_of_turn":{"seq":2,"server":"server2","expected":"server3"},"exit":1}`},
-		{"nobody of the cycle", cycle("x,y"), func(_ int, request string) []fakenet.Datagram {
-			return []fakenet.Datagram{{Payload: request}}
-		}, `
+		{"nobody of the cycle", cycle("x,y"), fakenet.Always(fakenet.Datagram{}), `
 --- b ping statistics ---
 1 sent, 1 received, 0% loss, time 0 ms
 rtt min/avg/max/mdev = 0.000/0.000/0.000/0.000 ms
@@ -229,7 +227,7 @@ order        not told: of many under way, answers come back in another order tha
 {"type":"start","target":"b:8888","addr":"172.30.7.10:8888","count":5,"timeout_ms":1000,"clients":1,"window":2,"rate":0,"duration_ms":0}
 {"type":"summary","sent":5,"received":3,"lost":2,"late":1,"duplicates":2,"strays":2,"unfinished":0,"unsent":0,"loss_pct":40,"time_ms":1300,"per_second":2.308,"rtt_ms":{"min":100,"avg":166.667,"max":200,"p50":200,"p90":null,"p99":null,"p99_9":null},"by_server":{"?":3},"errors":{"refused":1},"next_expected":null,"exit":1}
 `},
-		{"nobody there", load.Plan{Window: 3, Timeout: 2 * time.Hour}, func(int, string) []fakenet.Datagram { return nil }, `
+		{"nobody there", load.Plan{Window: 3, Timeout: 2 * time.Hour}, fakenet.Always(), `
 LOAD b (172.30.7.10:8888): until Ctrl-C, 3 under way
 --- b load statistics ---
 3 sent, 0 received, 0 lost, 3 unfinished, time 3600000 ms
@@ -261,13 +259,9 @@ func TestTheAnswerToAQuestion(t *testing.T) {
 		quiet, quietError string
 	}{
 		{"from one of our servers", fakenet.RoundRobin(), "WHO?\nanswered by server1 in 0.400 ms\n", "WHO?\n", ""},
-		{"from one without a name", func(_ int, request string) []fakenet.Datagram {
-			return []fakenet.Datagram{{Payload: request}}
-		}, "who?\nanswered by a server that does not say its name in 0.000 ms\n", "who?\n", ""},
+		{"from one without a name", fakenet.Always(fakenet.Datagram{}), "who?\nanswered by a server that does not say its name in 0.000 ms\n", "who?\n", ""},
 		{"that never comes", fakenet.RoundRobin(0), "REQUEST TIMED OUT\n", "", "client: REQUEST TIMED OUT\n"},
-		{"that cannot come", func(int, string) []fakenet.Datagram {
-			return []fakenet.Datagram{{Err: fakenet.Refused}}
-		}, "REQUEST TIMED OUT  (refused)\n", "", "client: REQUEST TIMED OUT  (refused)\n"},
+		{"that cannot come", fakenet.Always(fakenet.Datagram{Err: fakenet.Refused}), "REQUEST TIMED OUT  (refused)\n", "", "client: REQUEST TIMED OUT  (refused)\n"},
 	} {
 		plan := ping.Plan{Timeout: time.Second, Question: new("who?")}
 		out, err := show(Options{Answer: true}, plan, nil, tt.answer)
