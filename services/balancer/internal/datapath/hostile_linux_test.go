@@ -143,23 +143,12 @@ func TestLinkLocalAddresses(t *testing.T) {
 	})
 }
 
-// silence is a link on which nobody answers: the kernel keeps what is for
-// 192.0.2.2 and so on, up to 208 KiB each.
-func silence(t *testing.T) {
-	t.Helper()
-	nettest.Veth(t, "left", "right")
-	nettest.AddAddress(t, "left", netip.MustParsePrefix("192.0.2.1/24"))
-	for i := byte(2); i < 255; i++ {
-		nettest.AddSilentNeighbor(t, "left", netip.AddrFrom4([4]byte{192, 0, 2, i}))
-	}
-}
-
 // A session's send buffer holds what is for two such servers, and not for a
 // third. The portable data path has a socket for each and loses nothing that it
 // could know of.
 func TestWhatAFullSendBufferDoesNotTakeIsCounted(t *testing.T) {
 	nettest.Run(t, func(t *testing.T) {
-		silence(t)
+		nettest.SilentLink(t)
 		everyPath(t, func(t *testing.T, open opener) {
 			const n = 60
 			r := open.start(t, setup{})
@@ -189,7 +178,7 @@ func TestWhatAFullSendBufferDoesNotTakeIsCounted(t *testing.T) {
 func TestRepliesThatCannotLeaveHoldUpNobody(t *testing.T) {
 	long(t)
 	nettest.Run(t, func(t *testing.T) {
-		silence(t)
+		nettest.SilentLink(t)
 		everyPath(t, func(t *testing.T, open opener) {
 			r := open.start(t, setup{listen: "192.0.2.1:0"})
 			lost := func() uint64 {
