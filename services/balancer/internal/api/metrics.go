@@ -35,16 +35,13 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 	gauge := func(name, help string, n float64, labels ...string) {
 		send(prometheus.GaugeValue, name, help, n, labels...)
 	}
-	s, kernelDrops, nextPlace := m.Ledger.Snapshot(time.Now()), uint64(0), 0
-	if m.KernelDrops != nil {
-		kernelDrops = m.KernelDrops()
-	}
+	s, nextPlace := m.Ledger.Snapshot(time.Now()), 0
 	if next, ok := m.Scheduler.Next(); ok {
 		nextPlace = next.Step.Place + 1
 	}
 	count("datagrams_received_total", "Datagrams that came from clients; always forwarded plus dropped.", s.Received)
 	count("replies_refused_total", "Replies that went out and met nobody: the client's machine said so by ICMP. 0 where the system does not say.", s.RepliesRefused)
-	count("kernel_drops_total", "Datagrams that the kernel dropped at the listener because they came faster than they were taken; 0 where it does not say.", kernelDrops)
+	count("kernel_drops_total", "Datagrams that the kernel dropped at the listener because they came faster than they were taken; 0 where it does not say.", m.KernelDrops())
 	count("turns_total", "Turns taken since the first start, over restarts if there is a state file.", s.Turns)
 	count("order_violations_total", "Turns out of place; never anything but 0.", s.OrderViolations)
 	count("sessions_created_total", "Sessions opened.", s.SessionsOpened)

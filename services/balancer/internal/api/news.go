@@ -84,9 +84,7 @@ func (a *activity) look(now time.Time, cfg Config, s ledger.Snapshot) []view.Ite
 	for d, reason := range dropReasons {
 		addDrops(s.Dropped[d], &a.dropped[d], reason)
 	}
-	if cfg.KernelDrops != nil {
-		addDrops(cfg.KernelDrops(), &a.kernelDrops, kernelReason)
-	}
+	addDrops(cfg.KernelDrops(), &a.kernelDrops, kernelReason)
 	return changed
 }
 
