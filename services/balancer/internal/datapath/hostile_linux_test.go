@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -76,12 +77,17 @@ func TestADatagramThatCannotBeAnsweredTakesNoTurn(t *testing.T) {
 func TestTheNewsOfANarrowWayCostsNoDatagram(t *testing.T) {
 	nettest.Run(t, func(t *testing.T) {
 		everyPath(t, func(t *testing.T, open opener) {
-			r := open.start(t, setup{})
+			var from sync.Map // a server's name to the session's address there
+			r := open.start(t, setup{answer: func(s *server, payload []byte, session netip.AddrPort) {
+				from.Store(s.name, session)
+				s.named(payload, session)
+			}})
 			c := r.client()
 			c.who("123")
 			for range 20 {
 				for _, s := range r.servers {
-					nettest.Datagram{From: *s.from.Load(), To: s.addr, Payload: []byte("ping")}.Unreachable(t, nettest.FragmentationNeeded, 1000)
+					session, _ := from.Load(s.name)
+					nettest.Datagram{From: session.(netip.AddrPort), To: s.addr, Payload: []byte("ping")}.Unreachable(t, nettest.FragmentationNeeded, 1000)
 				}
 				c.who("123")
 			}
