@@ -66,13 +66,18 @@ func (c *clients) run(ctx context.Context, seed uint64) error {
 // are on their way to it. Some wait for each reply, others send a few
 // datagrams at once.
 func (c *clients) visit(ctx context.Context, random *rand.Rand) error {
-	most := 1 + random.IntN(2)*random.IntN(8)
-	v, err := c.open(most)
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(c.target))
 	if err != nil {
 		return err
 	}
-	defer v.close()
-	until := time.Now().Add(time.Duration(random.Int64N(int64(longestVisit))))
+	defer conn.Close()
+	number := c.claim(conn.LocalAddr().(*net.UDPAddr).Port, time.Now())
+	if number == 0 {
+		return nil // the next has another port, perhaps
+	}
+	most := 1 + random.IntN(2)*random.IntN(8)
+	v := client{UDPConn: conn, book: newBook(number, most), since: time.Now()}
+	until := v.since.Add(time.Duration(random.Int64N(int64(longestVisit))))
 	for ctx.Err() == nil && time.Now().Before(until) {
 		for range 1 + random.IntN(most) {
 			v.send()
@@ -84,34 +89,10 @@ func (c *clients) visit(ctx context.Context, random *rand.Rand) error {
 	if random.IntN(2) == 0 {
 		v.send() // and goes without waiting
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts, c.wrong = c.counts.Plus(v.book.Counts), append(c.wrong, v.wrong...)
 	return nil
-}
-
-// client is one of them.
-type client struct {
-	*net.UDPConn
-	all   *clients
-	book  *traffic.Book
-	since time.Time
-	from  []string // the server of each reply in time
-}
-
-// open opens a socket for a new client, whose port is free.
-func (c *clients) open(window int) (*client, error) {
-	for {
-		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(c.target))
-		if err != nil {
-			return nil, err
-		}
-		if number := c.claim(conn.LocalAddr().(*net.UDPAddr).Port, time.Now()); number > 0 {
-			return &client{UDPConn: conn, all: c, since: time.Now(), book: traffic.NewBook(traffic.Settings{
-				Client: number, Count: 1 << 60, Window: window, Timeout: replyTime,
-				Sizes:  traffic.Sizes{Usual: traffic.PingSize},
-				Server: func(name []byte) bool { return string(name) == guest || slices.Contains(servers, string(name)) },
-			})}, nil
-		}
-		conn.Close()
-	}
 }
 
 // claim returns the number of a new client that has this port from now on; 0 if
@@ -127,12 +108,27 @@ func (c *clients) claim(port int, now time.Time) int {
 	return c.started
 }
 
-// close ends a visit and adds up what it saw.
-func (v *client) close() {
-	v.Close()
-	v.all.mu.Lock()
-	defer v.all.mu.Unlock()
-	v.all.counts = v.all.counts.Plus(v.book.Counts)
+// count is how many clients have come so far.
+func (c *clients) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.started
+}
+
+// client is one of them.
+type client struct {
+	*net.UDPConn
+	book  *traffic.Book
+	since time.Time
+	wrong []string
+}
+
+// newBook is the record of a client with so many datagrams in flight at most.
+func newBook(number, most int) *traffic.Book {
+	return traffic.NewBook(traffic.Settings{
+		Client: number, Count: 1 << 60, Window: most, Timeout: replyTime, Sizes: traffic.Sizes{Usual: traffic.PingSize},
+		Server: func(name []byte) bool { return string(name) == guest || slices.Contains(servers, string(name)) },
+	})
 }
 
 // send sends a datagram, if there is room in the window. A refusal is no
@@ -164,23 +160,9 @@ func (v *client) listen(until time.Time) {
 // take checks a reply. One that comes in time or late is good, any other a
 // problem.
 func (v *client) take(payload []byte) {
-	server, _, outcome := v.book.Reply(payload, time.Since(v.since))
-	switch outcome {
-	case traffic.InTime:
-		v.from = append(v.from, string(server))
-	case traffic.Late:
-	default:
-		v.all.mu.Lock()
-		defer v.all.mu.Unlock()
-		v.all.wrong = append(v.all.wrong, fmt.Sprintf("client %d got %q: it is %v", v.book.Client, payload, outcome))
+	if _, _, outcome := v.book.Reply(payload, time.Since(v.since)); outcome > traffic.Late {
+		v.wrong = append(v.wrong, fmt.Sprintf("client %d got %q: it is %v", v.book.Client, payload, outcome))
 	}
-}
-
-// count is how many clients have come so far.
-func (c *clients) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.started
 }
 
 // pause waits, but not for longer than ctx.

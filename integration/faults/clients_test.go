@@ -7,11 +7,8 @@ import (
 	"time"
 )
 
-// anywhere is an address that nobody sends to.
-var anywhere = netip.MustParseAddrPort("127.0.0.1:9")
-
 func TestNoClientHasThePortOfOneThatHasJustLeft(t *testing.T) {
-	c := newClients(anywhere)
+	c := newClients(netip.AddrPort{})
 	now := time.Now()
 	if c.claim(7, now) != 1 || c.claim(8, now) != 2 || c.claim(7, now.Add(quarantine-1)) != 0 || c.claim(7, now.Add(quarantine)) != 3 {
 		t.Error("a port is refused, or given again too soon")
@@ -27,11 +24,7 @@ func TestWhatIsWrongWithAReplyIsAProblem(t *testing.T) {
 		{"1", "X server1", "it is no reply to anything that was sent"},
 		{"2", " server1", "it is another client's"},
 	} {
-		all := newClients(anywhere)
-		v, err := all.open(1)
-		if err != nil {
-			t.Fatal(err)
-		}
+		v := client{book: newBook(1, 1), since: time.Now()}
 		_, payload, _ := v.book.Next(0)
 		reply := []byte(strings.Replace(string(payload), "1", c.client, 1) + c.end)
 		v.take(reply)
@@ -39,9 +32,8 @@ func TestWhatIsWrongWithAReplyIsAProblem(t *testing.T) {
 			v.take(reply)
 			c.want = "it is a duplicate"
 		}
-		v.close()
-		if got := all.wrong; len(got) != 1 || !strings.HasSuffix(got[0], c.want) {
-			t.Errorf("%q: %q, want one that ends with %q", reply, got, c.want)
+		if len(v.wrong) != 1 || !strings.HasSuffix(v.wrong[0], c.want) {
+			t.Errorf("%q: %q, want one that ends with %q", reply, v.wrong, c.want)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 
 	"udplab/integration/lab"
 )
@@ -22,39 +21,34 @@ func openFiles(pid int) (census, error) {
 	return c, err
 }
 
-// beyond names what there is more of than before, by more than the slack.
-func (c census) beyond(before census, slack int) error {
-	var more []error
-	for kind, n := range c {
-		if n > before[kind]+slack {
-			more = append(more, fmt.Errorf("%d %s instead of %d", n, kind, before[kind]))
-		}
-	}
-	return errors.Join(more...)
-}
+// created matches who created a goroutine in the stacks that Go's runtime prints.
+var created = regexp.MustCompile(`(?m)^created by (\S+)`)
 
-// running counts the goroutines in the stacks that Go's runtime prints, by who
-// created them. It leaves out the runtime's own, those that package net starts
-// for one look-up, as the balancer looks names up all the time, and those of the
+// passing matches the creators of goroutines that come and go by themselves: the
+// runtime's own, those that package net starts for a look-up, and those of the
 // page's connections, which have sockets that are counted.
+var passing = regexp.MustCompile(`^(runtime|net|net/http|internal/singleflight|context)\.|^time\.goFunc`)
+
+// running counts the goroutines in the stacks that Go's runtime prints by their
+// creators, but for those that pass.
 func running(stacks string) census {
 	c := census{}
-	for stack := range strings.SplitSeq(stacks, "\n\n") {
-		stack = strings.TrimSpace(stack)
-		if !strings.HasPrefix(stack, "goroutine ") || strings.HasPrefix(stack, "goroutine 0 ") {
-			continue
-		}
-		creator := "main"
-		if _, created, ok := strings.Cut(stack, "\ncreated by "); ok {
-			creator, _, _ = strings.Cut(created, " in goroutine ")
-		}
-		if !passing.MatchString(creator) {
-			c[creator]++
+	for _, match := range created.FindAllStringSubmatch(stacks, -1) {
+		if creator := match[1]; !passing.MatchString(creator) {
+			c["goroutine of "+creator]++
 		}
 	}
 	return c
 }
 
-// passing matches the creators of goroutines that are the runtime's, or that
-// come and go by themselves.
-var passing = regexp.MustCompile(`^(runtime|net|net/http|internal/singleflight|context)\.|^time\.goFunc`)
+// beyond names what there is more of than before, by more than the slack. It
+// names nothing if before is nil.
+func (c census) beyond(before census, slack int) error {
+	var more []error
+	for kind, n := range c {
+		if before != nil && n > before[kind]+slack {
+			more = append(more, fmt.Errorf("%d %s instead of %d", n, kind, before[kind]))
+		}
+	}
+	return errors.Join(more...)
+}

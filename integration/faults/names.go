@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"testing"
 
 	"golang.org/x/net/dns/dnsmessage"
 )
@@ -12,30 +13,28 @@ import (
 // Names is a resolver for a handful of names, which can be told to say nothing.
 // Its methods may be called by several goroutines.
 type Names struct {
-	conn  net.PacketConn
-	ended chan struct{}
+	conn net.PacketConn
 
 	mu     sync.Mutex
 	addrs  map[string]netip.Addr // by name, in lower case with the dot at its end
 	silent bool
 }
 
-// ServeNames answers at an address such as "127.0.0.1:53" until Close.
-func ServeNames(address string) (*Names, error) {
+// ServeNames answers at an address such as "127.0.0.1:53" until the test ends.
+func ServeNames(t *testing.T, address string) *Names {
+	t.Helper()
 	conn, err := net.ListenPacket("udp", address)
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	n := &Names{conn: conn, ended: make(chan struct{}), addrs: map[string]netip.Addr{}}
-	go n.serve()
-	return n, nil
-}
-
-// Close ends the resolver.
-func (n *Names) Close() error {
-	err := n.conn.Close()
-	<-n.ended
-	return err
+	n := &Names{conn: conn, addrs: map[string]netip.Addr{}}
+	var served sync.WaitGroup
+	served.Go(n.serve)
+	t.Cleanup(func() {
+		conn.Close()
+		served.Wait()
+	})
+	return n
 }
 
 // Set says where the servers of these names are, all at once; an address that
@@ -44,7 +43,7 @@ func (n *Names) Set(places map[string]netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for name, addr := range places {
-		n.addrs[name+Domain+"."] = addr
+		n.addrs[name+domain+"."] = addr
 	}
 }
 
@@ -55,13 +54,13 @@ func (n *Names) Silence(silent bool) {
 	n.silent = silent
 }
 
+// serve answers until the connection is closed.
 func (n *Names) serve() {
-	defer close(n.ended)
 	buf := make([]byte, 1<<16)
 	for {
 		length, from, err := n.conn.ReadFrom(buf)
 		if err != nil {
-			return // Close
+			return
 		}
 		if answer := n.answer(buf[:length]); answer != nil {
 			_, _ = n.conn.WriteTo(answer, from) // who asked may have gone

@@ -10,11 +10,7 @@ import (
 )
 
 func TestNamesAreWhatTheyWereSetToOrGoneOrUnknown(t *testing.T) {
-	n, err := ServeNames("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	n := ServeNames(t, "127.0.0.1:0")
 	asking := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp", n.conn.LocalAddr().String())
 	}}
@@ -23,7 +19,7 @@ func TestNamesAreWhatTheyWereSetToOrGoneOrUnknown(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		got := "unknown"
-		addrs, err := asking.LookupNetIP(ctx, "ip", name+Domain)
+		addrs, err := asking.LookupNetIP(ctx, "ip", name+domain)
 		if failed := (*net.DNSError)(nil); errors.As(err, &failed) && failed.IsNotFound {
 			got = "not found"
 		} else if len(addrs) == 1 {

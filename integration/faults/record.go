@@ -38,7 +38,7 @@ type mark struct {
 type state struct {
 	up    bool
 	since time.Time // when that began
-	addr  netip.AddrPort
+	addr  string
 }
 
 // turn is a line of /api/ledger, and the number of the last mark before it was
@@ -192,19 +192,14 @@ func (o *observer) judge() (ordered, named int, wrong []string) {
 // states is what a balancer thinks of each server.
 func states(s lab.Status) (all []state) {
 	for _, b := range s.Backends {
-		one := state{up: b.Up, since: b.Since}
-		if b.Addr != nil {
-			one.addr = *b.Addr
-		}
-		all = append(all, one)
+		all = append(all, state{b.Up, b.Since, fmt.Sprint(b.Addr)})
 	}
 	return all
 }
 
-// placed says whether a balancer takes every server to be where it really is.
+// placed says whether a balancer takes every server to be where it belongs.
 func placed(s lab.Status, places map[string]netip.Addr) bool {
 	return !slices.ContainsFunc(s.Backends, func(b lab.Backend) bool {
-		place := places[b.Name]
-		return !place.IsValid() || b.Addr == nil || b.Addr.String() != place.String()+":"+Port
+		return b.Addr == nil || b.Addr.Addr() != places[b.Name]
 	})
 }

@@ -24,32 +24,20 @@ func taken(first uint64, places string) (turns []turn) {
 var noon = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 
 // marks are made at these numbers of turns, all in one state: a letter for each
-// server, U for up and d for down.
+// server, U for up, d for down, and u for up again.
 func marks(ups string, at ...uint64) (all []mark) {
 	for _, turns := range at {
 		m := mark{turns: turns, placed: true}
 		for _, letter := range ups {
-			m.servers = append(m.servers, state{up: letter == 'U', since: noon})
+			s := state{up: letter != 'd', since: noon}
+			if letter == 'u' {
+				s.since = noon.Add(time.Minute)
+			}
+			m.servers = append(m.servers, s)
 		}
 		all = append(all, m)
 	}
 	return all
-}
-
-// later is the same marks after a change and a change back.
-func later(marks []mark) []mark {
-	for _, m := range marks {
-		m.servers[1].since = noon.Add(time.Minute)
-	}
-	return marks
-}
-
-// elsewhere is the same marks with a server at another address.
-func elsewhere(marks []mark) []mark {
-	for _, m := range marks {
-		m.servers[1].addr = anywhere
-	}
-	return marks
 }
 
 func TestTurnsAreJudgedWhereTheyCanBe(t *testing.T) {
@@ -75,7 +63,7 @@ func TestTurnsAreJudgedWhereTheyCanBe(t *testing.T) {
 		}, 3, ""},
 		{"out of order where it went down and up again between two marks", record{
 			turns: taken(1, "1231233333"),
-			marks: append(marks("UUU", 0, 0, 4), later(marks("UUU", 10, 10, 10))...),
+			marks: append(marks("UUU", 0, 0, 4), marks("UuU", 10, 10, 10)...),
 		}, 0, ""},
 		{"a turn across two marks is not judged against the one before", record{
 			turns: taken(1, "123123"), marks: marks("UUU", 0, 0, 3, 6, 6, 6),
@@ -109,13 +97,19 @@ func TestTheServerThatAnsweredIsJudgedWhereItIsCertain(t *testing.T) {
 		}
 		return turns
 	}
-	steady := marks("UUU", 0, 0, 4, 8, 9, 9, 9)
-	late, moved := marks("UUU", 0, 0, 4, 8, 9, 9, 9), append(marks("UUU", 0, 0, 4, 8, 9), elsewhere(marks("UUU", 9, 9))...)
-	for i := range late {
-		late[i].clients = 100
+	marked := func(change func(all []mark)) []mark {
+		all := marks("UUU", 0, 0, 4, 8, 9, 9, 9)
+		change(all)
+		return all
 	}
-	unplaced := marks("UUU", 0, 0, 4, 8, 9, 9, 9)
-	unplaced[3].placed = false
+	steady := marked(func([]mark) {})
+	unplaced := marked(func(all []mark) { all[3].placed = false })
+	moved := marked(func(all []mark) { all[5].servers[1].addr, all[6].servers[1].addr = "elsewhere", "elsewhere" })
+	late := marked(func(all []mark) {
+		for i := range all {
+			all[i].clients = 100
+		}
+	})
 	for _, c := range []struct {
 		name   string
 		record record

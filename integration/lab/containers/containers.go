@@ -15,7 +15,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/testcontainers/testcontainers-go"
-	tcnetwork "github.com/testcontainers/testcontainers-go/network"
+	"github.com/testcontainers/testcontainers-go/wait"
 
 	"udplab/integration/lab"
 	"udplab/integration/lab/labtest"
@@ -25,7 +25,7 @@ import (
 // launcher starts containers from one image.
 type launcher struct {
 	image string
-	idle  string // a container where a program runs by itself
+	idle  testcontainers.Container // where a program runs by itself
 }
 
 // New builds the image, which is removed when the test ends, and returns a way
@@ -34,7 +34,7 @@ func New(t *testing.T) scenario.Boot {
 	t.Helper()
 	Need(t)
 	l := build(t, root(t), "--build-arg=GO_IMAGE="+GoImage(t))
-	l.idle = l.start(t, service{program: "pingserver"})
+	l.idle = l.start(t, service{program: "pingserver", network: newNetwork(t), name: "idle"})
 	return l
 }
 
@@ -42,17 +42,20 @@ func New(t *testing.T) scenario.Boot {
 // the test ends.
 func build(t *testing.T, dir string, options ...string) launcher {
 	t.Helper()
-	image := "udplab-test:" + strings.ToLower(rand.Text())
+	image := newName()
 	try(t, slices.Concat([]string{"build", "--tag=" + image}, options, []string{dir})...)
 	t.Cleanup(func() { try(t, "image", "rm", image) })
 	return launcher{image: image}
 }
 
+// newName is a name for an image or a network that nobody else has.
+func newName() string { return "udplab-test-" + strings.ToLower(rand.Text()) }
+
 // newNetwork makes a network that is removed when the test ends, after the
 // containers in it, and returns its name.
 func newNetwork(t *testing.T, options ...string) string {
 	t.Helper()
-	name := "udplab-test-" + strings.ToLower(rand.Text())
+	name := newName()
 	try(t, slices.Concat([]string{"network", "create"}, options, []string{name})...)
 	t.Cleanup(func() { try(t, "network", "rm", name) })
 	return name
@@ -60,93 +63,64 @@ func newNetwork(t *testing.T, options ...string) string {
 
 // service is one container.
 type service struct {
-	program string
-	env     map[string]string
-	network string                      // its name; empty: Docker's own
-	name    string                      // in that network
-	at      netip.Addr                  // in that network; not valid: Docker's choice
-	ports   map[string]string           // by the container's: those of 127.0.0.1 that are published
-	host    func(*container.HostConfig) // more of its host's side; nil: no more
+	program       string
+	env           map[string]string
+	network, name string                      // its network, and its name there
+	at            netip.Addr                  // in that network; not valid: Docker's choice
+	ports         map[string]string           // by the container's: those of 127.0.0.1 that are published
+	host          func(*container.HostConfig) // more of its host's side; nil: no more
 }
 
-// create makes a container, which has no more rights than the compose file gives
-// and is removed when the test ends, and returns its ID.
-func (l launcher) create(t *testing.T, s service) (id string, err error) {
-	options := []testcontainers.ContainerCustomizer{
-		testcontainers.WithNoStart(),
-		testcontainers.WithCmd("/" + s.program),
-		testcontainers.WithEnv(map[string]string{"LOG_FORMAT": "json"}),
-		testcontainers.WithEnv(s.env),
-		testcontainers.WithHostConfigModifier(func(host *container.HostConfig) {
-			host.ReadonlyRootfs = true
-			host.CapDrop = []string{"ALL"}
-			host.SecurityOpt = []string{"no-new-privileges"}
+// launch starts a container, which has no more rights than the compose file
+// gives, and returns once its program listens. It is removed when the test ends.
+func (l launcher) launch(t *testing.T, s service) (testcontainers.Container, error) {
+	env := map[string]string{"LOG_FORMAT": "json"}
+	maps.Copy(env, s.env)
+	request := testcontainers.ContainerRequest{
+		Image: l.image, Cmd: []string{"/" + s.program}, Env: env,
+		Networks: []string{s.network}, NetworkAliases: map[string][]string{s.network: {s.name}},
+		ExposedPorts: slices.Collect(maps.Keys(s.ports)),
+		WaitingFor:   wait.ForExec([]string{"/" + s.program, "healthcheck"}).WithStartupTimeout(lab.Patience),
+		HostConfigModifier: func(host *container.HostConfig) {
+			host.ReadonlyRootfs, host.CapDrop, host.SecurityOpt = true, []string{"ALL"}, []string{"no-new-privileges"}
 			host.PortBindings = network.PortMap{}
 			for inside, outside := range s.ports {
-				host.PortBindings[network.MustParsePort(inside)] = []network.PortBinding{
-					{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: outside},
-				}
+				here := network.PortBinding{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: outside}
+				host.PortBindings[network.MustParsePort(inside)] = []network.PortBinding{here}
 			}
 			if s.host != nil {
 				s.host(host)
 			}
-		}),
-	}
-	for inside := range s.ports {
-		options = append(options, testcontainers.WithExposedPorts(inside))
-	}
-	if s.network != "" {
-		options = append(options, tcnetwork.WithNetworkName([]string{s.name}, s.network))
-	}
-	if s.at.IsValid() {
-		options = append(options, testcontainers.WithEndpointSettingsModifier(func(settings map[string]*network.EndpointSettings) {
+		},
+		EndpointSettingsModifier: func(settings map[string]*network.EndpointSettings) {
 			settings[s.network].IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: s.at}
-		}))
+		},
 	}
-	c, err := testcontainers.Run(t.Context(), l.image, options...)
+	c, err := testcontainers.GenericContainer(t.Context(), testcontainers.GenericContainerRequest{ContainerRequest: request, Started: true})
 	testcontainers.CleanupContainer(t, c, testcontainers.StopTimeout(0))
 	if err != nil {
-		return "", fmt.Errorf("a container for %s: %w", s.program, err)
+		return nil, fmt.Errorf("a container for %s: %w", s.program, err)
 	}
-	return c.GetContainerID(), nil
+	return c, nil
 }
 
-// variables is docker's options for variables of a program.
-func variables(env map[string]string) (options []string) {
-	for name, value := range env {
-		options = append(options, "--env="+name+"="+value)
-	}
-	return options
-}
-
-// start creates a container, starts it and returns once its program listens.
-func (l launcher) start(t *testing.T, s service) string {
+// start is launch for a test that cannot do without it.
+func (l launcher) start(t *testing.T, s service) testcontainers.Container {
 	t.Helper()
-	id, err := l.create(t, s)
-	if err == nil {
-		err = startAgain(labtest.Within(t), id, s.program)
-	}
+	c, err := l.launch(t, s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return id
-}
-
-// startAgain starts a container that does not run, and returns once its program
-// listens.
-func startAgain(ctx context.Context, id, program string) error {
-	if _, err := Docker(ctx, "start", id); err != nil {
-		return err
-	}
-	return lab.Until(ctx, func(ctx context.Context) error {
-		_, err := Docker(ctx, "exec", id, "/"+program, "healthcheck")
-		return err
-	})
+	return c
 }
 
 // run runs a program in a container until its end.
-func run(ctx context.Context, id string, env map[string]string, program string, args ...string) (lab.Exit, error) {
-	return docker(ctx, slices.Concat([]string{"exec"}, variables(env), []string{id, "/" + program}, args)...)
+func run(ctx context.Context, c testcontainers.Container, env map[string]string, program string, args ...string) (lab.Exit, error) {
+	command := []string{"exec"}
+	for name, value := range env {
+		command = append(command, "--env="+name+"="+value)
+	}
+	return docker(ctx, append(append(command, c.GetContainerID(), "/"+program), args...)...)
 }
 
 // Run runs a program beside one that does nothing, which is quicker than a
@@ -160,28 +134,36 @@ func (l launcher) Run(t *testing.T, program string, env map[string]string, args 
 	return exit
 }
 
-// end sends a container a signal that ends it, and returns once it has ended,
-// with its exit code and what it has printed in all its lives.
-func end(ctx context.Context, id, signal string) (lab.Exit, error) {
-	_, err1 := Docker(ctx, "kill", "--signal="+signal, id)
-	code, err2 := Docker(ctx, "wait", id)
-	exit, err3 := docker(ctx, "logs", id)
-	var err4 error
-	exit.Code, err4 = strconv.Atoi(code)
-	return exit, errors.Join(err1, err2, err3, err4)
+// end sends a container a signal that ends it, and returns once it has ended, as
+// await does.
+func end(ctx context.Context, c testcontainers.Container, signal string) (lab.Exit, error) {
+	if _, err := Docker(ctx, "kill", "--signal="+signal, c.GetContainerID()); err != nil {
+		return lab.Exit{}, err
+	}
+	return await(ctx, c)
+}
+
+// await waits until a container has ended. It returns its exit code, as Docker
+// says it, and what it has printed in all its lives.
+func await(ctx context.Context, c testcontainers.Container) (lab.Exit, error) {
+	code, err1 := Docker(ctx, "wait", c.GetContainerID())
+	exit, err2 := docker(ctx, "logs", c.GetContainerID())
+	var err3 error
+	exit.Code, err3 = strconv.Atoi(code)
+	return exit, errors.Join(err1, err2, err3)
 }
 
 // stack is one in containers.
 type stack struct {
-	servers    map[string]string // their containers
-	balancer   string            // its container
-	addr, page string            // where this machine reaches the balancer
+	servers    map[string]testcontainers.Container
+	balancer   testcontainers.Container
+	addr, page string // where this machine reaches the balancer
 }
 
 func (l launcher) Start(t *testing.T, o scenario.Options) scenario.Stack {
 	t.Helper()
 	network := newNetwork(t)
-	s := &stack{servers: map[string]string{}}
+	s := &stack{servers: map[string]testcontainers.Container{}}
 	backends := ""
 	for _, name := range []string{"server1", "server2", "server3"} {
 		env := map[string]string{"PINGSERVER_NAME": name}
@@ -229,7 +211,7 @@ func (s *stack) KillServer(ctx context.Context, name string) error {
 }
 
 func (s *stack) StartServer(ctx context.Context, name string) error {
-	return startAgain(ctx, s.servers[name], "pingserver")
+	return s.servers[name].Start(ctx)
 }
 
 func (s *stack) Stop(ctx context.Context) (lab.Exit, error) { return end(ctx, s.balancer, "SIGTERM") }

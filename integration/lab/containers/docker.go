@@ -11,12 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/log"
 
 	"udplab/integration/lab"
@@ -32,22 +29,17 @@ func Need(t *testing.T) {
 	if _, err := Docker(labtest.Within(t), "version"); err != nil {
 		Missing(t, fmt.Sprintf("Docker cannot be reached: %v", err))
 	}
-	configure()
 }
 
-// configure turns off Ryuk, a container that removes what a killed test left, where
-// its image is not here yet: pulling it would make every test depend on a registry.
-// The tests clean up by themselves.
-var configure = sync.OnceFunc(func() {
+func init() {
+	// Ryuk, a container that removes what a killed test left, would be pulled from
+	// a registry. The tests clean up by themselves.
 	const disabled = "TESTCONTAINERS_RYUK_DISABLED"
 	if _, set := os.LookupEnv(disabled); !set {
-		//lint:ignore SA1019 nothing else says which image it would be
-		if _, err := Docker(context.Background(), "image", "inspect", testcontainers.ReaperDefaultImage); err != nil {
-			os.Setenv(disabled, "true")
-		}
+		os.Setenv(disabled, "true")
 	}
 	log.SetDefault(log.NewNoopLogger()) // what goes wrong is in the errors
-})
+}
 
 // Missing skips the test for want of something, or fails it where
 // UDPLAB_REQUIRE_DOCKER is 1.
@@ -117,25 +109,18 @@ func root(t *testing.T) string {
 // is in (RFC 2544).
 func Subnet(t *testing.T) netip.Prefix {
 	t.Helper()
-	networks := strings.Fields(try(t, "network", "ls", "--quiet"))
-	const subnets = "{{range .IPAM.Config}}{{println .Subnet}}{{end}}"
-	// A network may be removed while this looks; the others are printed all the same.
-	exit, err := docker(labtest.Within(t), slices.Concat([]string{"network", "inspect", "--format", subnets}, networks)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var taken []netip.Prefix
-	for _, text := range strings.Fields(exit.Stdout) {
-		if subnet, err := netip.ParsePrefix(text); err == nil {
-			taken = append(taken, subnet)
-		}
-	}
+	var err error
 	for _, n := range rand.Perm(512) {
 		subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18 + byte(n/256), byte(n), 0}), 24)
-		if !slices.ContainsFunc(taken, subnet.Overlaps) && lab.Reserve("subnet "+subnet.String()) {
+		if !lab.Reserve("subnet " + subnet.String()) {
+			continue
+		}
+		var network string // which Docker refuses where another overlaps
+		if network, err = Docker(labtest.Within(t), "network", "create", "--subnet="+subnet.String(), newName()); err == nil {
+			try(t, "network", "rm", network)
 			return subnet
 		}
 	}
-	t.Fatal("every subnet of 198.18.0.0/15 is taken: docker network prune")
+	t.Fatalf("every subnet of 198.18.0.0/15 is taken: docker network prune (%v)", err)
 	return netip.Prefix{}
 }
