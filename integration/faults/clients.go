@@ -2,12 +2,15 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,27 +25,23 @@ const (
 	replyTime = 50 * time.Millisecond
 	// longestVisit is how long a client stays at the most.
 	longestVisit = 3 * time.Second
-	// quarantine is how long after its client came a port stays unused, longer
-	// than any reply takes.
-	quarantine = longestVisit + time.Minute
+	// firstPort is the lowest of the clients' ports, and ports is how many they
+	// have: so many that none is used again before minutes have passed. Systems
+	// give higher ones to sockets with port 0.
+	firstPort, ports = 10_000, 10_000
 )
 
-// clients come and go, and check their replies. Each has a socket of its own,
-// whose port no other has had for a while: to the balancer, a client is its
-// address and port, and the replies to one that has gone would be right for one
-// that has its port.
+// clients come and go, and check their replies. Each has a port of its own that
+// no other has had for a while: to the balancer, a client is its address and
+// port, and the replies to one that has gone would be right for one that has its
+// port.
 type clients struct {
-	target netip.AddrPort
+	target  netip.AddrPort
+	started atomic.Int64 // clients so far
 
-	mu      sync.Mutex
-	ports   map[int]time.Time // when a client last got it
-	started int               // clients so far
-	counts  traffic.Counts
-	wrong   []string
-}
-
-func newClients(target netip.AddrPort) *clients {
-	return &clients{target: target, ports: map[int]time.Time{}}
+	mu     sync.Mutex
+	counts traffic.Counts
+	wrong  []string
 }
 
 // run lets clients come and go until the context ends.
@@ -66,15 +65,15 @@ func (c *clients) run(ctx context.Context, seed uint64) error {
 // are on their way to it. Some wait for each reply, others send a few
 // datagrams at once.
 func (c *clients) visit(ctx context.Context, random *rand.Rand) error {
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(c.target))
+	number := int(c.started.Add(1))
+	conn, err := net.DialUDP("udp", &net.UDPAddr{Port: firstPort + number%ports}, net.UDPAddrFromAddrPort(c.target))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil // somebody else's: the next client has another
+	}
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	number := c.claim(conn.LocalAddr().(*net.UDPAddr).Port, time.Now())
-	if number == 0 {
-		return nil // the next has another port, perhaps
-	}
 	most := 1 + random.IntN(2)*random.IntN(8)
 	v := client{UDPConn: conn, book: newBook(number, most), since: time.Now()}
 	until := v.since.Add(time.Duration(random.Int64N(int64(longestVisit))))
@@ -93,26 +92,6 @@ func (c *clients) visit(ctx context.Context, random *rand.Rand) error {
 	defer c.mu.Unlock()
 	c.counts, c.wrong = c.counts.Plus(v.book.Counts), append(c.wrong, v.wrong...)
 	return nil
-}
-
-// claim returns the number of a new client that has this port from now on; 0 if
-// it must not.
-func (c *clients) claim(port int, now time.Time) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if at, used := c.ports[port]; used && now.Sub(at) < quarantine {
-		return 0
-	}
-	c.ports[port] = now
-	c.started++
-	return c.started
-}
-
-// count is how many clients have come so far.
-func (c *clients) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.started
 }
 
 // client is one of them.

@@ -1,19 +1,10 @@
 package faults
 
 import (
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
 )
-
-func TestNoClientHasThePortOfOneThatHasJustLeft(t *testing.T) {
-	c := newClients(netip.AddrPort{})
-	now := time.Now()
-	if c.claim(7, now) != 1 || c.claim(8, now) != 2 || c.claim(7, now.Add(quarantine-1)) != 0 || c.claim(7, now.Add(quarantine)) != 3 {
-		t.Error("a port is refused, or given again too soon")
-	}
-}
 
 func TestWhatIsWrongWithAReplyIsAProblem(t *testing.T) {
 	for _, c := range []struct{ client, end, want string }{

@@ -31,9 +31,9 @@ const (
 // second, and the last one when it stops in order.
 var restarts = []kind{
 	{name: "killed", part: balancer, needs: []string{swapping}, restarts: true,
-		begin: []step{(*run).noteTurns, (*run).awaitSaved, end(syscall.SIGKILL)}, mend: []step{(*run).restart}},
+		begin: []step{(*run).noteTurns, (*run).awaitSaved, signal(syscall.SIGKILL)}, mend: []step{(*run).restart}},
 	{name: "stopped", part: balancer, needs: []string{swapping}, restarts: true,
-		begin: []step{(*run).noteTurns, end(syscall.SIGTERM)}, mend: []step{(*run).restart}},
+		begin: []step{(*run).noteTurns, signal(syscall.SIGTERM)}, mend: []step{(*run).restart}},
 }
 
 // others are all other faults. Where servers change places, the resolver learns
@@ -41,15 +41,15 @@ var restarts = []kind{
 var others = []kind{
 	{name: "frozen", part: balancer, begin: []step{signal(syscall.SIGSTOP)}, mend: []step{signal(syscall.SIGCONT)}},
 	{name: "silent", part: resolver, begin: []step{silence(true)}, mend: []step{silence(false)}},
-	{name: "killed", servers: 1, begin: []step{end(syscall.SIGKILL)}, mend: []step{(*run).start}},
-	{name: "all killed", servers: len(servers), begin: []step{end(syscall.SIGKILL)}, mend: []step{(*run).start}},
+	{name: "killed", servers: 1, begin: []step{signal(syscall.SIGKILL)}, mend: []step{start}},
+	{name: "all killed", servers: len(servers), begin: []step{signal(syscall.SIGKILL)}, mend: []step{start}},
 	{name: "frozen", servers: 1, begin: []step{signal(syscall.SIGSTOP)}, mend: []step{signal(syscall.SIGCONT)}},
-	{name: "stopped and forgotten", servers: 1, begin: []step{end(syscall.SIGTERM), (*run).forget}, mend: []step{(*run).start, (*run).tell}},
-	{name: "moved", servers: 1, begin: []step{(*run).move, end(syscall.SIGTERM), (*run).start}, mend: []step{(*run).tell}},
+	{name: "stopped and forgotten", servers: 1, begin: []step{signal(syscall.SIGTERM), (*run).forget}, mend: []step{start, (*run).tell}},
+	{name: "moved", servers: 1, begin: []step{(*run).move, signal(syscall.SIGTERM), start}, mend: []step{(*run).tell}},
 	{name: "swapped", servers: 2, needs: []string{swapping},
-		begin: []step{(*run).swap, end(syscall.SIGTERM), (*run).start}, mend: []step{(*run).tell}},
+		begin: []step{(*run).swap, signal(syscall.SIGTERM), start}, mend: []step{(*run).tell}},
 	{name: "replaced by a stranger", servers: 1, needs: []string{guest},
-		begin: []step{(*run).move, end(syscall.SIGTERM), (*run).startGuest}, mend: []step{(*run).start, (*run).tell, (*run).endGuest}},
+		begin: []step{(*run).move, signal(syscall.SIGTERM), (*run).startGuest}, mend: []step{start, (*run).tell, (*run).endGuest}},
 }
 
 // step is a part of what a fault does to the parts of the lab that it happens to.
@@ -66,41 +66,31 @@ func each(do func(r *run, ctx context.Context, part string) error) step {
 	}
 }
 
-func end(s syscall.Signal) step {
+// start starts parts where they belong.
+var start = each((*run).launch)
+
+// signal sends a signal, and waits until the parts have ended if it ends them.
+func signal(s syscall.Signal) step {
 	return each(func(r *run, ctx context.Context, part string) error {
-		_, err := r.end(ctx, part, s)
+		_, err := r.signal(ctx, part, s)
 		return err
 	})
-}
-
-// signal sends a signal that ends nothing. Docker's own pause is no help: the
-// kernel refuses it while some thread is just being started or ended.
-func signal(s syscall.Signal) step {
-	return each(func(r *run, _ context.Context, part string) error { return syscall.Kill(r.part(part).PID(), s) })
 }
 
 func silence(silent bool) step {
 	return func(r *run, _ context.Context, _ []string) error { r.Names.Silence(silent); return nil }
 }
 
-// start starts servers where they belong.
-func (r *run) start(ctx context.Context, servers []string) error {
-	return each(func(r *run, ctx context.Context, server string) error {
-		return r.launch(ctx, server, r.places()[server])
-	})(r, ctx, servers)
-}
-
 // startGuest starts a stranger where a server has just been.
 func (r *run) startGuest(ctx context.Context, servers []string) error {
 	r.mu.Lock()
-	left := r.spare[servers[0]]
+	r.at[guest] = r.spare[servers[0]]
 	r.mu.Unlock()
-	return r.launch(ctx, guest, left)
+	return r.launch(ctx, guest)
 }
 
 func (r *run) endGuest(ctx context.Context, _ []string) error {
-	_, err := r.end(ctx, guest, syscall.SIGTERM)
-	return err
+	return signal(syscall.SIGTERM)(r, ctx, []string{guest})
 }
 
 // move lets a server start elsewhere next time. It already counts as there: what

@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"udplab/integration/lab"
@@ -32,6 +33,9 @@ type mark struct {
 	// placed says that every server is where the balancer takes it to be, so
 	// that a turn of server2 is answered by server2.
 	placed bool
+	// first is the number of the first of all marks up to this one that are like
+	// it.
+	first int
 }
 
 // state is what the balancer thinks of a server.
@@ -87,6 +91,18 @@ func (r *record) next(place int, m *mark) int {
 	}
 }
 
+// add adds a mark.
+func (r *record) add(m mark) {
+	m.first = len(r.marks)
+	if m.first > 0 {
+		last := r.marks[m.first-1]
+		if m.placed == last.placed && slices.Equal(m.servers, last.servers) {
+			m.first = last.first
+		}
+	}
+	r.marks = append(r.marks, m)
+}
+
 // steady returns the last mark before a turn, and the first of all those before
 // it between which nothing changed. They are nil unless nothing changed either
 // until the first mark after the turn, and after the mark with that number. One
@@ -94,20 +110,11 @@ func (r *record) next(place int, m *mark) int {
 // data path and to its record one after the other.
 func (r *record) steady(turn uint64, until int) (before, first *mark) {
 	after := sort.Search(len(r.marks), func(i int) bool { return r.marks[i].turns >= turn })
-	from, end := after-2, max(after, until)+1
-	if from < 0 || end >= len(r.marks) {
+	end := max(after, until) + 1
+	if end >= len(r.marks) || r.marks[end].first > after-2 {
 		return nil, nil
 	}
-	changed := func(m mark) bool {
-		return m.placed != r.marks[end].placed || !slices.Equal(m.servers, r.marks[end].servers)
-	}
-	if slices.ContainsFunc(r.marks[from:end], changed) {
-		return nil, nil
-	}
-	for from > 0 && !changed(r.marks[from-1]) {
-		from--
-	}
-	return &r.marks[after-1], &r.marks[from]
+	return &r.marks[after-1], &r.marks[r.marks[end].first]
 }
 
 // lookEvery is how often the observer looks at the balancer.
@@ -119,7 +126,7 @@ type observer struct {
 	url     string
 	hold    bool
 	places  func() map[string]netip.Addr // where the servers really are
-	clients func() int                   // how many have come
+	clients *atomic.Int64                // how many have come
 
 	mu    sync.Mutex
 	lives map[time.Time]*record // by when they were started
@@ -142,7 +149,7 @@ func (o *observer) look(ctx context.Context) {
 	defer cancel()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	clients, places := o.clients(), o.places()
+	clients, places := int(o.clients.Load()), o.places()
 	s, err := lab.ReadStatus(ctx, o.url)
 	if err != nil {
 		return
@@ -154,7 +161,7 @@ func (o *observer) look(ctx context.Context) {
 	}
 	o.wrong = append(o.wrong, s.Unbalanced()...)
 	o.turns = s.Turns
-	life.marks = append(life.marks, mark{s.Turns, clients, states(s), placed(s, places) && placed(s, o.places())})
+	life.add(mark{turns: s.Turns, clients: clients, servers: states(s), placed: placed(s, places) && placed(s, o.places())})
 	last := uint64(0)
 	if n := len(life.turns); n > 0 {
 		last = life.turns[n-1].Turn.Turn

@@ -33,7 +33,7 @@ type run struct {
 
 	mu        sync.Mutex
 	parts     map[string]Part       // by name, those that run
-	at, spare map[string]netip.Addr // by server: where it belongs, and where it moves to
+	at, spare map[string]netip.Addr // by name: where it belongs, and where it moves to
 }
 
 // Run breaks a lab for so long, as the seed says, while clients come and go,
@@ -48,21 +48,21 @@ func Run(t *testing.T, l Lab, seed uint64, length time.Duration) {
 	t.Logf("things break for %v, when a server is down: %s; the same again: -seed=%d -faults=%v", length, whenDown, seed, length)
 	r := &run{
 		T: t, Lab: l, addr: netip.AddrPortFrom(l.Balancer, 8888), url: fmt.Sprintf("http://%v:8080", l.Balancer),
-		parts: map[string]Part{}, at: map[string]netip.Addr{}, spare: map[string]netip.Addr{},
+		parts: map[string]Part{}, at: map[string]netip.Addr{balancer: l.Balancer}, spare: map[string]netip.Addr{},
 	}
 	defer r.killAll()
 	for i, server := range servers {
 		r.at[server], r.spare[server] = l.Places[2*i], l.Places[2*i+1]
 	}
-	r.clients = newClients(r.addr)
-	r.observer = &observer{url: r.url, hold: whenDown == "hold", places: r.places, clients: r.clients.count, lives: map[time.Time]*record{}}
+	r.clients = &clients{target: r.addr}
+	r.observer = &observer{url: r.url, hold: whenDown == "hold", places: r.places, clients: &r.clients.started, lives: map[time.Time]*record{}}
 
-	r.must(r.inOrder(t.Context(), servers, (*run).start, (*run).tell))
-	r.must(r.launch(labtest.Within(t), balancer, l.Balancer))
+	r.must(r.inOrder(t.Context(), servers, start, (*run).tell))
+	r.must(r.launch(labtest.Within(t), balancer))
 	r.expectOrder()
 	atRest := r.stopAtRest(nil)
 	t.Logf("at rest the balancer has %v", atRest)
-	r.must(r.launch(labtest.Within(t), balancer, l.Balancer))
+	r.must(r.launch(labtest.Within(t), balancer))
 
 	r.breakUnderLoad(seed, length)
 	next := r.expectOrder()
@@ -78,8 +78,12 @@ func Run(t *testing.T, l Lab, seed uint64, length time.Duration) {
 	for _, text := range wrong[:min(len(wrong), 20)] {
 		t.Error(text)
 	}
-	t.Logf("%d problems; %d clients got %+v; over %d lives of the balancer, %d turns were judged against the one before, %d against the server that answered",
-		len(wrong), r.clients.started, r.clients.counts, len(r.observer.lives), ordered, named)
+	t.Logf("%d problems; %d clients got %+v; %d lives of the balancer; judged were %s",
+		len(wrong), r.clients.started.Load(), r.clients.counts, len(r.observer.lives), judged(ordered, named))
+}
+
+func judged(ordered, named int) string {
+	return fmt.Sprintf("%d turns against the one before, %d against the server that answered", ordered, named)
 }
 
 func (r *run) must(err error) {
@@ -89,9 +93,10 @@ func (r *run) must(err error) {
 	}
 }
 
-// launch starts a part. The balancer does everything quickly: what breaks is
-// soon noticed, and so is what is left behind.
-func (r *run) launch(ctx context.Context, name string, at netip.Addr) error {
+// launch starts a part where it belongs. The balancer does everything quickly:
+// what breaks is soon noticed, and so is what is left behind.
+func (r *run) launch(ctx context.Context, name string) error {
+	at := r.places()[name]
 	program, env := "pingserver", map[string]string{"PINGSERVER_NAME": name, "PINGSERVER_LISTEN": fmt.Sprintf("%v:%s", at, port)}
 	if name == balancer {
 		backends := ""
@@ -122,13 +127,7 @@ func (r *run) launch(ctx context.Context, name string, at netip.Addr) error {
 	return nil
 }
 
-func (r *run) part(name string) Part {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.parts[name]
-}
-
-// places is where the servers belong.
+// places is where the parts belong.
 func (r *run) places() map[string]netip.Addr {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -136,22 +135,26 @@ func (r *run) places() map[string]netip.Addr {
 }
 
 // exitCodes is how a program ends at a signal: killed, in order, or with the
-// stacks that Go's runtime prints.
+// stacks that Go's runtime prints. Other signals end nothing.
 var exitCodes = map[syscall.Signal]int{syscall.SIGKILL: -1, syscall.SIGTERM: 0, syscall.SIGQUIT: 2}
 
-// end ends a part with a signal, and wants it to end as the signal asks for. It
-// returns what the part wrote to stderr, which only SIGQUIT may make it do.
-func (r *run) end(ctx context.Context, name string, signal syscall.Signal) (stderr string, err error) {
-	part := r.part(name)
-	if err := syscall.Kill(part.PID(), signal); err != nil {
-		return "", fmt.Errorf("%s: %v: %w", name, signal, err)
+// signal sends a part a signal. If that ends it, signal waits until it has, in
+// the way that the signal asks for, and returns what it wrote to stderr, which
+// only SIGQUIT may make it do.
+func (r *run) signal(ctx context.Context, name string, s syscall.Signal) (stderr string, err error) {
+	r.mu.Lock()
+	part := r.parts[name]
+	want, ends := exitCodes[s]
+	if ends {
+		delete(r.parts, name)
+	}
+	r.mu.Unlock()
+	if err := syscall.Kill(part.PID(), s); err != nil || !ends {
+		return "", err
 	}
 	exit := part.Wait(ctx)
-	r.mu.Lock()
-	delete(r.parts, name)
-	r.mu.Unlock()
-	if exit.Code != exitCodes[signal] || exit.Stderr != "" && signal != syscall.SIGQUIT {
-		return "", fmt.Errorf("%s ended at %v with %d, want %d\n%s", name, signal, exit.Code, exitCodes[signal], exit.Stderr)
+	if exit.Code != want || exit.Stderr != "" && s != syscall.SIGQUIT {
+		return "", fmt.Errorf("%s ended at %v with %d, want %d\n%s", name, s, exit.Code, want, exit.Stderr)
 	}
 	return exit.Stderr, nil
 }
@@ -180,7 +183,7 @@ func (r *run) breakUnderLoad(seed uint64, length time.Duration) {
 	if err == nil {
 		err = lab.Until(labtest.Within(r), func(context.Context) error {
 			if ordered, named, _ := r.observer.judge(); ordered == 0 || named == 0 {
-				return fmt.Errorf("%d turns could be judged against the one before, %d against the server that answered: this test sees nothing", ordered, named)
+				return errors.New("this test sees nothing: judged were " + judged(ordered, named))
 			}
 			return nil
 		})
@@ -193,7 +196,7 @@ func (r *run) breakUnderLoad(seed uint64, length time.Duration) {
 // knows, and no session is left.
 func (r *run) awaitRest() (s lab.Status) {
 	r.Helper()
-	labtest.AwaitStatus(r, r.url, fmt.Sprintf("every server is up where it is, %v, and no session is left", r.places()), func(now lab.Status) bool {
+	labtest.AwaitStatus(r, r.url, fmt.Sprintf("every server up at %v, and no session", r.places()), func(now lab.Status) bool {
 		s = now
 		down := slices.ContainsFunc(s.Backends, func(b lab.Backend) bool { return !b.Up })
 		return s.Sessions == 0 && !down && placed(s, r.places())
@@ -231,7 +234,7 @@ func (r *run) tryOrder(ctx context.Context) (next string, err error) {
 	}
 	after := labtest.Status(r, r.url)
 	if book.InTime != datagrams || !slices.Equal(states(before), states(after)) {
-		return "", fmt.Errorf("%d datagrams came to %+v, and servers changed from %+v to %+v", datagrams, book.Counts, before.Backends, after.Backends)
+		return "", fmt.Errorf("%d datagrams: %+v; servers before: %+v, and after: %+v", datagrams, book.Counts, before.Backends, after.Backends)
 	}
 	place := slices.Index(servers, *before.Next)
 	for range datagrams {
@@ -255,10 +258,10 @@ func (r *run) stopAtRest(before census) (now census) {
 	r.turns = r.awaitRest().Turns
 	r.must(r.awaitSaved(labtest.Within(r), nil))
 	labtest.Eventually(r, "no more files open than at the beginning", func(context.Context) (err error) {
-		now, err = openFiles(r.part(balancer).PID())
+		now, err = openFiles(r.parts[balancer].PID())
 		return errors.Join(err, now.beyond(before, 0))
 	})
-	stacks, err := r.end(labtest.Within(r), balancer, syscall.SIGQUIT)
+	stacks, err := r.signal(labtest.Within(r), balancer, syscall.SIGQUIT)
 	r.must(err)
 	goroutines := running(stacks)
 	if now["socket"] < 2 || len(goroutines) == 0 {
@@ -297,7 +300,7 @@ func (r *run) restart(ctx context.Context, _ []string) error {
 	if saved < r.turns {
 		r.Errorf("%d turns are saved, there had been %d", saved, r.turns)
 	}
-	if err := r.launch(ctx, balancer, r.Balancer); err != nil {
+	if err := r.launch(ctx, balancer); err != nil {
 		return err
 	}
 	return lab.Until(ctx, func(ctx context.Context) error {

@@ -17,18 +17,17 @@ import (
 // fault is one thing that breaks and is mended.
 type fault struct {
 	kind
-	hit   []string      // what it happens to
-	after time.Duration // the pause before it
+	hit   []string // what it happens to
 	lasts time.Duration
 }
 
 func (f fault) String() string { return strings.Join(f.hit, " ") + " " + f.name }
 
-// How long a fault lasts, and the pause before it: long enough to be noticed,
-// short enough for most to overlap.
+// How long a fault lasts, and the pause before the next: long enough to be
+// noticed, short enough for most to overlap.
 const (
 	shortest, longest = 500 * time.Millisecond, 800 * time.Millisecond
-	soonest, latest   = 100 * time.Millisecond, 300 * time.Millisecond
+	between           = 200 * time.Millisecond
 )
 
 // schedule is what breaks, in order and without end: all kinds once, then all
@@ -38,16 +37,13 @@ const (
 func schedule(seed uint64) iter.Seq[fault] {
 	return func(yield func(fault) bool) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		between := func(least, most time.Duration) time.Duration {
-			return least + time.Duration(random.Int64N(int64(most-least)))
-		}
 		whole := shuffled(random, servers)
 		for {
 			round := shuffled(random, others)
 			half := len(round) / 2
 			round = append(shuffled(random, slices.Concat(restarts, round[:half])), round[half:]...)
 			for _, k := range round {
-				f := fault{k, []string{k.part}, between(soonest, latest), between(shortest, longest)}
+				f := fault{k, []string{k.part}, shortest + time.Duration(random.Int64N(int64(longest-shortest)))}
 				if k.servers > 0 {
 					f.hit = shuffled(random, whole[:k.servers])
 					whole = append(whole[k.servers:], f.hit...)
@@ -86,7 +82,7 @@ func (r *run) breakThings(ctx context.Context, seed uint64, length time.Duration
 			continue
 		}
 		begun++
-		pause(ctx, f.after)
+		pause(ctx, between)
 		over := make(chan struct{})
 		for _, need := range append(f.hit, f.needs...) {
 			if earlier := whole[need]; earlier != nil {

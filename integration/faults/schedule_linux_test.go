@@ -19,7 +19,7 @@ func first(seed uint64, rounds int) (faults []fault) {
 // texts say of faults what the seed decides.
 func texts(faults []fault) (all []string) {
 	for _, f := range faults {
-		all = append(all, fmt.Sprint(f, f.after, f.lasts))
+		all = append(all, fmt.Sprint(f, f.lasts))
 	}
 	return all
 }
