@@ -29,10 +29,10 @@ type run struct {
 	url      string         // of its page
 	clients  *clients
 	observer *observer
-	turns    uint64 // that the balancer had had at least before it ended
+	turns    uint64   // that the balancer had had at least before it ended
+	parts    sync.Map // Part by name, those that run
 
 	mu        sync.Mutex
-	parts     map[string]Part       // by name, those that run
 	at, spare map[string]netip.Addr // by name: where it belongs, and where it moves to
 }
 
@@ -48,7 +48,7 @@ func Run(t *testing.T, l Lab, seed uint64, length time.Duration) {
 	t.Logf("things break for %v, when a server is down: %s; the same again: -seed=%d -faults=%v", length, whenDown, seed, length)
 	r := &run{
 		T: t, Lab: l, addr: netip.AddrPortFrom(l.Balancer, 8888), url: fmt.Sprintf("http://%v:8080", l.Balancer),
-		parts: map[string]Part{}, at: map[string]netip.Addr{balancer: l.Balancer}, spare: map[string]netip.Addr{},
+		at: map[string]netip.Addr{balancer: l.Balancer}, spare: map[string]netip.Addr{},
 	}
 	defer r.killAll()
 	for i, server := range servers {
@@ -118,13 +118,15 @@ func (r *run) launch(ctx context.Context, name string) error {
 		maps.Copy(env, r.Env)
 	}
 	part, err := r.Launch(ctx, program, name, at, env)
-	if err != nil {
-		return err
+	if err == nil {
+		r.parts.Store(name, part)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.parts[name] = part
-	return nil
+	return err
+}
+
+func (r *run) part(name string) Part {
+	part, _ := r.parts.Load(name)
+	return part.(Part)
 }
 
 // places is where the parts belong.
@@ -142,32 +144,33 @@ var exitCodes = map[syscall.Signal]int{syscall.SIGKILL: -1, syscall.SIGTERM: 0, 
 // the way that the signal asks for, and returns what it wrote to stderr, which
 // only SIGQUIT may make it do.
 func (r *run) signal(ctx context.Context, name string, s syscall.Signal) (stderr string, err error) {
-	r.mu.Lock()
-	part := r.parts[name]
+	part := r.part(name)
 	want, ends := exitCodes[s]
-	if ends {
-		delete(r.parts, name)
-	}
-	r.mu.Unlock()
 	if err := syscall.Kill(part.PID(), s); err != nil || !ends {
 		return "", err
 	}
 	exit := part.Wait(ctx)
+	r.parts.Delete(name)
 	if exit.Code != want || exit.Stderr != "" && s != syscall.SIGQUIT {
-		return "", fmt.Errorf("%s ended at %v with %d, want %d\n%s", name, s, exit.Code, want, exit.Stderr)
+		return "", fmt.Errorf("%s ended at %v with %d, want %d\n%s", name, s, exit.Code, want, last(exit))
 	}
 	return exit.Stderr, nil
 }
 
+// last is what a part said at last.
+func last(exit lab.Exit) string { return exit.Stdout[max(0, len(exit.Stdout)-4000):] + exit.Stderr }
+
 // killAll ends what still runs. If the test has failed, it shows what the
 // balancer said.
 func (r *run) killAll() {
-	for name, part := range r.parts {
+	r.parts.Range(func(name, _ any) bool {
+		part := r.part(name.(string))
 		_ = syscall.Kill(part.PID(), syscall.SIGKILL) // fails if it has ended by itself
 		if exit := part.Wait(labtest.Within(r)); r.Failed() && name == balancer {
-			r.Logf("the balancer said at last\n%s%s", exit.Stdout[max(0, len(exit.Stdout)-4000):], exit.Stderr)
+			r.Log("the balancer said at last\n" + last(exit))
 		}
-	}
+		return true
+	})
 }
 
 // breakUnderLoad lets clients come and go while things break and are mended, and
@@ -258,7 +261,7 @@ func (r *run) stopAtRest(before census) (now census) {
 	r.turns = r.awaitRest().Turns
 	r.must(r.awaitSaved(labtest.Within(r), nil))
 	labtest.Eventually(r, "no more files open than at the beginning", func(context.Context) (err error) {
-		now, err = openFiles(r.parts[balancer].PID())
+		now, err = openFiles(r.part(balancer).PID())
 		return errors.Join(err, now.beyond(before, 0))
 	})
 	stacks, err := r.signal(labtest.Within(r), balancer, syscall.SIGQUIT)

@@ -21,7 +21,9 @@ type fault struct {
 	lasts time.Duration
 }
 
-func (f fault) String() string { return strings.Join(f.hit, " ") + " " + f.name }
+func (f fault) String() string {
+	return fmt.Sprint(strings.Join(f.hit, " "), " ", f.name, " for ", f.lasts)
+}
 
 // How long a fault lasts, and the pause before the next: long enough to be
 // noticed, short enough for most to overlap.

@@ -16,17 +16,10 @@ func first(seed uint64, rounds int) (faults []fault) {
 	return faults
 }
 
-// texts say of faults what the seed decides.
-func texts(faults []fault) (all []string) {
-	for _, f := range faults {
-		all = append(all, fmt.Sprint(f, f.lasts))
-	}
-	return all
-}
-
 func TestTheSeedAloneMakesTheSchedule(t *testing.T) {
 	for seed := range uint64(50) {
-		if !slices.Equal(texts(first(seed, 3)), texts(first(seed, 3))) || slices.Equal(texts(first(seed, 1)), texts(first(seed+1, 1))) {
+		text := fmt.Sprint(first(seed, 3))
+		if text != fmt.Sprint(first(seed, 3)) || text == fmt.Sprint(first(seed+1, 3)) {
 			t.Errorf("seed %d makes two schedules, or the same as the next", seed)
 		}
 	}
