@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,6 +37,9 @@ func TestAnswer(t *testing.T) {
 func FuzzAnswer(f *testing.F) {
 	f.Add([]byte("ping 1"), "server1")
 	f.Add([]byte{}, "s")
+	f.Add([]byte("ping 1"), "a\u00a0b")
+	f.Add([]byte("ping 1"), "\u200b")
+	f.Add([]byte("ping 1"), "\xff")
 	f.Add(bytes.Repeat([]byte{0xc3}, udp.MaxPayload), "größe")
 	f.Fuzz(func(t *testing.T, request []byte, given string) {
 		var name serverName
@@ -51,6 +55,8 @@ func FuzzAnswer(f *testing.F) {
 			t.Errorf("%q", answer)
 		case len(answer) > udp.MaxPayload:
 			t.Errorf("%d bytes do not fit", len(answer))
+		case !slices.Contains(strings.Fields(string(answer)), given): // the name is the last word
+			t.Errorf("%q is no word of %q", given, answer)
 		case cut != (len(text) < len(request)) || cut && len(answer) != udp.MaxPayload:
 			t.Errorf("%d bytes of %d, cut %t", len(text), len(request), cut)
 		case !bytes.Equal(request, before):

@@ -44,9 +44,7 @@ func run(ctx context.Context) error {
 	}
 	socket, err := udp.Listen(ctx, string(cfg.Listen))
 	if err != nil {
-		return program.CannotStart(config.Problem{
-			Name: "PINGSERVER_LISTEN", Value: string(cfg.Listen), Want: fmt.Sprintf("an address that is free here (%v)", err),
-		})
+		return config.Problem{Name: "PINGSERVER_LISTEN", Value: string(cfg.Listen), Want: fmt.Sprintf("an address that is free here (%v)", err)}
 	}
 	return newServer(cfg, socket, log).run(ctx)
 }

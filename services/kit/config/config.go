@@ -9,7 +9,7 @@
 //	flag        "long" or "long,short": the flag that overrides the variable
 //	help        what it does, in a few words
 //	want        what would be right, for the error message; by type if missing
-//	range       "1..64", "0..", "..5s": the bounds, both included
+//	range       "1..64", "0..", "..5s": the bounds, both included; keeps NaN out too
 //	empty       what an empty value means, "refused" if it is a mistake;
 //	            without this tag it means: not set
 //
@@ -185,7 +185,6 @@ func (f *field) parse(cfg any) error {
 		DefaultValueTagName: "-",                                    // a default is the value already
 		FuncMap: map[reflect.Type]env.ParserFunc{
 			reflect.TypeFor[time.Duration](): func(s string) (any, error) { return ParseDuration(s) },
-			reflect.TypeFor[float64]():       parseFinite,
 		},
 	})
 	var parse env.ParseError

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"math"
 	"net"
 	"strconv"
 	"strings"
@@ -21,15 +20,6 @@ func ParseDuration(s string) (time.Duration, error) {
 		err = fmt.Errorf("%q is negative", s)
 	}
 	return d, err
-}
-
-// parseFinite refuses NaN and the infinities, which no setting of ours means.
-func parseFinite(s string) (any, error) {
-	n, err := strconv.ParseFloat(s, 64)
-	if err == nil && (math.IsNaN(n) || math.IsInf(n, 0)) {
-		err = fmt.Errorf("%q is not finite", s)
-	}
-	return n, err
 }
 
 // Port checks a port number in text, 1 to 65535.

@@ -108,13 +108,3 @@ func TestAWriterThatFailsStopsNobodyAndIsReportedAtTheEnd(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkBufferedWriter(b *testing.B) {
-	w := NewBufferedWriter(io.Discard)
-	line := []byte(strings.Repeat("x", 120) + "\n")
-	b.ReportAllocs()
-	for b.Loop() {
-		w.Write(line)
-	}
-	w.Flush()
-}

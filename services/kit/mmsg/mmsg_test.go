@@ -395,37 +395,3 @@ func TestAWaitEndsWithTheTimeOrADatagram(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkSendReceive(b *testing.B) {
-	for _, size := range []int{1, 8, 64} {
-		for _, gso := range []bool{true, false} {
-			b.Run(fmt.Sprintf("batch=%d/gso=%v", size, gso), func(b *testing.B) {
-				to, from := listen(b, loopback4), dial(b, false)
-				to.SetReceiveBuffer(1 << 20)
-				from.gso = gso
-				target := to.Addr()
-				out, in := NewOutbox(size), NewInbox(size, 2048)
-				payload := make([]byte, 64)
-				b.ReportAllocs()
-				for b.Loop() {
-					out.Begin(from)
-					for range size {
-						out.Add(payload, target, anywhere)
-					}
-					out.Send()
-					for got := 0; got < size; {
-						n, err := in.Receive(to, 0, size)
-						if err != nil {
-							b.Fatal(err)
-						}
-						got += n
-					}
-				}
-				n := float64(b.N * size)
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/n, "ns/datagram")
-				b.ReportMetric(n/b.Elapsed().Seconds(), "datagrams/s")
-				b.ReportMetric(0, "ns/op")
-			})
-		}
-	}
-}

@@ -10,11 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	errConnReset = unix.ECONNRESET
-	errHostDown  = unix.EHOSTDOWN
-)
-
 func receiveBuffer(fd uintptr) (bytes int) {
 	bytes, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
 	return bytes
