@@ -9,7 +9,6 @@
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,8 +85,6 @@ static void send_slots(int fd, int at, int n)
 {
 	while (n > 0) {
 		int sent = sendmmsg(fd, msgs + at, n, MSG_DONTWAIT);
-		if (sent < 0 && errno == EINTR)
-			continue;
 		if (sent < 1)
 			sent = 1;
 		at += sent;
@@ -118,11 +115,7 @@ static void forward(int poller, int listener)
 
 int main(int argc, char **argv)
 {
-	if (argc < 3 || argc - 2 > SERVERS) {
-		fprintf(stderr, "usage: relay PORT SERVER-PORT...\n");
-		return 2;
-	}
-	for (int i = 2; i < argc; i++)
+	for (int i = 2; i < argc && server_count < SERVERS; i++)
 		servers[server_count++] = loopback(atoi(argv[i]));
 
 	int poller = epoll_create1(0);

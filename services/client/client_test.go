@@ -138,7 +138,7 @@ func TestWhatEndsARunAndWithWhichExitCode(t *testing.T) {
 		}
 		return []fakenet.Datagram{{After: time.Millisecond, Err: context.DeadlineExceeded}} // nothing a UDP socket should say
 	}
-	nobody := fakenet.Always()
+	nobody := func(int, string) []fakenet.Datagram { return nil }
 	for _, tt := range []struct {
 		name   string
 		args   string

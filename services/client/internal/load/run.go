@@ -133,10 +133,17 @@ func (r *Run) room(now time.Duration) int64 {
 	}
 	r.looked = now
 	r.closed = r.Duration > 0 && now >= r.Duration
-	if r.closed && r.Rate == 0 {
-		return 0
+	n := int64(r.Window) - r.Unfinished
+	switch {
+	case r.Rate > 0:
+		n = min(n, r.dueBy(now)-r.Sent)
+	case r.closed:
+		n = 0
 	}
-	return min(int64(r.Window)-r.Unfinished, r.dueBy(now)-r.Sent)
+	if r.Count > 0 {
+		n = min(n, r.Count-r.Sent)
+	}
+	return n
 }
 
 // add puts the next datagram in flight and returns its number.

@@ -10,8 +10,10 @@ import (
 
 // latencies is how long answers took: ping.RoundTrips or load.Latency.
 type latencies interface {
+	Min() time.Duration
 	Mean() time.Duration
-	Percentile(p float64) time.Duration // 0: the shortest, 100: the longest
+	Max() time.Duration
+	Percentile(p float64) time.Duration
 }
 
 // enough is how many answers it takes for the slowest percentiles to mean
@@ -21,16 +23,17 @@ const enough = 20
 // figure is one figure of the latencies by its name: min, avg, max, mdev, or p and
 // a percentage. ok is false if there are too few answers for it.
 func figure(name string, answers int64, of latencies) (d time.Duration, ok bool) {
-	switch {
-	case answers == 0:
+	if answers == 0 {
 		return 0, false
-	case name == "min":
-		return of.Percentile(0), true
-	case name == "avg":
+	}
+	switch name {
+	case "min":
+		return of.Min(), true
+	case "avg":
 		return of.Mean(), true
-	case name == "max":
-		return of.Percentile(100), true
-	case name == "mdev":
+	case "max":
+		return of.Max(), true
+	case "mdev":
 		return of.(ping.RoundTrips).Deviation(), true
 	}
 	p, _ := strconv.ParseFloat(name[1:], 64)

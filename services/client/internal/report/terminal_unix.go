@@ -2,6 +2,6 @@
 
 package report
 
-// takesEscapes says whether a terminal of this kind, as TERM has it, takes escape
+// obeysEscapes says whether a terminal of this kind, as TERM has it, obeys escape
 // sequences.
-func takesEscapes(_ any, kind string) bool { return kind != "" && kind != "dumb" }
+func obeysEscapes(_ any, kind string) bool { return kind != "" && kind != "dumb" }
