@@ -86,6 +86,9 @@ func TestAResumedLedgerGoesOnCounting(t *testing.T) {
 	if s.Newest != (Join{client, ms(0), before + 1, "server1", "server3"}) {
 		t.Errorf("the client joined at %+v", s.Newest)
 	}
+	if _, ok := b.Turn(ms(0), before); ok {
+		t.Error("a turn of the earlier run is in the ring")
+	}
 	if turns, missed := b.Since(ms(0), before-3, 10); len(turns) != 2 || missed != 3 {
 		t.Errorf("%d turns, %d missed", len(turns), missed)
 	}
