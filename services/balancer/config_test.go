@@ -4,17 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"udplab/services/balancer/internal/balancing"
-	"udplab/services/balancer/internal/membership"
-	"udplab/services/kit/config"
 	"udplab/services/kit/program"
 )
 
@@ -111,50 +107,4 @@ func TestHelpPrintsEveryVariable(t *testing.T) {
 			}
 		}
 	}
-}
-
-// problemLine is how a line about a wrong setting looks.
-var problemLine = regexp.MustCompile(`^[A-Z_a-z-]+="[^\x00-\x1f\x7f]*": want [^\x00-\x1f\x7f]+$`)
-
-// Whatever a variable is set to, it is either refused in one line a problem or
-// something that the balancer can run with.
-func FuzzConfiguration(f *testing.F) {
-	fields := reflect.VisibleFields(reflect.TypeFor[settings]())
-	fields = slices.DeleteFunc(fields, func(f reflect.StructField) bool { return f.Anonymous })
-	for i, field := range fields {
-		for _, value := range []string{field.Tag.Get("envDefault"), "", "0", "-1", "9999999999999999999", "NaN", "\x1b[2J\n", "a=b:1,a=b:1"} {
-			f.Add(uint8(i), value)
-		}
-	}
-	f.Fuzz(func(t *testing.T, which uint8, value string) {
-		name := fields[int(which)%len(fields)].Tag.Get("env")
-		cfg, warnings, err := load(nil, []string{name + "=" + value})
-		if err != nil {
-			if program.ExitCode(err) != 2 {
-				t.Errorf("exit code %d", program.ExitCode(err))
-			}
-			for line := range strings.SplitSeq(err.Error(), "\n") {
-				if !problemLine.MatchString(line) || !strings.HasPrefix(line, name+"=") {
-					t.Errorf("%s=%q is refused with %q", name, value, line)
-				}
-			}
-			return
-		}
-		switch {
-		case len(warnings) > 0:
-			t.Errorf("warnings %q", warnings)
-		case len(cfg.Backends) == 0 || len(cfg.HTTPHosts) == 0:
-			t.Errorf("servers %v, hosts %v", cfg.Backends, cfg.HTTPHosts)
-		case cfg.Drain < 0 || min(cfg.SessionIdle, cfg.AnswerTimeout, cfg.ProbeTimeout) < time.Millisecond || min(cfg.ResolveInterval, cfg.ProbeInterval) < 10*time.Millisecond:
-			t.Errorf("%+v", cfg)
-		case cfg.MaxSessions < 1 || cfg.Workers < 0 || cfg.ProbeRise < 1 || cfg.ProbeFall < 1:
-			t.Errorf("%+v", cfg)
-		}
-		for i, s := range cfg.Backends {
-			host, port, err := net.SplitHostPort(s.Address())
-			if err != nil || host != s.Host || config.Port(port) != nil || slices.IndexFunc(cfg.Backends, func(other membership.Server) bool { return other.Name == s.Name }) != i {
-				t.Errorf("server %d is %+v", i+1, s)
-			}
-		}
-	})
 }

@@ -163,26 +163,26 @@ const pageGrace = 500 * time.Millisecond
 // serve runs until the context ends or the data path dies.
 func (b *balancer) serve(ctx context.Context) error {
 	b.announce()
-	// What watches the data path ends after it. The page ends beside it: those who
-	// look must not make the stop longer than the drain.
-	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	// What watches the data path ends after it. The page ends beside it, so that its
+	// readers do not make the stop longer than the drain.
+	watchCtx, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching()
-	looking, stopLooking := context.WithCancel(ctx)
-	defer stopLooking()
+	pageCtx, stopPage := context.WithCancel(ctx)
+	defer stopPage()
 	var alive atomic.Bool
 	var watchers sync.WaitGroup
-	watchers.Go(func() { b.members.Run(watching) })
+	watchers.Go(func() { b.members.Run(watchCtx) })
 	watchers.Go(func() {
-		turnlog.Run(watching, turnlog.Config{Ledger: b.ledger, Log: b.log, WhenDown: b.cfg.WhenDown, AnswerTimeout: b.cfg.AnswerTimeout})
+		turnlog.Run(watchCtx, turnlog.Config{Ledger: b.ledger, Log: b.log, WhenDown: b.cfg.WhenDown, AnswerTimeout: b.cfg.AnswerTimeout})
 	})
-	watchers.Go(func() { b.state.Keep(watching, b.cursor) })
+	watchers.Go(func() { b.state.Keep(watchCtx, b.cursor) })
 	if b.page != nil {
 		server := api.New(b.page, api.Config{
 			Ledger: b.ledger, Scheduler: b.scheduler, Alive: alive.Load, Hosts: b.cfg.HTTPHosts, HostsFrom: "BALANCER_HTTP_HOSTS", Facts: b.facts(),
 			KernelDrops: b.path.KernelDrops, Grace: min(b.cfg.Drain, pageGrace),
 		})
 		watchers.Go(func() {
-			if err := server.Serve(looking); err != nil {
+			if err := server.Serve(pageCtx); err != nil {
 				b.log.Error(fmt.Sprintf("the page is gone: %v", err))
 			}
 		})
@@ -191,7 +191,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	alive.Store(true)
 	err := b.path.Run(ctx)
 	alive.Store(false)
-	stopLooking()
+	stopPage()
 	stopWatching()
 	watchers.Wait()
 	b.sumUp()

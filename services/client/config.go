@@ -1,7 +1,6 @@
 package main
 
 import (
-	"maps"
 	"net"
 	"strings"
 	"time"
@@ -42,39 +41,33 @@ type settings struct {
 	question *string // the words of ask
 }
 
-// misplaced says of each command which flags do not go with it, and what would.
-var misplaced = map[string]map[string]string{
-	"ping": onlyForLoads,
-	"ask": merge(onlyForLoads, map[string]string{
-		"count":    "no such flag: a question is asked once",
-		"interval": "no such flag: a question is asked once",
-		"size":     "no such flag: a question is sent as it is",
-	}),
-	"load": {
-		"interval":     "--rate: a load waits for no single answer",
-		"expect-cycle": noOrder,
-	},
-}
-
-var onlyForLoads = map[string]string{
-	"window":   "load in front of it: only a load has more than one under way",
-	"rate":     "load in front of it; pings have --interval",
-	"duration": "load in front of it; pings have --count",
-	"clients":  "load in front of it: pings come from one client",
-}
-
 // noOrder is why a load takes no --expect-cycle.
 const noOrder = "it left out: of many datagrams under way nobody can tell the order; ping can"
 
-func merge(these, those map[string]string) map[string]string {
-	all := maps.Clone(these)
-	maps.Copy(all, those)
-	return all
+// misplaced says which flags do not go with a command, and what would.
+func misplaced(command string) map[string]string {
+	flags := map[string]string{
+		"window":   "load in front of it: only a load has more than one under way",
+		"rate":     "load in front of it; pings have --interval",
+		"duration": "load in front of it; pings have --count",
+		"clients":  "load in front of it: pings come from one client",
+	}
+	switch command {
+	case "menu":
+		return nil
+	case "load":
+		return map[string]string{"interval": "--rate: a load waits for no single answer", "expect-cycle": noOrder}
+	case "ask":
+		flags["count"] = "no such flag: a question is asked once"
+		flags["interval"] = flags["count"]
+		flags["size"] = "no such flag: a question is sent as it is"
+	}
+	return flags
 }
 
 // loadSettings reads the configuration of a command.
 func loadSettings(command string, args, environ []string) (cfg settings, warnings []string, err error) {
-	from := config.Source{Prefix: "CLIENT_", Args: args, Environ: environ, Refused: misplaced[command], Arguments: target}
+	from := config.Source{Prefix: "CLIENT_", Args: args, Environ: environ, Refused: misplaced(command), Arguments: target}
 	switch command {
 	case "ask":
 		from.Arguments = func(words []string) (map[string]string, error) {
@@ -89,17 +82,14 @@ func loadSettings(command string, args, environ []string) (cfg settings, warning
 		from.Args = append([]string{"--count=0"}, args...)
 	}
 	warnings, err = config.Load(&cfg, from)
-	wrong := func(name, value, want string) error {
-		return config.Problems{config.Problem{Name: name, Value: value, Want: want}}
-	}
 	switch {
 	case err != nil:
 	case emptyCycle(from):
-		err = wrong("--expect-cycle", "", ping.WantCycle+", or no such flag")
+		err = config.Problem{Name: "--expect-cycle", Want: ping.WantCycle + ", or no such flag"}
 	case command == "load" && cfg.ExpectCycle != nil:
-		err = wrong("CLIENT_EXPECT_CYCLE", strings.Join(cfg.ExpectCycle, ","), noOrder)
+		err = config.Problem{Name: "CLIENT_EXPECT_CYCLE", Value: strings.Join(cfg.ExpectCycle, ","), Want: noOrder}
 	case command == "menu" && cfg.JSON:
-		err = wrong("--json", "true", "no menu: it is for people")
+		err = config.Problem{Name: "--json", Value: "true", Want: "no menu: it is for people"}
 	}
 	return cfg, warnings, err
 }

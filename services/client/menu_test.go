@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,9 +25,9 @@ Your choice [2]: `
 // onlyAnswers takes the menu itself out of a transcript.
 func onlyAnswers(transcript string) string { return strings.ReplaceAll(transcript, menuText, "> ") }
 
-// sitting is what the menu shows to somebody who tries everything; with the menu
+// everyOption is what the menu shows to somebody who tries everything; with the menu
 // itself as >.
-const sitting = `
+const everyOption = `
 > 7
 There is no option "7": type one of the numbers above, Enter for 2, or ? for what they do.
 Your choice [2]: "\x1b[A"
@@ -85,23 +84,23 @@ server3  seq=1  0.400 ms  PING 1 00:00:00.601
 `
 
 func TestTheMenuAnswersWhateverIsTyped(t *testing.T) {
-	const quiz = "> 4\nThe turn shows only by being taken: sending one ping.\n"
+	const askedWhoseTurn = "> 4\nThe turn shows only by being taken: sending one ping.\n"
 	for _, tt := range []struct {
 		name     string
 		args     string
 		stdin    string
-		silent   []int
+		answer   fakenet.Answer
 		requests int
 		code     int
 		want     string // the beginning
 	}{
-		{"everything", "-c 3 --window 2 --duration 0.5ms", "7\n\x1b[A\n?4\n?\n1\nhello there\n4\n3\nmany\n2\n0.1\n0\n500ms\n5\n\n0\n", []int{3}, 18, 0, sitting},
-		{"quit by its letter", "", "q\n2\n", nil, 0, 0, "> q\n"},
-		{"no question of one's own", "", "1\n\n0\n", nil, 1, 0, "> 1\nYour question [hello]: \nHELLO\nanswered by server1 in 0.400 ms\n\n> 0\n"},
-		{"the end of the input instead of a question", "", "1\n", nil, 0, 0, "> 1\nYour question [hello]: \n"},
-		{"whose turn, the order given", "--expect-cycle server1,server2", "4", nil, 1, 0, quiz +
+		{"everything", "-c 3 --window 2 --duration 0.5ms", "7\n\x1b[A\n?4\n?\n1\nhello there\n4\n3\nmany\n2\n0.1\n0\n500ms\n5\n\n0\n", fakenet.RoundRobin(3), 18, 0, everyOption},
+		{"quit by its letter", "", "q\n2\n", fakenet.RoundRobin(), 0, 0, "> q\n"},
+		{"no question of one's own", "", "1\n\n0\n", fakenet.RoundRobin(), 1, 0, "> 1\nYour question [hello]: \nHELLO\nanswered by server1 in 0.400 ms\n\n> 0\n"},
+		{"the end of the input instead of a question", "", "1\n", fakenet.RoundRobin(), 0, 0, "> 1\nYour question [hello]: \n"},
+		{"whose turn, the order given", "--expect-cycle server1,server2", "4", fakenet.RoundRobin(), 1, 0, askedWhoseTurn +
 			"It was server1's turn, and this ping has taken it. The next turn is expected to be server2's.\n"},
-		{"whose turn, the order from a run before", "-q", "2\n4\n", nil, 11, 0, `
+		{"whose turn, the order from a run before", "-q", "2\n4\n", fakenet.RoundRobin(), 11, 0, `
 > 2
 --- b ping statistics ---
 10 sent, 10 received, 0% loss, time 1800 ms
@@ -109,14 +108,18 @@ rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
 answered by  server1 ×4  server2 ×3  server3 ×3
 order        1 2 3  1 2 3  1 2 3  1        the balancer keeps counting: the next turn is expected to be server2's
 
-` + quiz + "It was server2's turn, and this ping has taken it. The next turn is expected to be server3's.\n"},
-		{"whose turn, no answer", "", "4\n", []int{0}, 1, 1, quiz +
+` + askedWhoseTurn + "It was server2's turn, and this ping has taken it. The next turn is expected to be server3's.\n"},
+		{"whose turn, no answer", "", "4\n", fakenet.RoundRobin(0), 1, 1, askedWhoseTurn +
 			"REQUEST TIMED OUT: if the ping got there, it took a turn, but nobody said whose.\n\n> \n"},
-		{"the exit code is that of the latest run", "", "4\n1\n\n", []int{0}, 2, 0, quiz},
-		{"a load that nobody answers", "--window 1 --duration 1s", "1\n\n5\n", []int{1}, 2, 1, "> 1\n"},
+		{"the exit code is that of the latest run", "", "4\n1\n\n", fakenet.RoundRobin(0), 2, 0, askedWhoseTurn},
+		{"a load that nobody answers", "--window 1 --duration 1s", "1\n\n5\n", fakenet.RoundRobin(1), 2, 1, "> 1\n"},
+		{"whose turn, of an unnamed server", "", "4\n", fakenet.Always(fakenet.Datagram{}), 1, 0, askedWhoseTurn +
+			"It was answered by a server that does not say its name, so nobody can tell who is next.\n"},
+		{"whose turn, not delivered", "", "4\n", fakenet.Always(fakenet.Datagram{Err: fakenet.Refused}), 1, 1, askedWhoseTurn +
+			"REQUEST TIMED OUT  (refused): the ping did not get there and took no turn.\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := &fakenet.Network{Answer: fakenet.RoundRobin(tt.silent...)}
+			l := &fakenet.Network{Answer: tt.answer}
 			s := (&session{args: strings.TrimSpace("menu b:1 " + tt.args), stdin: tt.stdin}).inLab(t, l, never)
 			shown, want := onlyAnswers(s.stdout), strings.TrimPrefix(tt.want, "\n")
 			fakenet.Same(t, "the beginning of stdout", shown[:min(len(shown), len(want))], want)
@@ -124,22 +127,6 @@ order        1 2 3  1 2 3  1 2 3  1        the balancer keeps counting: the next
 				t.Errorf("exit code %d, %d requests, said %v, %s", s.code, len(l.Requests), s.err, s.stderr)
 			}
 		})
-	}
-}
-
-func TestTheMenuTellsWhyNobodyCanSayWhoseTurnItIs(t *testing.T) {
-	for want, answer := range map[string]fakenet.Answer{
-		"It was answered by a server that does not say its name, so nobody can tell who is next.\n": func(_ int, request string) []fakenet.Datagram {
-			return []fakenet.Datagram{{Payload: request}}
-		},
-		"REQUEST TIMED OUT  (refused): the ping did not get there and took no turn.\n": func(int, string) []fakenet.Datagram {
-			return []fakenet.Datagram{{Err: fakenet.Refused}}
-		},
-	} {
-		s := (&session{args: "menu b:1", stdin: "4\n"}).inLab(t, &fakenet.Network{Answer: answer}, never)
-		if !strings.Contains(s.stdout, want) {
-			t.Errorf("%s", s.stdout)
-		}
 	}
 }
 
@@ -191,14 +178,7 @@ func FuzzMenu(f *testing.F) {
 		if len(typed) > 1000 {
 			return
 		}
-		l := &fakenet.Network{Answer: func(n int, request string) []fakenet.Datagram {
-			if silent > 0 && n%int(silent) == 0 {
-				return nil
-			}
-			d := fakenet.Reply(request, "server"+strconv.Itoa(n%3+1))
-			d.After = 50 * time.Millisecond
-			return []fakenet.Datagram{d}
-		}}
+		l := &fakenet.Network{Answer: fakenet.After(50*time.Millisecond, int(silent)-1)}
 		s := (&session{args: "menu b:1 --window 4 --duration 1s", stdin: typed}).inLab(t, l, 10*time.Second)
 		if s.code > 1 || s.err != nil && s.err.Error() != "" {
 			t.Errorf("exit code %d (%v)", s.code, s.err)

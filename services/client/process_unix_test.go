@@ -32,19 +32,19 @@ func clientProcess(t *testing.T, environ []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// person sits at a terminal in which a client runs.
-type person struct {
+// terminal is a pseudo-terminal in which a client runs.
+type terminal struct {
 	*testing.T
 	cmd    *exec.Cmd
 	tty    *os.File
 	screen []byte // everything that the terminal was sent so far
-	from   int    // of it, what the person has not seen yet
+	seen   int    // of it, how much has been waited for
 }
 
-// sitDown starts the client in a pseudo-terminal.
-func sitDown(t *testing.T, environ []string, args ...string) *person {
+// startInTerminal starts the client in a pseudo-terminal.
+func startInTerminal(t *testing.T, environ []string, args ...string) *terminal {
 	t.Helper()
-	p := &person{T: t, cmd: clientProcess(t, environ, args...)}
+	p := &terminal{T: t, cmd: clientProcess(t, environ, args...)}
 	var err error
 	if p.tty, err = pty.Start(p.cmd); err != nil {
 		t.Skipf("no pseudo-terminal here: %v", err)
@@ -52,13 +52,13 @@ func sitDown(t *testing.T, environ []string, args ...string) *person {
 	return p
 }
 
-// waitsFor returns once the terminal shows the text behind what was seen; without a
+// waitFor returns once the terminal shows the text behind what was seen; without a
 // text, once the client has ended.
-func (p *person) waitsFor(text string) {
+func (p *terminal) waitFor(text string) {
 	p.Helper()
 	for buf := make([]byte, 4096); ; {
-		if i := bytes.Index(p.screen[p.from:], []byte(text)); i >= 0 && text != "" {
-			p.from += i + len(text)
+		if i := bytes.Index(p.screen[p.seen:], []byte(text)); i >= 0 && text != "" {
+			p.seen += i + len(text)
 			return
 		}
 		n, err := p.tty.Read(buf)
@@ -73,34 +73,34 @@ func (p *person) waitsFor(text string) {
 	}
 }
 
-func (p *person) types(keys string) {
+func (p *terminal) enter(keys string) {
 	p.Helper()
 	if _, err := io.WriteString(p.tty, keys); err != nil {
 		p.Fatal(err)
 	}
 }
 
-// leaves waits for the client's end, and returns everything that was on the screen,
+// waitForExit waits for the client's end, and returns everything that was on the screen,
 // with the line ends of a file, and the exit code.
-func (p *person) leaves() (screen string, code int) {
+func (p *terminal) waitForExit() (screen string, code int) {
 	p.Helper()
-	p.waitsFor("")
+	p.waitFor("")
 	p.cmd.Wait()
 	p.tty.Close()
 	return strings.ReplaceAll(string(p.screen), "\r\n", "\n"), p.cmd.ProcessState.ExitCode()
 }
 
 func TestTheMenuInATerminal(t *testing.T) {
-	p := sitDown(t, []string{"TERM=dumb", "CLIENT_TIMEOUT=1m", "CLIENT_TARGET=" + serve(t)})
-	p.waitsFor("Your choice [2]: ")
+	p := startInTerminal(t, []string{"TERM=dumb", "CLIENT_TIMEOUT=1m", "CLIENT_TARGET=" + serve(t)})
+	p.waitFor("Your choice [2]: ")
 	p.cmd.Process.Signal(syscall.SIGQUIT) // there is nothing to tell
-	p.types("1\n")
-	p.waitsFor("Your question [hello]: ")
-	p.types("WHO?\n")
-	p.waitsFor("answered by server1 in ")
-	p.waitsFor("Your choice [2]: ")
-	p.types("\x04") // Ctrl-D
-	if screen, code := p.leaves(); code != 0 || !strings.HasPrefix(screen, menuText+"1\nYour question [hello]: WHO?\nWHO?\nanswered by") {
+	p.enter("1\n")
+	p.waitFor("Your question [hello]: ")
+	p.enter("WHO?\n")
+	p.waitFor("answered by server1 in ")
+	p.waitFor("Your choice [2]: ")
+	p.enter("\x04") // Ctrl-D
+	if screen, code := p.waitForExit(); code != 0 || !strings.HasPrefix(screen, menuText+"1\nYour question [hello]: WHO?\nWHO?\nanswered by") {
 		t.Errorf("exit code %d\n%s", code, screen)
 	}
 }
@@ -119,14 +119,14 @@ func TestSIGQUITAndSIGINTInATerminal(t *testing.T) {
 		{"a load", []string{"load", "--duration", "0", "-W", "1m"}, " answers/s, 0% lost, until Ctrl-C", "datagrams answered so far, ", "--- 127.0.0.1 load statistics ---"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := sitDown(t, []string{"TERM=xterm", "CLIENT_TARGET=" + serve(t)}, tt.args...)
-			p.waitsFor(tt.running)
+			p := startInTerminal(t, []string{"TERM=xterm", "CLIENT_TARGET=" + serve(t)}, tt.args...)
+			p.waitFor(tt.running)
 			p.cmd.Process.Signal(syscall.SIGQUIT)
-			p.waitsFor(tt.status)
-			p.waitsFor(tt.running[:3]) // it goes on
+			p.waitFor(tt.status)
+			p.waitFor(tt.running[:3]) // it goes on
 			p.cmd.Process.Signal(os.Interrupt)
-			p.waitsFor(tt.summary)
-			if screen, code := p.leaves(); code != 0 || !strings.Contains(screen, " received, ") {
+			p.waitFor(tt.summary)
+			if screen, code := p.waitForExit(); code != 0 || !strings.Contains(screen, " received, ") {
 				t.Errorf("exit code %d\n%s", code, screen)
 			}
 		})

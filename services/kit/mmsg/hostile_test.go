@@ -108,10 +108,8 @@ func TestADatagramThatTheBufferDoesNotHoldFailsAlone(t *testing.T) {
 
 func TestAFullBufferFailsTheRestOfTheBatchAndNoMore(t *testing.T) {
 	nettest.Run(t, func(t *testing.T) {
-		nettest.Veth(t, "one", "other")
-		nettest.AddAddress(t, "one", netip.MustParsePrefix("192.0.2.1/24"))
+		nettest.SilentLink(t)
 		silent := netip.MustParseAddrPort("192.0.2.2:9")
-		nettest.AddSilentNeighbor(t, "one", silent.Addr())
 		from := dial(t, false)
 		_ = unix.SetsockoptInt(from.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1)
 		out := NewOutbox(64)

@@ -63,7 +63,7 @@ func (in *Inbox) Receive(s *Socket, at, most int) (int, error) {
 		}
 	}
 	for tries := 0; ; tries++ {
-		n, errno := receiveInto(s, msgs)
+		n, errno := transfer(unix.SYS_RECVMMSG, s.fd, msgs)
 		switch {
 		case errno == 0:
 			return n, nil
@@ -74,20 +74,6 @@ func (in *Inbox) Receive(s *Socket, at, most int) (int, error) {
 			return 0, errno
 		}
 	}
-}
-
-// receiveInto makes one system call: the plainest one that will do.
-func receiveInto(s *Socket, msgs []mmsghdr) (int, unix.Errno) {
-	if len(msgs) > 1 || s.pktinfo {
-		return transfer(unix.SYS_RECVMMSG, s.fd, msgs)
-	}
-	h := &msgs[0].hdr
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(h.Iov.Base)), uintptr(h.Iov.Len), unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(h.Name)), uintptr(unsafe.Pointer(&h.Namelen)))
-	if errno != 0 {
-		return 0, errno
-	}
-	msgs[0].n = uint32(n)
-	return 1, 0
 }
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).

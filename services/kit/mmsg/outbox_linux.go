@@ -44,9 +44,6 @@ func NewOutbox(n int) *Outbox {
 // are to be sent.
 func (o *Outbox) Begin(s *Socket) { o.socket, o.count, o.messages = s, 0, o.messages[:0] }
 
-// Len is how many datagrams have been added since Begin.
-func (o *Outbox) Len() int { return o.count }
-
 // Full says whether there is no room for another datagram.
 func (o *Outbox) Full() bool { return o.count == len(o.iovs) }
 
@@ -146,14 +143,7 @@ func (o *Outbox) Send() (failed int) {
 func (o *Outbox) sendFrom(k int) (sent int, errno unix.Errno) {
 	retry := retry{at: -1}
 	for k+sent < len(o.messages) {
-		n := 1
-		h := &o.headers[k+sent].hdr
-		if k+sent == len(o.messages)-1 && o.messages[k+sent].n == 1 && h.Controllen == 0 {
-			// The plainest call will do.
-			_, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, uintptr(o.socket.fd), uintptr(unsafe.Pointer(h.Iov.Base)), uintptr(h.Iov.Len), unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(h.Name)), uintptr(h.Namelen))
-		} else {
-			n, errno = transfer(unix.SYS_SENDMMSG, o.socket.fd, o.headers[k+sent:len(o.messages)])
-		}
+		n, errno := transfer(unix.SYS_SENDMMSG, o.socket.fd, o.headers[k+sent:len(o.messages)])
 		switch {
 		case errno == 0:
 			sent += n

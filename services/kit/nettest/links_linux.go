@@ -32,14 +32,14 @@ func Veth(t *testing.T, one, other string) (a, b netip.Addr) {
 	for name, address := range map[string]string{one: "fe80::1/64", other: "fe80::2/64"} {
 		// Until the kernel has seen the cable it drops what is sent there.
 		wait(t, name, func() bool { return find(t, name).Attrs().OperState == netlink.OperUp })
-		AddAddress(t, name, netip.MustParsePrefix(address))
+		addAddress(t, name, netip.MustParsePrefix(address))
 	}
 	return netip.MustParseAddr("fe80::1").WithZone(one), netip.MustParseAddr("fe80::2").WithZone(other)
 }
 
-// AddAddress gives an interface an address of a network, and waits until
-// datagrams to it arrive. The interface has to be up.
-func AddAddress(t *testing.T, link string, address netip.Prefix) {
+// addAddress gives an interface that is up an address of a network, and waits until
+// datagrams to it arrive.
+func addAddress(t *testing.T, link string, address netip.Prefix) {
 	t.Helper()
 	ip := address.Addr()
 	a := &netlink.Addr{IPNet: &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(address.Bits(), ip.BitLen())}}
@@ -60,15 +60,21 @@ func SetMTU(t *testing.T, link string, mtu int) {
 	must(t, "MTU of "+link, netlink.LinkSetMTU(find(t, link), mtu))
 }
 
-// AddSilentNeighbor adds a neighbor of an interface that never answers. The
-// kernel keeps what is sent to it, up to 208 KiB (net.ipv4.neigh
-// unres_qlen_bytes), which counts against the sender's buffer. The entry does
-// not depend on room in the neighbor table, which the whole machine shares.
-func AddSilentNeighbor(t *testing.T, link string, address netip.Addr) {
+// SilentLink makes an interface with the address 192.0.2.1, whose neighbors 192.0.2.2
+// to 192.0.2.254 never answer. The kernel keeps what is sent to each, up to 208 KiB
+// (net.ipv4.neigh unres_qlen_bytes), which counts against the sender's buffer.
+func SilentLink(t *testing.T) {
 	t.Helper()
-	must(t, "neighbor "+address.String(), netlink.NeighAdd(&netlink.Neigh{
-		LinkIndex: find(t, link).Attrs().Index, IP: address.AsSlice(), State: netlink.NUD_INCOMPLETE, Flags: netlink.NTF_EXT_LEARNED,
-	}))
+	Veth(t, "near", "far")
+	addAddress(t, "near", netip.MustParsePrefix("192.0.2.1/24"))
+	index := find(t, "near").Attrs().Index
+	for i := byte(2); i < 255; i++ {
+		// An entry of this kind does not depend on room in the table of neighbors,
+		// which the whole machine shares.
+		must(t, "neighbor", netlink.NeighAdd(&netlink.Neigh{
+			LinkIndex: index, IP: net.IPv4(192, 0, 2, i), State: netlink.NUD_INCOMPLETE, Flags: netlink.NTF_EXT_LEARNED,
+		}))
+	}
 }
 
 func find(t *testing.T, name string) netlink.Link {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -78,37 +77,6 @@ func TestAProcessRunsExactlyItsTest(t *testing.T) {
 	if !strings.Contains(args, "-nettest=true") {
 		t.Errorf("%s: the flag is missing", args)
 	}
-}
-
-func TestAVethPairCarriesWhatItsMTUAllows(t *testing.T) {
-	Run(t, func(t *testing.T) {
-		_, b := Veth(t, "left", "right")
-		AddAddress(t, "left", netip.MustParsePrefix("192.0.2.1/24"))
-		AddAddress(t, "left", netip.MustParsePrefix("2001:db8::1/64"))
-		SetMTU(t, "left", 1300)
-		for _, listen := range []netip.Addr{b, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")} {
-			server, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(listen, 0)))
-			must(t, "server", err)
-			defer server.Close()
-			to := server.LocalAddr().(*net.UDPAddr).AddrPort()
-			if listen == b { // over the cable
-				to = netip.AddrPortFrom(b.WithZone("left"), to.Port())
-			}
-			client, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
-			must(t, "client", err)
-			defer client.Close()
-			_, err = client.Write([]byte("hello"))
-			must(t, "datagram", err)
-			server.SetDeadline(time.Now().Add(time.Minute))
-			buf := make([]byte, 10)
-			if n, err := server.Read(buf); err != nil || string(buf[:n]) != "hello" {
-				t.Errorf("%v heard %q, error %v", to, buf[:n], err)
-			}
-		}
-		if i, err := net.InterfaceByName("left"); err != nil || i.MTU != 1300 {
-			t.Errorf("interface %+v, error %v", i, err)
-		}
-	})
 }
 
 func TestACommandStartsInATestsNetwork(t *testing.T) {

@@ -12,10 +12,8 @@ import (
 
 func TestAFullSendBufferIsAnErrorAndNoWait(t *testing.T) {
 	nettest.Run(t, func(t *testing.T) {
-		nettest.Veth(t, "one", "other")
-		nettest.AddAddress(t, "one", netip.MustParsePrefix("192.0.2.1/24"))
+		nettest.SilentLink(t)
 		silent := netip.MustParseAddrPort("192.0.2.2:9")
-		nettest.AddSilentNeighbor(t, "one", silent.Addr())
 		s, err := Listen(t.Context(), "192.0.2.1:0")
 		if err != nil {
 			t.Fatal(err)

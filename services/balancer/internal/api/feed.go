@@ -112,13 +112,13 @@ func (f *feed) look(now time.Time) {
 	defer f.mu.Unlock()
 	snapshot := f.Ledger.Snapshot(now)
 	if len(f.readers) == 0 {
-		f.lookForNews(now, snapshot)
+		f.news.look(now, f.Config, snapshot)
 		return
 	}
 	if snapshot.Turns > f.covered+tapeLength && now.Sub(f.last) < fastEvery {
 		return
 	}
-	next := frame{At: now, News: f.lookForNews(now, snapshot), Changes: f.changes(now)}
+	next := frame{At: now, News: f.news.look(now, f.Config, snapshot), Changes: f.changes(now)}
 	next.Count, next.Turns = f.newTurns(now, snapshot.Turns)
 	if status := view.NewStatus(f.Facts, f.Scheduler, snapshot); f.isNews(status) {
 		next.pageState = newPageState(status)
@@ -158,15 +158,6 @@ func (f *feed) isNews(s view.Status) bool {
 // status is how things are.
 func (f *feed) status(now time.Time) view.Status {
 	return view.NewStatus(f.Facts, f.Scheduler, f.Ledger.Snapshot(now))
-}
-
-func (f *feed) lookForNews(now time.Time, snapshot ledger.Snapshot) []view.Item {
-	o := observation{snapshot: snapshot, hold: f.Facts.Hold()}
-	o.events, o.missed = f.Ledger.Events(f.news.lastEvent)
-	if f.KernelDrops != nil {
-		o.kernelDrops = f.KernelDrops()
-	}
-	return f.news.look(now, o)
 }
 
 // recentNews are the items that are kept, the oldest first.
@@ -258,7 +249,7 @@ func (f *feed) join(now time.Time, after *uint64) (first []byte, frames chan []b
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.readers) == 0 { // its first event tells the past, and frames tell what becomes of it
-		f.lookForNews(now, f.Ledger.Snapshot(now))
+		f.news.look(now, f.Config, f.Ledger.Snapshot(now))
 		f.covered, f.open, f.last = f.Ledger.Last(), nil, now
 		f.follow(f.tape(now, f.covered))
 	}

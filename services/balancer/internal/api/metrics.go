@@ -22,34 +22,28 @@ func (m metrics) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCol
 
 // Collect implements prometheus.Collector.
 func (m metrics) Collect(to chan<- prometheus.Metric) {
-	send := func(kind prometheus.ValueType, name, help string, n float64, labels ...string) { // name, value, name, value, …
-		var names, values []string
-		for label := range slices.Chunk(labels, 2) {
-			names, values = append(names, label[0]), append(values, label[1])
+	sender := func(kind prometheus.ValueType) func(name, help string, n uint64, labels ...string) {
+		return func(name, help string, n uint64, labels ...string) { // name, value, name, value, …
+			var names, values []string
+			for label := range slices.Chunk(labels, 2) {
+				names, values = append(names, label[0]), append(values, label[1])
+			}
+			to <- prometheus.MustNewConstMetric(prometheus.NewDesc("balancer_"+name, help, names, nil), kind, float64(n), values...)
 		}
-		to <- prometheus.MustNewConstMetric(prometheus.NewDesc("balancer_"+name, help, names, nil), kind, n, values...)
 	}
-	count := func(name, help string, n uint64, labels ...string) {
-		send(prometheus.CounterValue, name, help, float64(n), labels...)
-	}
-	gauge := func(name, help string, n float64, labels ...string) {
-		send(prometheus.GaugeValue, name, help, n, labels...)
-	}
-	s, kernelDrops, nextPlace := m.Ledger.Snapshot(time.Now()), uint64(0), 0
-	if m.KernelDrops != nil {
-		kernelDrops = m.KernelDrops()
-	}
+	count, gauge := sender(prometheus.CounterValue), sender(prometheus.GaugeValue)
+	s, nextPlace := m.Ledger.Snapshot(time.Now()), uint64(0)
 	if next, ok := m.Scheduler.Next(); ok {
-		nextPlace = next.Step.Place + 1
+		nextPlace = uint64(next.Step.Place) + 1
 	}
 	count("datagrams_received_total", "Datagrams that came from clients; always forwarded plus dropped.", s.Received)
 	count("replies_refused_total", "Replies that went out and met nobody: the client's machine said so by ICMP. 0 where the system does not say.", s.RepliesRefused)
-	count("kernel_drops_total", "Datagrams that the kernel dropped at the listener because they came faster than they were taken; 0 where it does not say.", kernelDrops)
+	count("kernel_drops_total", "Datagrams that the kernel dropped at the listener because they came faster than they were taken; 0 where it does not say.", m.KernelDrops())
 	count("turns_total", "Turns taken since the first start, over restarts if there is a state file.", s.Turns)
 	count("order_violations_total", "Turns out of place; never anything but 0.", s.OrderViolations)
 	count("sessions_created_total", "Sessions opened.", s.SessionsOpened)
-	gauge("sessions", "Clients that have a session now.", float64(s.Sessions))
-	gauge("next_backend", "Whose turn is next: its place in turn order counted from 1, or 0 while no server is up.", float64(nextPlace))
+	gauge("sessions", "Clients that have a session now.", s.Sessions)
+	gauge("next_backend", "Whose turn is next: its place in turn order counted from 1, or 0 while no server is up.", nextPlace)
 	gauge("build_info", "1, labelled with what runs.", 1, "version", m.Facts.Version, "goversion", runtime.Version(), "datapath", m.Facts.DataPath)
 	for reason, n := range s.SessionsClosed {
 		count("session_evictions_total", "Sessions ended, by reason: idle, evicted for a new client, or stopped with the balancer.", n, "reason", ledger.CloseReason(reason).String())
@@ -71,7 +65,7 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 			count("backend_downs_total", "How often the server went down, by cause: refused, probes unanswered, name gone, or an address where it cannot be served.",
 				n, "backend", b.Name, "cause", membership.Cause(cause).String())
 		}
-		up := 0.0
+		up := uint64(0)
 		if b.Up() {
 			up = 1
 		}

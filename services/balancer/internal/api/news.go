@@ -47,17 +47,8 @@ type activity struct {
 	kernelDrops uint64
 }
 
-// observation is what the activity is at one moment.
-type observation struct {
-	snapshot    ledger.Snapshot
-	events      []ledger.Event // after lastEvent
-	missed      uint64         // events forgotten before them
-	kernelDrops uint64
-	hold        bool // a server that is down keeps its turns
-}
-
-// look returns the items that are new or have grown.
-func (a *activity) look(now time.Time, o observation) []view.Item {
+// look returns the items that are new in a snapshot, or have grown.
+func (a *activity) look(now time.Time, cfg Config, s ledger.Snapshot) []view.Item {
 	changed := []view.Item{}
 	add := func(at time.Time, within time.Duration, kind, about string, n uint64, sentence func(total uint64) string) {
 		i := a.open(at, within, kind, about)
@@ -65,22 +56,23 @@ func (a *activity) look(now time.Time, o observation) []view.Item {
 		i.Last, i.Text = at, sentence(i.Count)
 		changed = append(changed, *i)
 	}
-	if o.missed > 0 {
-		add(now, 0, "missed", "", o.missed, phrase.MissedChanges)
+	events, missed := cfg.Ledger.Events(a.lastEvent)
+	if missed > 0 {
+		add(now, 0, "missed", "", missed, phrase.MissedChanges)
 	}
 	// Servers and clients are told of in the order in which it happened.
-	newClients := o.snapshot.Clients - a.clients
-	a.clients = o.snapshot.Clients
+	newClients := s.Clients - a.clients
+	a.clients = s.Clients
 	addClients := func(before time.Time) {
-		if run := o.snapshot.Newest; newClients > 0 && run.At.Before(before) {
+		if run := s.Newest; newClients > 0 && run.At.Before(before) {
 			add(run.At, clientsTogether, "client", "", newClients, func(total uint64) string { return clientText(total, run) })
 			newClients = 0
 		}
 	}
-	for _, e := range o.events {
+	for _, e := range events {
 		a.lastEvent = e.Number
 		addClients(e.At)
-		add(e.At, 0, string(e.Kind), e.Backend, 1, func(uint64) string { return eventText(e, o.hold) })
+		add(e.At, 0, string(e.Kind), e.Backend, 1, func(uint64) string { return eventText(e, cfg.Facts.Hold()) })
 	}
 	addClients(now.Add(1))
 	addDrops := func(total uint64, before *uint64, reason string) {
@@ -90,9 +82,9 @@ func (a *activity) look(now time.Time, o observation) []view.Item {
 		}
 	}
 	for d, reason := range dropReasons {
-		addDrops(o.snapshot.Dropped[d], &a.dropped[d], reason)
+		addDrops(s.Dropped[d], &a.dropped[d], reason)
 	}
-	addDrops(o.kernelDrops, &a.kernelDrops, kernelReason)
+	addDrops(cfg.KernelDrops(), &a.kernelDrops, kernelReason)
 	return changed
 }
 

@@ -224,7 +224,8 @@ func FuzzLastKnown(f *testing.F) {
 }
 
 func TestTurnsOfAnEarlierRunAreReportedBeforeThisOneHasHadAny(t *testing.T) {
-	b := &balancer{Config: Config{Ledger: ledger.New(time.Second, time.Now()), Scheduler: balancing.New(balancing.Skip), Hosts: Hosts{"localhost"}}}
+	b := newBalancer("server1")
+	b.Ledger = ledger.New(time.Second, time.Now())
 	b.Ledger.Resume(17)
 	for after, want := range map[string]string{"0": `{"missed":17}`, "12": `{"missed":5}`, "17": "", "18": "{\"restarted\":true}\n{\"missed\":17}"} {
 		if got := strings.TrimSpace(b.get("/api/ledger?after=" + after).Body.String()); got != want {

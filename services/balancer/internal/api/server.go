@@ -41,7 +41,7 @@ type Config struct {
 	Facts     view.Facts
 	Grace     time.Duration // that requests under way have at the stop
 	// KernelDrops is how many datagrams the kernel has dropped at the
-	// listener; nil: not known.
+	// listener; 0 where it does not say.
 	KernelDrops func() uint64
 }
 

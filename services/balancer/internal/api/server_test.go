@@ -142,6 +142,19 @@ func next(t *testing.T, r *bufio.Reader) told {
 	}
 }
 
+// lastWord reads a stream to its end, and returns why it ends.
+func lastWord(t *testing.T, stream *bufio.Reader) string {
+	t.Helper()
+	last := next(t, stream)
+	for last.name != "bye" {
+		last = next(t, stream)
+	}
+	if _, err := stream.ReadByte(); err != io.EOF {
+		t.Errorf("after the end: %v", err)
+	}
+	return last.Why
+}
+
 func TestEventsAreAStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, server, stop := serve(t, newBalancer("server1", "server2"))
@@ -171,12 +184,8 @@ func TestEventsAreAStream(t *testing.T) {
 		}
 		stopped := make(chan error)
 		go func() { stopped <- stop() }()
-		last := next(t, stream)
-		for last.name != "bye" {
-			last = next(t, stream)
-		}
-		if _, err := stream.ReadByte(); last.Why != "the balancer is stopping" || err != io.EOF {
-			t.Errorf("it ends with %q, %v", last.Why, err)
+		if why := lastWord(t, stream); why != "the balancer is stopping" {
+			t.Errorf("it ends with %q", why)
 		}
 		if err := <-stopped; err != nil {
 			t.Error(err)
@@ -193,12 +202,8 @@ func TestASlowReaderIsToldSo(t *testing.T) {
 			b.more(time.Now(), 1, "127.0.0.1:4001")
 			time.Sleep(frameEvery)
 		}
-		last := next(t, stream)
-		for last.name != "bye" {
-			last = next(t, stream)
-		}
-		if last.Why != "too slow" {
-			t.Errorf("it is told %q", last.Why)
+		if why := lastWord(t, stream); why != "too slow" {
+			t.Errorf("it ends with %q", why)
 		}
 		stop()
 	})

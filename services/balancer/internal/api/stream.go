@@ -44,18 +44,18 @@ func (f *feed) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	bye := func(why string) { write(event("bye", map[string]string{"why": why})) }
 	for write(next) {
-		ok := true
 		select {
 		case <-r.Context().Done():
 			return
 		case <-f.stopping:
 			bye("the balancer is stopping")
 			return
-		case next, ok = <-frames:
+		case frame, ok := <-frames:
 			if !ok {
 				bye("too slow")
 				return
 			}
+			next = frame
 		}
 	}
 }

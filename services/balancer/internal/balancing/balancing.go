@@ -6,8 +6,8 @@
 // that the balancer can check itself.
 //
 // The package is pure: no sockets, no clock, no goroutines. One short lock per
-// call makes turns exact for any number of goroutines, also while the list of
-// servers or the state of one changes.
+// call makes turns exact for any number of goroutines, also while the state of a
+// server changes.
 package balancing
 
 import (
@@ -49,7 +49,7 @@ type Turn struct {
 
 // Step is what the order of turns depends on.
 type Step struct {
-	Place   int // of the server in that list, counted from 0
+	Place   int // of the server in the list, counted from 0
 	Skipped int // how many servers were skipped because they are down
 }
 

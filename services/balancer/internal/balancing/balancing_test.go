@@ -15,23 +15,15 @@ import (
 func take(s *Scheduler, n int) (out string) {
 	turns := make([]Turn, n)
 	for _, turn := range turns[:s.Take(turns)] {
-		switch {
-		case turn.DroppedDown:
-			out += "✗"
-		case turn.Trial:
-			out += fmt.Sprint(turn.Backend.ID) + "?"
-		default:
-			out += fmt.Sprint(turn.Backend.ID)
+		shown := fmt.Sprint(turn.Backend.ID)
+		if turn.DroppedDown {
+			shown = "✗"
+		} else if turn.Trial {
+			shown += "?"
 		}
+		out += shown
 	}
 	return out
-}
-
-// started is a scheduler for some servers.
-func started(n int, whenDown WhenDown) (*servers, *Scheduler) {
-	list, s := newServers(n), New(whenDown)
-	s.Apply(list.snapshot())
-	return list, s
 }
 
 // What a person would expect, as one may write it on a blackboard; the model plays
@@ -106,7 +98,7 @@ func TestTurnsAreExactOverManyGoroutines(t *testing.T) {
 			change := func(i int) {
 				mu.Lock()
 				defer mu.Unlock()
-				list.set(i%len(list.list), membership.State(i/3%3))
+				list.set(i%len(list), membership.State(i/3%3))
 				s.Apply(list.snapshot())
 			}
 			taken := make([][]Turn, tt.workers)
@@ -149,10 +141,11 @@ func TestWhoseTurnCameBefore(t *testing.T) {
 }
 
 func TestWhenDownReadsItsTwoNames(t *testing.T) {
-	for text, want := range map[string]string{"skip": "", "hold": "", "wait": `"wait" is neither skip nor hold`} {
+	for text, want := range map[string]string{"skip": "skip <nil>", "hold": "hold <nil>", "wait": ` "wait" is neither skip nor hold`} {
 		var w WhenDown
-		if err := w.UnmarshalText([]byte(text)); err == nil && string(w) != text || (err == nil) != (want == "") || err != nil && err.Error() != want {
-			t.Errorf("%s: %v, %v", text, w, err)
+		err := w.UnmarshalText([]byte(text))
+		if got := fmt.Sprintf("%s %v", w, err); got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
 		}
 	}
 }

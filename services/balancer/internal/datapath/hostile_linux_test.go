@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -76,12 +77,17 @@ func TestADatagramThatCannotBeAnsweredTakesNoTurn(t *testing.T) {
 func TestTheNewsOfANarrowWayCostsNoDatagram(t *testing.T) {
 	nettest.Run(t, func(t *testing.T) {
 		everyPath(t, func(t *testing.T, open opener) {
-			r := open.start(t, setup{})
+			var from sync.Map // a server's name to the session's address there
+			r := open.start(t, setup{answer: func(s *server, payload []byte, session netip.AddrPort) {
+				from.Store(s.name, session)
+				s.named(payload, session)
+			}})
 			c := r.client()
 			c.who("123")
 			for range 20 {
 				for _, s := range r.servers {
-					nettest.Datagram{From: *s.from.Load(), To: s.addr, Payload: []byte("ping")}.Unreachable(t, nettest.FragmentationNeeded, 1000)
+					session, _ := from.Load(s.name)
+					nettest.Datagram{From: session.(netip.AddrPort), To: s.addr, Payload: []byte("ping")}.Unreachable(t, nettest.FragmentationNeeded, 1000)
 				}
 				c.who("123")
 			}
@@ -143,23 +149,12 @@ func TestLinkLocalAddresses(t *testing.T) {
 	})
 }
 
-// silence is a link on which nobody answers: the kernel keeps what is for
-// 192.0.2.2 and so on, up to 208 KiB each.
-func silence(t *testing.T) {
-	t.Helper()
-	nettest.Veth(t, "left", "right")
-	nettest.AddAddress(t, "left", netip.MustParsePrefix("192.0.2.1/24"))
-	for i := byte(2); i < 255; i++ {
-		nettest.AddSilentNeighbor(t, "left", netip.AddrFrom4([4]byte{192, 0, 2, i}))
-	}
-}
-
 // A session's send buffer holds what is for two such servers, and not for a
 // third. The portable data path has a socket for each and loses nothing that it
 // could know of.
 func TestWhatAFullSendBufferDoesNotTakeIsCounted(t *testing.T) {
 	nettest.Run(t, func(t *testing.T) {
-		silence(t)
+		nettest.SilentLink(t)
 		everyPath(t, func(t *testing.T, open opener) {
 			const n = 60
 			r := open.start(t, setup{})
@@ -189,7 +184,7 @@ func TestWhatAFullSendBufferDoesNotTakeIsCounted(t *testing.T) {
 func TestRepliesThatCannotLeaveHoldUpNobody(t *testing.T) {
 	long(t)
 	nettest.Run(t, func(t *testing.T) {
-		silence(t)
+		nettest.SilentLink(t)
 		everyPath(t, func(t *testing.T, open opener) {
 			r := open.start(t, setup{listen: "192.0.2.1:0"})
 			lost := func() uint64 {

@@ -52,7 +52,6 @@ type server struct {
 	conn  *net.UDPConn
 	addr  netip.AddrPort
 	asked atomic.Int64
-	from  atomic.Pointer[netip.AddrPort] // where the last datagram came from
 	done  chan struct{}
 }
 
@@ -77,10 +76,8 @@ func startServer(t testing.TB, name, address string, answer func(*server, []byte
 				return
 			}
 			if err == nil {
-				from = udp.Unmap(from)
-				s.from.Store(&from)
 				s.asked.Add(1)
-				answer(s, buf[:n], from)
+				answer(s, buf[:n], udp.Unmap(from))
 			}
 		}
 	}()
@@ -210,7 +207,6 @@ type rig struct {
 type setup struct {
 	listen   string                                               // default 127.0.0.1:0
 	servers  string                                               // their address; default 127.0.0.1:0
-	others   []netip.AddrPort                                     // servers instead of the rig's own
 	idle     time.Duration                                        // default a minute
 	sessions int                                                  // default 10,000
 	drain    time.Duration                                        // default 50 ms
@@ -237,9 +233,9 @@ func (open opener) start(t testing.TB, s setup) *rig {
 			server.named(payload, from)
 		}
 	}
-	addrs := s.others
-	for len(addrs) < 3 {
-		started := startServer(t, fmt.Sprintf("server%d", len(addrs)+1), cmp.Or(s.servers, "127.0.0.1:0"), answer)
+	var addrs []netip.AddrPort
+	for i := range 3 {
+		started := startServer(t, fmt.Sprintf("server%d", i+1), cmp.Or(s.servers, "127.0.0.1:0"), answer)
 		r.servers = append(r.servers, started)
 		addrs = append(addrs, started.addr)
 	}
@@ -350,7 +346,11 @@ func (r *rig) client() *client {
 // what comes from there.
 func (r *rig) clientAt(t testing.TB, host string) *client {
 	t.Helper()
-	target := netip.AddrPortFrom(netip.MustParseAddr(host), r.path.Addr().Port())
+	return newClient(t, netip.AddrPortFrom(netip.MustParseAddr(host), r.path.Addr().Port()))
+}
+
+func newClient(t testing.TB, target netip.AddrPort) *client {
+	t.Helper()
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(target))
 	if err != nil {
 		t.Skipf("no way to %v here: %v", target, err)

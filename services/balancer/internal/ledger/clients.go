@@ -15,7 +15,7 @@ type Join struct {
 	At     time.Time
 	Turn   uint64 // its first one
 	Server string // whose turn that was
-	After  string // who had the turn before it, also if that was before a restart; empty: there was none
+	After  string // the server of the turn before it, also if that was before a restart; empty: none
 }
 
 // recentClients knows the clients that were seen lately, in two generations, so

@@ -31,7 +31,7 @@ type Event struct {
 const eventsKept = 256
 
 // Apply records a snapshot of the servers, and what has happened since the one
-// before. It is to be called before any turn is recorded. The first snapshot is no event: it says who the servers are.
+// before. The first names the servers, before any turn is recorded, and is no event.
 func (l *Ledger) Apply(now time.Time, s *membership.Snapshot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -129,7 +129,7 @@ type Snapshot struct {
 	RepliesRefused  uint64               // of those, by ICMP, where the system says so
 	Dropped         [Dispositions]uint64 // by Disposition; that of Forwarded is 0
 	Turns           uint64               // taken since the first start, over restarts
-	OrderViolations uint64               // turns out of place; never anything but 0
+	OrderViolations uint64               // turns out of order; never anything but 0
 	Sessions        uint64               // open now
 	SessionsOpened  uint64
 	SessionsClosed  [closeReasons]uint64 // by CloseReason

@@ -25,7 +25,7 @@ func (s Server) Address() string { return net.JoinHostPort(s.Host, s.Port) }
 func (s Server) String() string { return s.Name + "=" + s.Address() }
 
 // List is the servers in turn order, written "name=host:port,…". A name that
-// is left out becomes server1, server2, … by its place.
+// is left out becomes server1, server2, … by its position.
 type List []Server
 
 const wantList = "a list like server1=localhost:2526,server2=localhost:2527"
@@ -52,7 +52,7 @@ func (l *List) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// parse reads one entry, the place-th of its list counted from 0.
+// parse reads one entry; its place in the list counts from 0.
 func parse(entry string, place int) (Server, error) {
 	name, address, named := strings.Cut(entry, "=")
 	if !named {

@@ -1,7 +1,7 @@
 // Package membership knows who the servers are, where they are and whether they
 // live. It owns up and down: everybody else reads a Snapshot.
 //
-// Names are resolved at the start, then again and again (names.go); a server that
+// Names are resolved at the start and at intervals (names.go); a server that
 // moves keeps its place in the list. Evidence that a server is down is an ICMP
 // error (port, host or network unreachable), having no address, or health checks
 // that fail (probe.go). A lost reply is no evidence: the servers of the lab lose
@@ -67,6 +67,9 @@ type member struct {
 	claim  netip.AddrPort // where its name leads, though that may be another's; not valid: nowhere
 	found  bool           // it has had an address
 	trial  *time.Timer    // makes it due for a trial
+	// Probes in a row that it answered, or failed to answer, since it last went up,
+	// down or elsewhere; one of the two is 0.
+	answers, failures int
 
 	// These tell the goroutines that watch it not to wait for their next time.
 	resolve chan struct{} // it may have moved
@@ -147,16 +150,19 @@ func (m *Members) change(change func(now time.Time)) {
 // Failed takes evidence that a server is down.
 func (m *Members) Failed(e Evidence) {
 	m.change(func(now time.Time) {
-		b := m.members[e.Backend-1]
-		if b.Addr != e.Addr {
-			return
+		if b := m.members[e.Backend-1]; b.Addr == e.Addr {
+			m.fail(now, b, e.Cause, e.Reason)
 		}
-		if b.Up() {
-			m.tryIn(b, trialAfter)
-			wake(b.resolve)
-		}
-		b.down(now, e.Cause, e.Reason)
 	})
+}
+
+// fail takes a server down that is where it should be. It may have moved.
+func (m *Members) fail(now time.Time, b *member, cause Cause, reason string) {
+	if b.Up() {
+		m.tryIn(b, trialAfter)
+		wake(b.resolve)
+	}
+	b.down(now, cause, reason)
 }
 
 // Answered is evidence that a server lives: a reply came from addr.
@@ -234,13 +240,13 @@ func (m *Members) leave(now time.Time, b *member, to netip.AddrPort) {
 		m.former[b.Addr] = left{b.ID, now}
 	}
 	delete(m.former, to)
-	b.Addr = to
+	b.Addr, b.answers, b.failures = to, 0, 0
 }
 
 // down marks a server as down, or says anew why it is.
 func (b *member) down(now time.Time, cause Cause, reason string) {
 	if b.Up() {
-		b.State, b.Since = Down, now
+		b.State, b.Since, b.answers, b.failures = Down, now, 0, 0
 	}
 	b.Cause, b.Reason = cause, reason
 }
@@ -248,7 +254,7 @@ func (b *member) down(now time.Time, cause Cause, reason string) {
 // up marks a server that was down as up.
 func (b *member) up(now time.Time) {
 	b.trial.Stop()
-	b.State, b.Tried, b.Since, b.Reason = Up, false, now, ""
+	b.State, b.Tried, b.Since, b.Reason, b.answers, b.failures = Up, false, now, "", 0, 0
 }
 
 // publish makes the members' present state the current snapshot, unless it is

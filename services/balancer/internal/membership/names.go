@@ -54,7 +54,7 @@ func (m *Members) Resolve(ctx context.Context, wrong func(entry, want string)) e
 	return nil
 }
 
-// lookUpAtStart resolves a server's name, again and again for a while.
+// lookUpAtStart resolves a server's name, with retries for a while.
 func (m *Members) lookUpAtStart(ctx context.Context, b *member) (netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, startWait)
 	defer cancel()
@@ -71,7 +71,7 @@ func (m *Members) lookUpAtStart(ctx context.Context, b *member) (netip.AddrPort,
 	}
 }
 
-// watchName resolves a server's name again and again until the context ends.
+// watchName resolves a server's name at intervals until the context ends.
 func (m *Members) watchName(ctx context.Context, b *member) {
 	tick := time.NewTicker(m.ResolveInterval)
 	defer tick.Stop()

@@ -34,7 +34,6 @@ const returnHurry = 4
 func (m *Members) probeAll(ctx context.Context, b *member) {
 	tick := time.NewTicker(m.Probe.Interval)
 	defer tick.Stop()
-	var seen streak
 	for {
 		select {
 		case <-ctx.Done():
@@ -47,60 +46,47 @@ func (m *Members) probeAll(ctx context.Context, b *member) {
 		case <-b.probe:
 		}
 		tick.Reset(m.Probe.Interval)
-		now := m.now(b)
-		if now.Addr != seen.addr || now.Up() != seen.up { // what was counted is of another place, or has been overruled
-			seen = streak{addr: now.Addr, up: now.Up()}
-		}
-		if !now.Addr.IsValid() {
+		m.mu.Lock() // until a change under way has been made
+		addr := b.Addr
+		m.mu.Unlock()
+		if !addr.IsValid() {
 			continue
 		}
-		err := m.Probe.ask(ctx, now.Addr)
+		err := m.Probe.ask(ctx, addr)
 		if ctx.Err() != nil {
 			return
 		}
-		m.judge(b.ID, &seen, err)
-		if now = m.now(b); seen.answers > 0 && !now.Up() {
+		if m.judge(b, addr, err) {
 			tick.Reset(m.Probe.Interval / returnHurry)
 		}
 	}
 }
 
-// now is a server as it is, once a change that is under way has been made.
-func (m *Members) now(b *member) Backend {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return b.Backend
-}
-
-// streak counts the probes in a row that a server answered, or failed to answer;
-// one of the two is 0.
-type streak struct {
-	addr              netip.AddrPort
-	up                bool // as it was taken to be
-	answers, failures int
-}
-
-// judge draws the conclusion from a probe that err ended, nil for an answer.
-func (m *Members) judge(id ID, s *streak, err error) {
-	switch {
-	case err == nil:
-		s.answers, s.failures = s.answers+1, 0
-		if s.answers >= m.Probe.Rise {
-			s.up = true
-			m.Answered(id, s.addr)
+// judge draws the conclusion from a probe of a server at addr that err ended, nil
+// for an answer. It says whether the server seems to return.
+func (m *Members) judge(b *member, addr netip.AddrPort, err error) (returns bool) {
+	m.change(func(now time.Time) {
+		switch {
+		case b.Addr != addr:
+		case err == nil:
+			b.answers, b.failures = b.answers+1, 0
+			if !b.Up() && b.answers >= m.Probe.Rise {
+				b.up(now)
+			}
+		case udp.IsRefusal(err):
+			b.answers, b.failures = 0, 0
+			m.fail(now, b, Refused, udp.Reason(err))
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			b.answers, b.failures = 0, b.failures+1
+			if b.failures >= m.Probe.Fall {
+				m.fail(now, b, ProbeFailed, fmt.Sprintf("%d probes in a row unanswered", m.Probe.Fall))
+			}
 		}
-	case udp.IsRefusal(err):
-		s.answers, s.failures, s.up = 0, s.failures+1, false
-		m.Failed(Evidence{Backend: id, Addr: s.addr, Cause: Refused, Reason: udp.Reason(err)})
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		s.answers, s.failures = 0, s.failures+1
-		if s.failures >= m.Probe.Fall {
-			s.up = false
-			m.Failed(Evidence{Backend: id, Addr: s.addr, Cause: ProbeFailed, Reason: fmt.Sprintf("%d probes in a row unanswered", m.Probe.Fall)})
-		}
-	}
-	// Any other error is trouble of our own, such as no file descriptor being
-	// left, and says nothing about the server.
+		// Any other error is trouble of our own, such as no file descriptor being
+		// left, and says nothing about the server.
+		returns = b.answers > 0 && !b.Up()
+	})
+	return returns
 }
 
 // send sends one probe from a socket of its own, so that its answer is not

@@ -62,9 +62,8 @@ func TestProbesRiseAndFall(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := threeUp(t, (&fakeServer{}).probe())
-				seen := streak{addr: l.now(2).Addr, up: true}
 				for _, err := range tt.probes {
-					l.judge(2, &seen, err)
+					l.judge(l.members[1], l.now(2).Addr, err)
 				}
 				l.changes = nil
 				time.Sleep(time.Hour) // with probes, no turn is given for a trial
@@ -94,7 +93,7 @@ func TestAServerIsDownWithinFourSecondsAndBackWithinThree(t *testing.T) {
 			2 * time.Second, 2500 * time.Millisecond, "its name is gone"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			for offset := time.Duration(0); offset < 2*time.Second; offset += 20 * time.Millisecond {
+			for offset := time.Duration(0); offset < 2*time.Second; offset += 50 * time.Millisecond {
 				synctest.Test(t, func(t *testing.T) {
 					server, n := &fakeServer{}, labNames()
 					l := newLab(t, "server1=one:7", n, server.probe())

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ID names a backend: its place in the list, counted from 1. 0: none.
+// ID names a backend: its position in the list, counted from 1. 0: none.
 type ID uint32
 
 // State is whether a backend has its turns.

@@ -83,8 +83,7 @@ func (c Cursor) plausible() bool {
 	return c.Turns <= maxTurns && slices.Contains(c.Names, c.Last)
 }
 
-// unfinished is the name of the file that takes the place of path once it is
-// whole.
+// unfinished is the name of the file that replaces path once it is whole.
 func unfinished(path string) string { return path + ".new" }
 
 // removeUnfinished removes what a kill may have left, if it begins as ours does.
@@ -94,9 +93,9 @@ func removeUnfinished(path string) {
 	}
 }
 
-// replace puts content in the place of path as a whole, so that path holds the
-// old content or the new, also after a power cut: the new is synced before it
-// takes the name, and then the directory is.
+// replace replaces path as a whole, so that it holds the old content or the new,
+// also after a power cut: the new is synced before it takes the name, and then the
+// directory is.
 func replace(path string, content []byte) error {
 	f, err := os.OpenFile(unfinished(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {

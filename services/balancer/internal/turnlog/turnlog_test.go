@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -80,9 +79,6 @@ func (s *scene) reply(ms float64, backend int, payload string) {
 func (s *scene) lose(ms float64, backend int) {
 	s.ledger.Replied(at(ms), []ledger.Reply{{Backend: s.servers[backend].ID, Outstanding: &s.pending, Lost: true}})
 }
-
-func (s *scene) down(backend int) { s.become(backend, membership.Down) }
-func (s *scene) up(backend int)   { s.become(backend, membership.Up) }
 
 func (s *scene) become(backend int, state membership.State) {
 	s.servers[backend].State, s.servers[backend].Reason = state, "connection refused"
@@ -222,10 +218,10 @@ func TestWhatHappensIsLogged(t *testing.T) {
 			s.look(1000)
 		}, []string{`#18 server3 got nothing from 172.30.7.130:41730: the system would not send it (send_failed)`}},
 		{"a server goes down, moves and comes back", func(s *scene) {
-			s.down(1)
+			s.become(1, membership.Down)
 			s.look(50)
 			s.servers[1].Addr = netip.MustParseAddrPort("127.0.0.2:2527")
-			s.up(1)
+			s.become(1, membership.Up)
 			s.look(100, 150)
 		}, []string{
 			"server2 down: connection refused; its turns go to the next server",
@@ -234,7 +230,7 @@ func TestWhatHappensIsLogged(t *testing.T) {
 		}},
 		{"a server that keeps its turns goes down", func(s *scene) {
 			s.logger.WhenDown = balancing.Hold
-			s.down(1)
+			s.become(1, membership.Down)
 			s.look(50)
 		}, []string{"server2 down: connection refused; its turns are kept and lost"}},
 		{"fifty turns have their lines, and the rest of the second is summed up", func(s *scene) {
@@ -279,8 +275,8 @@ func TestWhatHappensIsLogged(t *testing.T) {
 func TestEventsThatWereMissedAreSaid(t *testing.T) {
 	s := newScene(t, "pretty", balancing.Skip)
 	for range 200 {
-		s.down(1)
-		s.up(1)
+		s.become(1, membership.Down)
+		s.become(1, membership.Up)
 	}
 	s.look(50)
 	if lines := s.lines(); lines[0] != "WARN 144 more changes of servers, too many to list" || len(lines) != 1+256 {
@@ -297,32 +293,6 @@ func TestTurnsAfterTheSnapshotWaitForTheNextLook(t *testing.T) {
 	}
 }
 
-// sum adds up the turns of lines by server, with a line of their own or in
-// summaries.
-func sum(t *testing.T, lines []string) (byServer map[string]int) {
-	t.Helper()
-	byServer = map[string]int{}
-	for _, line := range lines {
-		if strings.HasPrefix(line, "#") {
-			byServer[strings.Fields(line)[1]]++
-			continue
-		}
-		_, shares, ok := strings.Cut(line, " in the last second: ")
-		if !ok {
-			t.Fatalf("unexpected line %q", line)
-		}
-		for share := range strings.SplitSeq(shares, ", ") {
-			name, count, _ := strings.Cut(share, " ")
-			n, err := strconv.Atoi(strings.ReplaceAll(count, ",", ""))
-			if err != nil {
-				t.Fatal(err)
-			}
-			byServer[name] += n
-		}
-	}
-	return byServer
-}
-
 func TestToldAndSummedUpAreAllTurns(t *testing.T) {
 	bursts := map[string][]int{ // turns before each look, 20 looks a second
 		"a few":                                {1, 0, 2, 0, 0, 3},
@@ -336,7 +306,7 @@ func TestToldAndSummedUpAreAllTurns(t *testing.T) {
 	}
 	for name, burst := range bursts {
 		for _, disposition := range []ledger.Disposition{ledger.SendFailed, ledger.Forwarded} {
-			s := newScene(t, "pretty", balancing.Skip)
+			s := newScene(t, "json", balancing.Skip)
 			now := 0.0
 			for _, n := range burst {
 				s.receive(now, n, disposition)
@@ -344,7 +314,20 @@ func TestToldAndSummedUpAreAllTurns(t *testing.T) {
 				s.look(now)
 			}
 			s.logger.logRest(at(now))
-			byServer := sum(t, s.lines())
+			byServer := map[string]int{} // turns with a line of their own or in summaries
+			for decoder := json.NewDecoder(&s.out); decoder.More(); {
+				var line struct {
+					Server  string
+					Servers map[string]int
+				}
+				if err := decoder.Decode(&line); err != nil {
+					t.Fatal(err)
+				}
+				byServer[line.Server]++
+				for server, n := range line.Servers {
+					byServer[server] += n
+				}
+			}
 			for i, server := range names {
 				if want := (int(s.turns) + len(names) - 1 - i) / len(names); byServer[server] != want {
 					t.Errorf("%s, %v: told and summed up %d turns of %d of %s", name, disposition, byServer[server], want, server)
@@ -362,13 +345,13 @@ func TestJSONSaysItAgainInAttributes(t *testing.T) {
 	s.receive(0, 1, ledger.Forwarded)
 	s.reply(0.412, 0, "PING 1 server1")
 	s.receive(0, 1, ledger.DroppedDown)
-	s.down(2)
+	s.become(2, membership.Down)
 	s.look(50)
 	s.receive(0, 3000, ledger.SendFailed)
 	s.ledger.Dropped(ledger.NoBackend, 4)
 	s.logger.chosen = perSecond
 	s.look(1000)
-	s.down(1)
+	s.become(1, membership.Down)
 	s.look(1050)
 	want := []string{
 		`{"event":"down","server":"server3","reason":"connection refused","addr":"127.0.0.1:2528"}`,
@@ -408,8 +391,8 @@ func TestRunTellsTheRestWhenItIsStopped(t *testing.T) {
 		stop()
 		<-done
 		lines := s.lines()
-		if servers := sum(t, lines); servers["server1"]+servers["server2"]+servers["server3"] != 60 || len(lines) != 49+1 {
-			t.Errorf("turns told in %d lines, want 60 in 50: %v", len(lines), servers)
+		if want := "11 more turns in the last second: server1 4, server2 3, server3 4"; len(lines) != 49+1 || lines[49] != want {
+			t.Errorf("60 turns told in %d lines, want 49 and %q: %q", len(lines), want, lines)
 		}
 	})
 }

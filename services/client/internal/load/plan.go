@@ -1,6 +1,9 @@
 package load
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Plan is what a load sends.
 type Plan struct {
@@ -13,14 +16,21 @@ type Plan struct {
 	Size     int // bytes to pad each datagram to
 }
 
-// dueBy is how many datagrams of a load with a rate are due by this time: the
-// first at once, and none when the duration is over.
+// dueBy is how many datagrams are due by this time. With a rate, the first is due at
+// once, and none when the duration is over.
 func (p Plan) dueBy(now time.Duration) int64 {
-	if p.Duration > 0 {
-		now = min(now, p.Duration-1)
+	n := int64(math.MaxInt64)
+	if p.Rate > 0 {
+		if p.Duration > 0 {
+			now = min(now, p.Duration-1)
+		}
+		whole, part := int64(now/time.Second), int64(now%time.Second) // apart, so that neither overflows
+		n = whole*p.Rate + part*p.Rate/int64(time.Second) + 1
 	}
-	whole, part := int64(now/time.Second), int64(now%time.Second) // apart, so that neither overflows
-	return whole*p.Rate + part*p.Rate/int64(time.Second) + 1
+	if p.Count > 0 {
+		n = min(n, p.Count)
+	}
+	return n
 }
 
 // due is when a datagram of a load with a rate is to leave: the first time at

@@ -12,41 +12,23 @@ import (
 type Results struct {
 	Plan
 	ping.Counts
-	Unsent   int64         // were due, but there was no room in the window
-	Elapsed  time.Duration // since the load began
-	span     time.Duration // that answers a second are counted over
-	Latency  *Latency
-	ByServer map[string]int64 // answers in time
-	Errors   map[string]int64 // what the system said, by reason
+	Unsent    int64         // were due, but there was no room in the window
+	Elapsed   time.Duration // since the load began
+	PerSecond float64       // answers in time
+	Latency   *Latency
+	ByServer  map[string]int64 // answers in time
+	Errors    map[string]int64 // what the system said, by reason
 }
 
-// PerSecond is how many answers came in time, a second.
-func (r Results) PerSecond() float64 {
-	if r.span <= 0 {
-		return 0
-	}
-	return float64(r.Received) / r.span.Seconds()
-}
-
-// Share is the percentage of the answers that a server gave.
-func (r Results) Share(server string) float64 {
-	return 100 * float64(r.ByServer[server]) / float64(r.Received)
-}
-
-// Results copies the state at this time.
+// Results is the state at this time.
 func (r *Run) Results(clock time.Time) Results {
 	now := clock.Sub(r.began)
-	found := Results{
-		Plan: r.Plan, Counts: r.Counts, Latency: r.latency,
-		Elapsed: now, span: max(r.sending(now, r.Sent), r.lastAnswer),
-		ByServer: r.byServer, Errors: r.errors,
-	}
+	found := Results{Plan: r.Plan, Counts: r.Counts, Elapsed: now, Latency: r.latency, ByServer: r.byServer, Errors: r.errors}
 	if r.Rate > 0 {
-		due := r.dueBy(r.looked)
-		if r.Count > 0 {
-			due = min(due, r.Count)
-		}
-		found.Unsent = due - r.Sent
+		found.Unsent = r.dueBy(r.looked) - r.Sent
+	}
+	if span := max(r.sending(now, r.Sent), r.lastAnswer); span > 0 {
+		found.PerSecond = float64(r.Received) / span.Seconds()
 	}
 	return found
 }

@@ -133,17 +133,10 @@ func (r *Run) room(now time.Duration) int64 {
 	}
 	r.looked = now
 	r.closed = r.Duration > 0 && now >= r.Duration
-	n := int64(r.Window) - r.Unfinished
-	switch {
-	case r.Rate > 0:
-		n = min(n, r.dueBy(now)-r.Sent)
-	case r.closed:
-		n = 0
+	if r.closed && r.Rate == 0 {
+		return 0
 	}
-	if r.Count > 0 {
-		n = min(n, r.Count-r.Sent)
-	}
-	return n
+	return min(int64(r.Window)-r.Unfinished, r.dueBy(now)-r.Sent)
 }
 
 // add puts the next datagram in flight and returns its number.

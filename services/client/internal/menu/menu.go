@@ -208,7 +208,7 @@ func (m *Menu) whoIsNext(server string) string {
 		return "It was answered by a server that does not say its name, so nobody can tell who is next."
 	}
 	said := fmt.Sprintf("It was %s's turn, and this ping has taken it.", ping.Printable(server))
-	if next := m.cycle.After(server); next != "" {
+	if next := ping.OrderOf([]string{server}, m.cycle).Next(); next != "" {
 		return said + fmt.Sprintf(" The next turn is expected to be %s's.", ping.Printable(next))
 	}
 	return said + fmt.Sprintf(" The order of the servers is not known yet: option %s shows it.", usual)

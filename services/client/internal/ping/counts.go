@@ -55,12 +55,6 @@ func Percent(p float64) string { return strconv.FormatFloat(p, 'g', 6, 64) + "%"
 // one.
 type RoundTrips []time.Duration
 
-// Min is the shortest.
-func (r RoundTrips) Min() time.Duration { return r[0] }
-
-// Max is the longest.
-func (r RoundTrips) Max() time.Duration { return r[len(r)-1] }
-
 // Mean is the average.
 func (r RoundTrips) Mean() time.Duration { return time.Duration(math.Round(r.mean())) }
 
@@ -84,7 +78,7 @@ func (r RoundTrips) Deviation() time.Duration {
 }
 
 // Percentile is the round trip that p per cent of the answers did not exceed, by
-// nearest rank.
+// nearest rank; that of 0 is the shortest.
 func (r RoundTrips) Percentile(p float64) time.Duration {
 	rank := int(math.Ceil(p * float64(len(r)) / 100)) // from 1
 	return r[max(rank, 1)-1]

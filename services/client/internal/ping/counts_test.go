@@ -41,3 +41,15 @@ func TestTheVerdict(t *testing.T) {
 		}
 	}
 }
+
+func TestTheFiguresOfRoundTrips(t *testing.T) {
+	r := RoundTrips{1 * ms, 2 * ms, 4 * ms, 9 * ms}
+	if r.Mean() != 4*ms || r.Deviation() != 3_082_207 { // √9.5 ms
+		t.Errorf("mean %v, deviation %v", r.Mean(), r.Deviation())
+	}
+	for p, want := range map[float64]time.Duration{0: 1 * ms, 25: 1 * ms, 25.1: 2 * ms, 50: 2 * ms, 75: 4 * ms, 99: 9 * ms, 100: 9 * ms} {
+		if got := r.Percentile(p); got != want {
+			t.Errorf("p%v is %v, want %v", p, got, want)
+		}
+	}
+}

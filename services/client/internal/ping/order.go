@@ -206,16 +206,6 @@ func (c *Cycle) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// After is the server whose turn follows that of another, or "" if that is not
-// in the cycle.
-func (c Cycle) After(server string) string {
-	place := slices.Index(c, server)
-	if place < 0 {
-		return ""
-	}
-	return c[(place+1)%len(c)]
-}
-
 // rotations are the ways to begin the cycle.
 func (c Cycle) rotations() (all []rotation) {
 	for start := range c {

@@ -113,10 +113,6 @@ func TestACycleIsReadFromItsNames(t *testing.T) {
 			t.Errorf("%q: %q (%v)", text, got, err)
 		}
 	}
-	c := Cycle{"a", "b", "c"}
-	if c.After("a") != "b" || c.After("c") != "a" || c.After("x") != "" {
-		t.Errorf("after a %q, c %q, x %q", c.After("a"), c.After("c"), c.After("x"))
-	}
 }
 
 func TestNamesAreOrderedAsPeopleCount(t *testing.T) {
@@ -152,8 +148,8 @@ func FuzzOrder(f *testing.F) {
 			t.Errorf("%q is %q, and that is %q (%v)", expected, c, again, err)
 		}
 		for i, server := range c {
-			if o := OrderOf(c[:i+1], c); o.Next() != c.After(server) {
-				t.Errorf("after %q comes %q of %q", server, o.Next(), c)
+			if next := OrderOf(c[:i+1], c).Next(); next != c[(i+1)%len(c)] {
+				t.Errorf("after %q comes %q of %q", server, next, c)
 			}
 		}
 		o := OrderOf(turns, c)

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"udplab/services/kit/config"
 	"udplab/services/kit/logging"
@@ -57,7 +58,7 @@ func ParseReply(payload, request string) (server, message string, ok bool) {
 		}
 		// The largest replies lose the end of the text, never the name.
 		message = payload[:commonLength(payload, echo(request))]
-		if name, ok := strings.CutPrefix(payload[len(message):], " "); ok && isWord(name) {
+		if name, ok := strings.CutPrefix(payload[len(message):], " "); ok && name != "" && !strings.ContainsFunc(name, unicode.IsSpace) {
 			return name, message, true
 		}
 		return Unnamed, payload, true
@@ -88,11 +89,6 @@ func upper(text string) string {
 		}
 	}
 	return string(b)
-}
-
-func isWord(s string) bool {
-	fields := strings.Fields(s)
-	return len(fields) == 1 && fields[0] == s
 }
 
 // CheckQuestion says what is wrong with a text that is to be sent as it is. Its error

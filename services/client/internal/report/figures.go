@@ -10,10 +10,8 @@ import (
 
 // latencies is how long answers took: ping.RoundTrips or load.Latency.
 type latencies interface {
-	Min() time.Duration
 	Mean() time.Duration
-	Max() time.Duration
-	Percentile(p float64) time.Duration
+	Percentile(p float64) time.Duration // 0: the shortest, 100: the longest
 }
 
 // enough is how many answers it takes for the slowest percentiles to mean
@@ -23,17 +21,16 @@ const enough = 20
 // figure is one figure of the latencies by its name: min, avg, max, mdev, or p and
 // a percentage. ok is false if there are too few answers for it.
 func figure(name string, answers int64, of latencies) (d time.Duration, ok bool) {
-	if answers == 0 {
+	switch {
+	case answers == 0:
 		return 0, false
-	}
-	switch name {
-	case "min":
-		return of.Min(), true
-	case "avg":
+	case name == "min":
+		return of.Percentile(0), true
+	case name == "avg":
 		return of.Mean(), true
-	case "max":
-		return of.Max(), true
-	case "mdev":
+	case name == "max":
+		return of.Percentile(100), true
+	case name == "mdev":
 		return of.(ping.RoundTrips).Deviation(), true
 	}
 	p, _ := strconv.ParseFloat(name[1:], 64)

@@ -61,7 +61,7 @@ func loadSummary(e load.Ended) object {
 		"type", "summary", "sent", e.Sent, "received", e.Received, "lost", e.Lost(), "late", e.Late,
 		"duplicates", e.Duplicates, "strays", e.Unmatched, "unfinished", e.Unfinished, "unsent", e.Unsent,
 		"loss_pct", lossOrNull(e.Counts), "time_ms", e.Elapsed.Round(time.Millisecond).Milliseconds(),
-		"per_second", thousandths(e.PerSecond()),
+		"per_second", thousandths(e.PerSecond),
 		"rtt_ms", figureObject(e.Received, e.Latency, "min", "avg", "max", "p50", "p90", "p99", "p99.9"),
 		"by_server", e.ByServer, "errors", e.Errors,
 		"next_expected", nil, // of many in flight nobody can know
@@ -82,7 +82,7 @@ func (o object) MarshalJSON() ([]byte, error) {
 }
 
 // line is the object on a line of its own. It escapes what encoding/json leaves as it is
-// although a terminal may obey it: DEL and the control characters from U+0080.
+// although a terminal may act on it: DEL and the control characters from U+0080.
 func (o object) line() string {
 	var b strings.Builder
 	for _, r := range encode(o) {

@@ -17,7 +17,7 @@ type Options struct {
 	JSON     bool // one object a line on Out, nothing else there
 	Answer   bool // the answer to a question instead of the lines of pings
 	Quiet    bool // the summary only, or the answer only
-	Colour   bool // Out is a terminal that obeys escape sequences
+	Colour   bool // Out is a terminal that takes escape sequences
 	InPlace  bool // Err is
 }
 

@@ -18,26 +18,36 @@ const ms = time.Millisecond
 
 var began = time.Unix(0, 0).UTC()
 
-// show shows a whole run of pings against a lab, or with loads of a load, in one of
-// the ways there are.
-func show(o Options, plan ping.Plan, loads *load.Plan, answer fakenet.Answer) (out, err string) {
+// pings is everything that happens in a run of pings.
+func pings(plan ping.Plan, answer fakenet.Answer) (events []any) {
+	keep := func(event any) { events = append(events, event) }
+	keep(ping.Started{Target: "b:8888", Addr: fakenet.Addr, Plan: plan})
+	run := ping.NewRun(plan, keep)
+	end := fakenet.Simulate(run, began, time.Hour, answer)
+	keep(run.Status(end))
+	keep(ping.Ended{Target: "b:8888", Results: run.Results(end), Exit: 1})
+	return events
+}
+
+// loads is everything that happens in a load.
+func loads(plan load.Plan, answer fakenet.Answer) []any {
+	plan.Clients = max(plan.Clients, 1)
+	run := load.NewRun(plan, began)
+	end := fakenet.Simulate(run, began, time.Hour, answer)
+	return []any{
+		load.Started{Target: "b:8888", Addr: fakenet.Addr, Plan: plan}, run.Status(end),
+		load.Ended{Target: "b:8888", Results: run.Results(end), Exit: 1},
+	}
+}
+
+// show shows events in one of the ways there are.
+func show(o Options, events []any) (out, err string) {
 	var stdout, stderr bytes.Buffer
 	o.Out, o.Err = &stdout, &stderr
 	r := New(o)
-	if loads != nil {
-		loads.Clients = max(loads.Clients, 1)
-		r.Show(load.Started{Target: "b:8888", Addr: fakenet.Addr, Plan: *loads})
-		run := load.NewRun(*loads, began)
-		end := fakenet.Simulate(run, began, time.Hour, answer)
-		r.Show(run.Status(end))
-		r.Show(load.Ended{Target: "b:8888", Results: run.Results(end), Exit: 1})
-		return stdout.String(), stderr.String()
+	for _, event := range events {
+		r.Show(event)
 	}
-	r.Show(ping.Started{Target: "b:8888", Addr: fakenet.Addr, Plan: plan})
-	run := ping.NewRun(plan, r.Show)
-	end := fakenet.Simulate(run, began, time.Hour, answer)
-	r.Show(run.Status(end))
-	r.Show(ping.Ended{Target: "b:8888", Results: run.Results(end), Exit: 1})
 	return stdout.String(), stderr.String()
 }
 
@@ -64,7 +74,7 @@ func mixed(n int, request string) []fakenet.Datagram {
 var mixedPlan = ping.Plan{Count: 7, Interval: 200 * ms, Timeout: time.Second}
 
 func TestPingsAsPeopleSeeThem(t *testing.T) {
-	out, err := show(Options{}, mixedPlan, nil, mixed)
+	out, err := show(Options{}, pings(mixedPlan, mixed))
 	fakenet.Same(t, "stdout", out, `
 PING b (172.30.7.10:8888): 7 pings
 server1  seq=1  0.400 ms  PING 1 00:00:00.000
@@ -87,7 +97,7 @@ order        1 2 3  1 2 ?        a server does not say its name, so nobody can t
 }
 
 func TestPingsAsProgramsSeeThem(t *testing.T) {
-	out, err := show(Options{JSON: true}, mixedPlan, nil, mixed)
+	out, err := show(Options{JSON: true}, pings(mixedPlan, mixed))
 	fakenet.Same(t, "stdout", out, `
 {"type":"start","target":"b:8888","addr":"172.30.7.10:8888","count":7,"timeout_ms":1000}
 {"type":"reply","seq":1,"server":"server1","rtt_ms":0.4,"bytes":27,"message":"PING 1 00:00:00.000 server1"}
@@ -153,9 +163,7 @@ rtt min/avg/max/mdev = 0.400/0.400/0.400/0.000 ms
 answered by  server1 ×1  server2 ×1
 order        1 2        this is not the expected order
 `, `"next_expected":null,"out_of_turn":{"seq":2,"server":"server2","expected":"server3"},"exit":1}`},
-		{"nobody of the cycle", cycle("x,y"), func(_ int, request string) []fakenet.Datagram {
-			return []fakenet.Datagram{{Payload: request}}
-		}, `
+		{"nobody of the cycle", cycle("x,y"), fakenet.Always(fakenet.Datagram{}), `
 --- b ping statistics ---
 1 sent, 1 received, 0% loss, time 0 ms
 rtt min/avg/max/mdev = 0.000/0.000/0.000/0.000 ms
@@ -164,9 +172,10 @@ order        ?        this is not the expected order
 `, `"out_of_turn":{"seq":1,"server":null,"expected":null},"exit":1}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			out, _ := show(Options{Quiet: true}, tt.plan, nil, tt.answer)
+			events := pings(tt.plan, tt.answer)
+			out, _ := show(Options{Quiet: true}, events)
 			fakenet.Same(t, "stdout", out, tt.text)
-			out, _ = show(Options{Quiet: true, JSON: true}, tt.plan, nil, tt.answer)
+			out, _ = show(Options{Quiet: true, JSON: true}, events)
 			if !strings.Contains(out, tt.json) || strings.Count(out, "\n") != 1 || !json.Valid([]byte(out)) {
 				t.Errorf("no %s in %s", tt.json, out)
 			}
@@ -229,7 +238,7 @@ order        not told: of many under way, answers come back in another order tha
 {"type":"start","target":"b:8888","addr":"172.30.7.10:8888","count":5,"timeout_ms":1000,"clients":1,"window":2,"rate":0,"duration_ms":0}
 {"type":"summary","sent":5,"received":3,"lost":2,"late":1,"duplicates":2,"strays":2,"unfinished":0,"unsent":0,"loss_pct":40,"time_ms":1300,"per_second":2.308,"rtt_ms":{"min":100,"avg":166.667,"max":200,"p50":200,"p90":null,"p99":null,"p99_9":null},"by_server":{"?":3},"errors":{"refused":1},"next_expected":null,"exit":1}
 `},
-		{"nobody there", load.Plan{Window: 3, Timeout: 2 * time.Hour}, func(int, string) []fakenet.Datagram { return nil }, `
+		{"nobody there", load.Plan{Window: 3, Timeout: 2 * time.Hour}, fakenet.Always(), `
 LOAD b (172.30.7.10:8888): until Ctrl-C, 3 under way
 --- b load statistics ---
 3 sent, 0 received, 0 lost, 3 unfinished, time 3600000 ms
@@ -240,13 +249,14 @@ LOAD b (172.30.7.10:8888): until Ctrl-C, 3 under way
 `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			out, err := show(Options{}, ping.Plan{}, &tt.plan, tt.answer)
+			events := loads(tt.plan, tt.answer)
+			out, err := show(Options{}, events)
 			fakenet.Same(t, "stdout", out, tt.text)
 			fakenet.Same(t, "stderr", err, tt.status+"\n")
 			_, summary, _ := strings.Cut(strings.TrimPrefix(tt.text, "\n"), "\n")
-			out, _ = show(Options{Quiet: true}, ping.Plan{}, &tt.plan, tt.answer)
+			out, _ = show(Options{Quiet: true}, events)
 			fakenet.Same(t, "stdout, quietly", out, summary)
-			out, err = show(Options{JSON: true}, ping.Plan{}, &tt.plan, tt.answer)
+			out, err = show(Options{JSON: true}, events)
 			fakenet.Same(t, "JSON", out, tt.json)
 			fakenet.Same(t, "stderr", err, tt.status+"\n")
 		})
@@ -261,18 +271,14 @@ func TestTheAnswerToAQuestion(t *testing.T) {
 		quiet, quietError string
 	}{
 		{"from one of our servers", fakenet.RoundRobin(), "WHO?\nanswered by server1 in 0.400 ms\n", "WHO?\n", ""},
-		{"from one without a name", func(_ int, request string) []fakenet.Datagram {
-			return []fakenet.Datagram{{Payload: request}}
-		}, "who?\nanswered by a server that does not say its name in 0.000 ms\n", "who?\n", ""},
+		{"from one without a name", fakenet.Always(fakenet.Datagram{}), "who?\nanswered by a server that does not say its name in 0.000 ms\n", "who?\n", ""},
 		{"that never comes", fakenet.RoundRobin(0), "REQUEST TIMED OUT\n", "", "client: REQUEST TIMED OUT\n"},
-		{"that cannot come", func(int, string) []fakenet.Datagram {
-			return []fakenet.Datagram{{Err: fakenet.Refused}}
-		}, "REQUEST TIMED OUT  (refused)\n", "", "client: REQUEST TIMED OUT  (refused)\n"},
+		{"that cannot come", fakenet.Always(fakenet.Datagram{Err: fakenet.Refused}), "REQUEST TIMED OUT  (refused)\n", "", "client: REQUEST TIMED OUT  (refused)\n"},
 	} {
-		plan := ping.Plan{Timeout: time.Second, Question: new("who?")}
-		out, err := show(Options{Answer: true}, plan, nil, tt.answer)
+		events := pings(ping.Plan{Timeout: time.Second, Question: new("who?")}, tt.answer)
+		out, err := show(Options{Answer: true}, events)
 		fakenet.Same(t, tt.name, out+err, tt.text)
-		out, err = show(Options{Answer: true, Quiet: true}, plan, nil, tt.answer)
+		out, err = show(Options{Answer: true, Quiet: true}, events)
 		fakenet.Same(t, tt.name+", quietly", out, tt.quiet)
 		fakenet.Same(t, tt.name+", quietly on stderr", err, tt.quietError)
 	}
@@ -422,30 +428,24 @@ func FuzzAnswers(f *testing.F) {
 			plan.Question = &question
 		}
 		request := ""
-		answer := func(_ int, sent string) []fakenet.Datagram {
+		events := pings(plan, func(_ int, sent string) []fakenet.Datagram {
 			request = sent
 			return []fakenet.Datagram{{After: ms, Payload: payload}}
-		}
-		var replied *ping.Replied
-		run := ping.NewRun(plan, func(event any) {
-			if e, ok := event.(ping.Replied); ok {
-				replied = &e
-			}
 		})
-		end := fakenet.Simulate(run, began, time.Minute, answer)
-		switch found := run.Results(end); {
-		case replied == nil:
-			if found.Unmatched != 1 || found.Received != 0 {
-				t.Errorf("%q: %+v", payload, found.Counts)
+		switch e := events[1].(type) { // behind Started
+		case ping.Unmatched:
+		case ping.Replied:
+			if !strings.HasPrefix(strings.ToUpper(payload), strings.ToUpper(request[:min(len(request), 64)])) {
+				t.Errorf("%q was taken for the answer to %q", payload, request)
 			}
-		case !strings.HasPrefix(strings.ToUpper(payload), strings.ToUpper(request[:min(len(request), 64)])):
-			t.Errorf("%q was taken for the answer to %q", payload, request)
-		case replied.Server == ping.Unnamed && replied.Message != payload && replied.Message+" "+ping.Unnamed != payload,
-			replied.Server != ping.Unnamed && replied.Message+" "+replied.Server != payload:
-			t.Errorf("%q was split into %q and %q", payload, replied.Message, replied.Server)
+			if e.Message+" "+e.Server != payload && (e.Server != ping.Unnamed || e.Message != payload) {
+				t.Errorf("%q was split into %q and %q", payload, e.Message, e.Server)
+			}
+		default:
+			t.Errorf("%q: %+v", payload, e)
 		}
 		for _, o := range []Options{{}, {Answer: true}, {Answer: true, Quiet: true}, {JSON: true}, {JSON: true, Quiet: true}} {
-			out, err := show(o, plan, nil, answer)
+			out, err := show(o, events)
 			fakenet.Harmless(t, "stderr", err)
 			if !o.JSON {
 				fakenet.Harmless(t, "stdout", out)

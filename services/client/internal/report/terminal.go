@@ -3,7 +3,7 @@ package report
 import "strings"
 
 // Escapes says whether escape sequences may be written to a terminal: only if it is
-// known to obey them, and not if the user asks for none (no-color.org).
+// known to take them, and not if the user asks for none (no-color.org).
 func Escapes(terminal any, environ []string) bool {
 	value := func(name string) (found string) {
 		for _, kv := range environ {
@@ -13,10 +13,10 @@ func Escapes(terminal any, environ []string) bool {
 		}
 		return found
 	}
-	return value("NO_COLOR") == "" && obeysEscapes(terminal, value("TERM"))
+	return value("NO_COLOR") == "" && takesEscapes(terminal, value("TERM"))
 }
 
-// red and yellow colour words if Out obeys that. No word depends on its colour.
+// red and yellow colour words if Out takes that. No word depends on its colour.
 func (r *Report) red(text string) string    { return r.colour("31", text) }
 func (r *Report) yellow(text string) string { return r.colour("33", text) }
 

@@ -2,6 +2,6 @@
 
 package report
 
-// obeysEscapes says whether a terminal of this kind, as TERM has it, obeys escape
+// takesEscapes says whether a terminal of this kind, as TERM has it, takes escape
 // sequences.
-func obeysEscapes(_ any, kind string) bool { return kind != "" && kind != "dumb" }
+func takesEscapes(_ any, kind string) bool { return kind != "" && kind != "dumb" }

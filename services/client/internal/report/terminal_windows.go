@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// obeysEscapes says whether a console obeys escape sequences, and makes it do so:
+// takesEscapes says whether a console takes escape sequences, and makes it do so:
 // since Windows 10 it does for a program that asks. TERM, which is rarely set
 // there, may only forbid it.
-func obeysEscapes(terminal any, kind string) bool {
+func takesEscapes(terminal any, kind string) bool {
 	file, ok := terminal.(*os.File)
 	if !ok || kind == "dumb" {
 		return false

@@ -52,10 +52,10 @@ func replyLine(server string, seq int64, rtt time.Duration, message string) stri
 func pingStatistics(e ping.Ended) string {
 	return joinLines(
 		fmt.Sprintf("--- %s ping statistics ---", host(e.Target)),
-		countLine(e.Counts, e.Elapsed, ""),
+		countLine(e.Counts, e.Elapsed, false),
 		figureLine(e.Received, e.RoundTrips, "min", "avg", "max", "mdev"),
 		figureLine(e.Received, e.RoundTrips, "p50", "p95", "p99"),
-		tallyLine("answered by", ping.Servers(e.ByServer), e.ByServer, nil),
+		tallyLine("answered by", ping.Servers(e.ByServer), e.ByServer, 0),
 		orderLine(e.Order),
 	)
 }
@@ -93,46 +93,41 @@ func loadStatistics(e load.Ended) string {
 	}
 	return joinLines(
 		fmt.Sprintf("--- %s load statistics ---", host(e.Target)),
-		countLine(e.Counts, e.Elapsed, fmt.Sprintf("%d lost", e.Lost())),
+		countLine(e.Counts, e.Elapsed, true),
 		speedLine(e.Results),
-		tallyLine("not delivered", slices.Sorted(maps.Keys(e.Errors)), e.Errors, nil),
+		tallyLine("not delivered", slices.Sorted(maps.Keys(e.Errors)), e.Errors, 0),
 		rtt,
 		figureLine(e.Received, e.Latency, "p50", "p90", "p99", "p99.9"),
-		tallyLine("answered by", ping.Servers(e.ByServer), e.ByServer, e.Share),
+		tallyLine("answered by", ping.Servers(e.ByServer), e.ByServer, e.Received),
 		order,
 	)
 }
 
 // countLine has the numbers that are rarely zero, and the others only when they are
 // not. A load also says how many were lost.
-func countLine(c ping.Counts, elapsed time.Duration, lost string) string {
-	parts := []string{fmt.Sprintf("%d sent", c.Sent), fmt.Sprintf("%d received", c.Received)}
-	late := "%d late"
-	if lost != "" {
-		parts, late = append(parts, lost), "%d of them late"
+func countLine(c ping.Counts, elapsed time.Duration, isLoad bool) string {
+	line, late := fmt.Sprintf("%d sent, %d received", c.Sent, c.Received), "%d late"
+	if isLoad {
+		line, late = fmt.Sprintf("%s, %d lost", line, c.Lost()), "%d of them late"
 	}
-	for _, rare := range []struct {
-		n    int64
-		text string
-	}{
-		{c.Late, fmt.Sprintf(late, c.Late)},
-		{c.Duplicates, counted(c.Duplicates, "duplicate")},
-		{c.Unmatched, counted(c.Unmatched, "stray")},
-		{c.Unfinished, fmt.Sprintf("%d unfinished", c.Unfinished)},
-	} {
-		if rare.n > 0 {
-			parts = append(parts, rare.text)
+	rare := func(n int64, text string) {
+		if n > 0 {
+			line += ", " + text
 		}
 	}
+	rare(c.Late, fmt.Sprintf(late, c.Late))
+	rare(c.Duplicates, counted(c.Duplicates, "duplicate"))
+	rare(c.Unmatched, counted(c.Unmatched, "stray"))
+	rare(c.Unfinished, fmt.Sprintf("%d unfinished", c.Unfinished))
 	if loss, ok := c.Loss(); ok {
-		parts = append(parts, ping.Percent(loss)+" loss")
+		line += ", " + ping.Percent(loss) + " loss"
 	}
-	return strings.Join(append(parts, "time "+wholeMillis(elapsed)+" ms"), ", ")
+	return line + ", time " + wholeMillis(elapsed) + " ms"
 }
 
 // speedLine says how many answers came a second, and why there were not more.
 func speedLine(r load.Results) string {
-	line := speed(r.PerSecond()) + " answers a second"
+	line := speed(r.PerSecond) + " answers a second"
 	if r.Rate > 0 {
 		line += fmt.Sprintf(", %d wanted", r.Rate)
 	}
@@ -142,16 +137,16 @@ func speedLine(r load.Results) string {
 	return line
 }
 
-// tallyLine is a title and how often each name was counted, with its percentage if
-// share gives one; nothing if there are no names.
-func tallyLine(title string, names []string, counts map[string]int64, share func(name string) float64) string {
+// tallyLine is a title and how often each name was counted, with its percentage of the
+// whole if there is one; nothing if there are no names.
+func tallyLine(title string, names []string, counts map[string]int64, whole int64) string {
 	if len(names) == 0 {
 		return ""
 	}
 	for _, name := range names {
 		title += fmt.Sprintf("  %s ×%d", ping.Printable(name), counts[name])
-		if share != nil {
-			title += fmt.Sprintf(" (%.1f%%)", share(name))
+		if whole > 0 {
+			title += fmt.Sprintf(" (%.1f%%)", 100*float64(counts[name])/float64(whole))
 		}
 	}
 	return title
@@ -168,7 +163,7 @@ func pingStatus(r ping.Results) string {
 }
 
 func loadStatus(r load.Results) string {
-	line := fmt.Sprintf("%d of %s answered so far, %s a second", r.Received, counted(r.Decided(), "datagram"), speed(r.PerSecond()))
+	line := fmt.Sprintf("%d of %s answered so far, %s a second", r.Received, counted(r.Decided(), "datagram"), speed(r.PerSecond))
 	if r.Received > 0 {
 		p50, p99 := r.Latency.Percentile(50), r.Latency.Percentile(99)
 		line += fmt.Sprintf(", rtt p50/p99 = %s/%s ms", millis(p50), millis(p99))

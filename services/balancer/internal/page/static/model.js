@@ -44,21 +44,15 @@ export class Model {
     const known = Math.max(0, ...this.news.keys());
     const fresh = h.news.filter((item) => item.id > known);
     const first = !this.greeted;
-    this.greeted = true;
-    this.turns.clear();
-    this.clients.clear();
-    this.chosen.clear();
-    this.tape = [];
-    this.counts = [];
+    const { status, texts, skew, missed } = this;
+    Object.assign(this, new Model(), { status, texts, skew, missed, greeted: true });
     this.news = new Map(h.news.map((item) => [item.id, item]));
     this.trips = h.trips.map((t) => ({ at: Date.parse(t.at), place: t.place, rtt: t.rtt_ms }));
-    this.thinned = h.sample ? this.now() : -Infinity;
+    if (h.sample) this.thinned = this.now();
     for (const turn of h.turns) {
       this.#remember(turn);
       if (turn.outcome === "waiting") this.chosen.add(turn.turn);
     }
-    this.sampled = false;
-    this.sampledAt = -Infinity;
     if (h.missed > 0) this.missed = { count: h.missed, at: h.turns.at(-1)?.turn ?? h.status.turns };
     return first ? [] : fresh; // what happened before the page was opened is no news
   }
