@@ -96,17 +96,14 @@ func open(ctx context.Context, cfg *settings, log *slog.Logger) (*balancer, erro
 		},
 		Apply: b.apply, IsSelf: func(addr netip.AddrPort) bool { return b.self.Contains(time.Now(), addr) },
 	})
-	var problems config.Problems
+	var err error
 	wrong := func(variable, value, want string) {
-		problems = append(problems, config.Problem{Name: variable, Value: value, Want: want})
+		err = errors.Join(err, config.Problem{Name: variable, Value: value, Want: want})
 	}
 	b.listen(ctx, wrong)
-	var err error
-	if len(problems) == 0 {
-		err = b.members.Resolve(ctx, func(entry, want string) { wrong("BALANCER_BACKENDS", entry, want) })
-	}
-	if len(problems) > 0 {
-		err = problems
+	if err == nil {
+		failed := b.members.Resolve(ctx, func(entry, want string) { wrong("BALANCER_BACKENDS", entry, want) })
+		err = errors.Join(err, failed)
 	}
 	if err != nil {
 		b.close()

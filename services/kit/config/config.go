@@ -41,14 +41,6 @@ func (p Problem) Error() string {
 	return fmt.Sprintf("%s=%q: want %s", p.Name, p.Value, p.Want)
 }
 
-// Problems is everything that is wrong with the configuration, one a line.
-type Problems []error
-
-func (p Problems) Error() string { return errors.Join(p...).Error() }
-
-// Unwrap gives errors.Is and errors.As the single problems.
-func (p Problems) Unwrap() []error { return p }
-
 // ErrHelp is what Load returns when -h or --help was asked for.
 var ErrHelp = errors.New("help")
 
@@ -78,8 +70,8 @@ type Source struct {
 
 // Load fills the struct that cfg points to from the defaults, the environment,
 // the flags and the arguments, each overriding the one before. It returns
-// warnings about variables that nothing reads, and either nil, ErrHelp, or all
-// Problems at once; after an error the struct is not to be used.
+// warnings about variables that nothing reads, and either nil, ErrHelp, or every
+// Problem, one a line; after an error the struct is not to be used.
 func Load(cfg any, from Source) (warnings []string, err error) {
 	fields := fieldsOf(cfg)
 	warnings = fields.readEnvironment(from.Environ, from.Prefix)
@@ -113,10 +105,7 @@ func Load(cfg any, from Source) (warnings []string, err error) {
 			problems = append(problems, fields.find(variable).problem(want))
 		})
 	}
-	if len(problems) > 0 {
-		return warnings, problems
-	}
-	return warnings, nil
+	return warnings, errors.Join(problems...)
 }
 
 // readEnvironment takes the values of the fields' variables.
@@ -136,7 +125,7 @@ func (fields fields) readEnvironment(environ []string, prefix string) (warnings 
 // readFlags takes the values of the fields' flags and returns the arguments
 // between and behind them. A refused flag is a problem unless it has an empty
 // value, which is as good as no flag.
-func (fields fields) readFlags(args []string, refused map[string]string) (arguments []string, problems Problems, err error) {
+func (fields fields) readFlags(args []string, refused map[string]string) (arguments []string, problems []error, err error) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.Usage = func() {}
 	for _, f := range fields {

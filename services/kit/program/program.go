@@ -70,14 +70,13 @@ func Exit(code int) error {
 // ExitCode says which code a program that returned err exits with.
 func ExitCode(err error) int {
 	var e exit
-	var problems config.Problems
 	var problem config.Problem
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &e):
 		return e.code
-	case errors.As(err, &problems), errors.As(err, &problem):
+	case errors.As(err, &problem):
 		return 2
 	}
 	return 1
