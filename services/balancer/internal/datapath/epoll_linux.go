@@ -42,9 +42,8 @@ const batchSize = 128
 
 func init() { openers[Epoll] = openEpoll }
 
-// spin is for how long a worker that has nothing to do keeps its processor: so
-// long that one in use seldom lets go, so short that an idle balancer costs
-// nothing.
+// spin is for how long a worker that has nothing to do keeps its processor. One in
+// use seldom lets go, and an idle balancer costs nothing.
 const spin = 5 * time.Millisecond
 
 // evictionInterval is how long a worker may take to see that another needs the
@@ -89,11 +88,6 @@ func (e *epoll) ReceiveBuffer() (asked, granted int) { return receiveBuffer, e.g
 func (e *epoll) KernelDrops() uint64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.countDrops()
-}
-
-// countDrops asks the kernel for what it has dropped since, while it can be asked.
-func (e *epoll) countDrops() uint64 {
 	for _, w := range e.workers {
 		if !e.closed {
 			e.drops += w.listener.NewDrops()
@@ -103,9 +97,9 @@ func (e *epoll) countDrops() uint64 {
 }
 
 func (e *epoll) Close() (err error) {
+	e.KernelDrops() // while the kernel can be asked
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.countDrops()
 	e.closed = true
 	for _, w := range e.workers {
 		err = errors.Join(err, w.listener.Close(), w.poller.Close())

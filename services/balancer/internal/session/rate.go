@@ -3,9 +3,8 @@ package session
 import "time"
 
 // allowance is how many datagrams a client may still send under a limit per
-// second, a bucket that fills with time: a second's worth at most, with which a
-// new one begins. So in any d seconds a client has no more than d+1 seconds'
-// worth. The zero value is full.
+// second: a bucket that fills with time, up to a second's worth. So in any d
+// seconds a client has no more than d+1 seconds' worth. The zero value is full.
 //
 // It belongs to the session, so it knows a client by its address and port. Only
 // the limit of sessions holds up a sender with many ports. What it refuses

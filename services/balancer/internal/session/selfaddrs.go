@@ -11,9 +11,8 @@ import (
 
 // SelfAddrs are the addresses that the balancer itself sends from: the listener's
 // and those of the sessions' sockets. A datagram that comes to the listener from
-// one of them has gone round in a circle, by way of a server that is the balancer
-// itself, or is a forgery that would. Its methods may be called by several
-// goroutines.
+// one of them has gone round in a circle: a server is the balancer itself. Or it
+// is a forgery that would go round. Methods may be called by several goroutines.
 //
 // A circle by way of somebody else, such as a balancer that has this one for its
 // server, cannot be told from a client. It goes on until a turn leads out of it

@@ -98,8 +98,8 @@ func (c *Core[U]) Begin(now time.Time) {
 }
 
 // Admit takes in the next datagram of the batch, of so many bytes from a client to
-// local, and returns the client's session: an existing one, or a new one if there
-// is room. It is nil if the datagram is dropped.
+// local. It returns the client's session, a new one if need be, or nil if the
+// datagram is dropped.
 func (c *Core[U]) Admit(client netip.AddrPort, local netip.Addr, bytes int) *Session[U] {
 	s, disposition := c.admit(client)
 	request := ledger.Request{Client: client, Bytes: bytes, Disposition: disposition}
@@ -208,9 +208,9 @@ func (c *Core[U]) Record() {
 	}
 }
 
-// Accept takes in a datagram that came from an address to a session's socket, and
-// returns what the ledger is to be told of it once it has been sent on; Lost is the
-// data path's to set. ok is false for a stranger's, which is dropped and counted.
+// Accept takes in a datagram that came from an address to a session's socket. It
+// returns what to tell the ledger after sending it on; Lost is the data path's to
+// set. ok is false for a stranger's, which is dropped and counted.
 func (c *Core[U]) Accept(now time.Time, s *Session[U], from netip.AddrPort, payload []byte) (reply ledger.Reply, ok bool) {
 	b, _ := c.Members.Owner(from)
 	if b == nil {
