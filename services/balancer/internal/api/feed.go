@@ -164,7 +164,7 @@ func (f *feed) status(now time.Time) view.Status {
 func (f *feed) recentNews() []view.Item {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.news.items)
+	return f.news.recent()
 }
 
 // window picks the turns that a frame tells one by one, of those after the
@@ -268,7 +268,7 @@ func (f *feed) leave(frames chan []byte) {
 // hello tells how things are, up to where the frames go on.
 func (f *feed) hello(now time.Time, after *uint64) hello {
 	h := hello{frame: frame{
-		At: now, Turns: f.tape(now, f.covered), Changes: []change{}, News: slices.Clone(f.news.items), pageState: newPageState(f.status(now)),
+		At: now, Turns: f.tape(now, f.covered), Changes: []change{}, News: f.news.recent(), pageState: newPageState(f.status(now)),
 	}}
 	h.Trips, h.Sample = f.trips(now)
 	if after != nil && *after <= f.covered { // else it knows another balancer's turns

@@ -147,6 +147,26 @@ func TestALaterFrameTellsWhatBecameOfATurn(t *testing.T) {
 	expect(now.Add(1900*time.Millisecond), "7 forgotten; ")
 }
 
+// The page's script reads lists, also of a balancer that nobody has asked yet.
+func TestAListOfNothingIsNoNull(t *testing.T) {
+	b := newBalancer("server1")
+	b.Ledger, b.KernelDrops = ledger.New(time.Second, time.Now()), func() uint64 { return 0 }
+	b.apply(time.Now())
+	b.feed = newFeed(b.Config)
+	first, frames := b.feed.join(time.Now(), nil)
+	b.feed.look(time.Now())
+	for _, event := range []string{string(first), string(<-frames)} {
+		for _, list := range []string{`"turns":[]`, `"changes":[]`, `"news":[]`} {
+			if !strings.Contains(event, list) {
+				t.Errorf("there is no %s in %s", list, event)
+			}
+		}
+	}
+	if !strings.Contains(string(first), `"trips":[]`) {
+		t.Errorf("there are no trips in %s", first)
+	}
+}
+
 func TestAFastFrameHasTurnsInARowAndTheTrueCount(t *testing.T) {
 	now := time.Now()
 	b := newBalancer("server1", "server2", "server3")

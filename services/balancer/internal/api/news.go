@@ -101,6 +101,10 @@ func (a *activity) open(at time.Time, within time.Duration, kind, about string) 
 	return &a.items[len(a.items)-1]
 }
 
+// recent are the items that are kept, the oldest first; in JSON a list in any
+// case.
+func (a *activity) recent() []view.Item { return append([]view.Item{}, a.items...) }
+
 func eventText(e ledger.Event, hold bool) string {
 	switch e.Kind {
 	case ledger.WentUp:
