@@ -55,7 +55,9 @@ func newContainerLab(t *testing.T) environment {
 	}
 	typed := strings.NewReplacer(pairs...)
 	slices.Reverse(pairs)
-	return environment{p.environ, (*exec.Cmd).Start, typed, strings.NewReplacer(pairs...)}
+	// What compose draws over its own lines could not be read from top to bottom.
+	environ := append(p.environ, "COMPOSE_PROGRESS=plain", "COMPOSE_MENU=false", "COMPOSE_ANSI=never", "TERM=dumb")
+	return environment{environ, (*exec.Cmd).Start, typed, strings.NewReplacer(pairs...)}
 }
 
 // newProcessLab is a network of its own in which all usual ports are free.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/creack/pty"
 
 	"udplab/integration/lab"
 	"udplab/integration/lab/labtest"
@@ -278,20 +281,27 @@ func (r *runner) status() (status lab.Status, ok bool) {
 	return status, ok
 }
 
-// terminal is a command that stays.
+// terminal is a command that stays, at a terminal as its reader has: Docker's
+// command passes Ctrl-C on for certain only there.
 type terminal struct {
-	line    string
-	cmd     *exec.Cmd
-	ended   chan struct{}
-	printed string   // a file
-	seen    []string // lines that looks have found
+	line     string
+	cmd      *exec.Cmd
+	keyboard *os.File
+	ended    chan struct{}
+	printed  string   // a file
+	seen     []string // lines that looks have found
 }
+
+// control are the codes by which a program colours and moves, and the end of a
+// terminal's lines.
+var control = regexp.MustCompile(`\x1b\[[\d;?]*[A-Za-z]|\r`)
 
 // await waits until the terminal shows enough.
 func (t *terminal) await(ctx context.Context, enough func(printed string) bool) error {
 	return lab.Until(ctx, func(context.Context) error {
-		printed, err := os.ReadFile(t.printed)
-		if err == nil && !enough(string(printed)) {
+		screen, err := os.ReadFile(t.printed)
+		printed := control.ReplaceAllString(string(screen), "")
+		if err == nil && !enough(printed) {
 			err = fmt.Errorf("it shows\n%s", printed)
 		}
 		return err
@@ -308,16 +318,23 @@ func (r *runner) open(c command, p pattern) {
 		}
 	}
 	screen, err := os.CreateTemp(r.t.TempDir(), p.terminal)
-	if err != nil {
+	keyboard, tty, err2 := pty.Open()
+	if err := errors.Join(err, err2); err != nil {
 		r.t.Fatal(err)
 	}
-	defer screen.Close()
-	t := &terminal{line: c.line, cmd: r.shell(r.t.Context(), c.line), ended: make(chan struct{}), printed: screen.Name()}
-	t.cmd.Stdout, t.cmd.Stderr = screen, screen
-	if err := r.environments[r.in].start(t.cmd); err != nil {
+	defer tty.Close()
+	t := &terminal{line: c.line, cmd: r.shell(r.t.Context(), c.line), keyboard: keyboard, ended: make(chan struct{}), printed: screen.Name()}
+	t.cmd.Stdin, t.cmd.Stdout, t.cmd.Stderr = tty, tty, tty
+	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	err = errors.Join(pty.Setsize(tty, &pty.Winsize{Rows: 50, Cols: 250}), r.environments[r.in].start(t.cmd))
+	if err != nil {
 		r.t.Fatalf("%s: %s: %v", c.at, c.line, err)
 	}
 	r.terminals[p.terminal] = t
+	go func() {
+		defer screen.Close()
+		_, _ = io.Copy(screen, keyboard) // until all that have it open are gone
+	}()
 	ctx, cancel := context.WithTimeout(r.t.Context(), longestCommand)
 	defer cancel()
 	go func() {
@@ -330,9 +347,8 @@ func (r *runner) open(c command, p pattern) {
 	}
 }
 
-// composePrefix is what compose puts before each line of a service's, and the
-// colours around it.
-var composePrefix = regexp.MustCompile(`(?m)^(\x1b\[\d*m)*[\w.-]+ +\|(\x1b\[\d*m)* ?`)
+// composePrefix is what compose puts before each line of a service's.
+var composePrefix = regexp.MustCompile(`(?m)^[\w.-]+ +\| ?`)
 
 func (r *runner) look(l look) {
 	screen := r.terminals[l.terminal]
@@ -358,13 +374,14 @@ func (r *runner) look(l look) {
 func (r *runner) close(name string) {
 	if screen := r.terminals[name]; screen != nil {
 		r.interrupt(screen)
+		_ = screen.keyboard.Close()
 		delete(r.terminals, name)
 	}
 }
 
 func (r *runner) interrupt(screen *terminal) {
 	r.t.Helper()
-	_ = syscall.Kill(-screen.cmd.Process.Pid, syscall.SIGINT)
+	_, _ = screen.keyboard.WriteString("\x03") // fails if it has ended
 	select {
 	case <-screen.ended:
 	case <-time.After(lab.Patience):
