@@ -126,10 +126,9 @@ func (b *balancer) close() {
 }
 
 // apply makes a snapshot of the servers hold from the next turn on. The ledger
-// knows of it before.
+// knows of it before that turn is taken.
 func (b *balancer) apply(now time.Time, s *membership.Snapshot) {
-	b.ledger.Apply(now, s)
-	b.scheduler.Apply(s)
+	b.scheduler.Apply(s, func(turn uint64) { b.ledger.Apply(now, s, turn) })
 }
 
 // listen opens the clients' port and the page's.

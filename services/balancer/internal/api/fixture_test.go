@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -74,7 +75,7 @@ func (b *balancer) turn(at time.Time, client string, pending *ledger.Outstanding
 	place := int(last) % len(b.servers)
 	b.Ledger.Received(at, []ledger.Request{{
 		Client: netip.MustParseAddrPort(client), Bytes: 19, Disposition: disposition, Outstanding: pending,
-		Turn: balancing.Turn{Number: last + 1, Step: balancing.Step{Place: place}, Backend: &b.servers[place]},
+		Turn: balancing.Turn{Number: last + 1, Step: balancing.Step{List: 1, Place: place}, Backend: &b.servers[place]},
 	}})
 }
 
@@ -85,9 +86,8 @@ func (b *balancer) down(i int, reason string) {
 
 // apply makes the servers as they are hold from the next turn on.
 func (b *balancer) apply(now time.Time) {
-	s := membership.NewSnapshot(b.servers...)
-	b.Ledger.Apply(now, s)
-	b.Scheduler.Apply(s)
+	s := membership.NewSnapshot(1, slices.Clone(b.servers)...)
+	b.Scheduler.Apply(s, func(turn uint64) { b.Ledger.Apply(now, s, turn) })
 }
 
 // get asks the handler and returns its answer.

@@ -113,6 +113,10 @@ func eventText(e ledger.Event, hold bool) string {
 		return fmt.Sprintf("%s is down: %s; %s", e.Backend, e.Reason, phrase.TurnsOfDown(hold))
 	case ledger.Moved:
 		return fmt.Sprintf("%s moved to %v", e.Backend, e.Addr)
+	case ledger.Added:
+		return fmt.Sprintf("%s was added, from turn #%s on", e.Backend, phrase.Thousands(e.Turn))
+	case ledger.Removed:
+		return fmt.Sprintf("%s was removed, from turn #%s on", e.Backend, phrase.Thousands(e.Turn))
 	}
 	return fmt.Sprintf("%s: %s", e.Backend, e.Kind)
 }

@@ -12,6 +12,7 @@ package balancing
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 
 	"udplab/services/balancer/internal/membership"
@@ -49,8 +50,9 @@ type Turn struct {
 
 // Step is what the order of turns depends on.
 type Step struct {
-	Place   int // of the server in the list, counted from 0
-	Skipped int // how many servers were skipped because they are down
+	List    uint64 // the list of servers that the turn was taken from: membership.Snapshot.List
+	Place   int    // of the server in that list, counted from 0
+	Skipped int    // how many servers were skipped because they are down
 }
 
 // policy decides whose turn comes next, and checks it.
@@ -58,8 +60,9 @@ type policy interface {
 	// pick says which place has the turn when the order has come to next, and how
 	// many it skips. At least one server is not down.
 	pick(states []membership.State, next int) (place, skipped int)
-	// follows says whether turn b may come directly after turn a, of n servers.
-	follows(a, b Step, n int) bool
+	// follows says whether turn b may come directly after turn a. lists are the
+	// lists from a's to b's.
+	follows(a, b Step, lists [][]membership.Backend) bool
 }
 
 // Scheduler hands out turns. Its methods may be called by several goroutines.
@@ -68,35 +71,40 @@ type Scheduler struct {
 	policy   policy
 	next     int // the place that the order has come to, also if the server there is down
 	snapshot *membership.Snapshot
-	states   []membership.State // by place; the snapshot's, but for trials that have been used
-	alive    int                // how many of them are not down
-	used     []uint64           // by place; the trial of each server that was taken last
-	number   uint64             // of the newest turn
+	states   []membership.State       // by place; the snapshot's, but for trials that have been used
+	alive    int                      // how many of them are not down
+	used     map[membership.ID]uint64 // the trial of each server that was taken last
+	number   uint64                   // of the newest turn
 }
 
 // New returns a scheduler for round-robin, which has no servers before Apply.
 func New(whenDown WhenDown) *Scheduler {
-	return &Scheduler{policy: roundRobin{whenDown}, snapshot: &membership.Snapshot{}}
+	return &Scheduler{policy: roundRobin{whenDown}, snapshot: &membership.Snapshot{}, used: map[membership.ID]uint64{}}
 }
 
-// Apply makes a snapshot hold from the next turn on. All snapshots have the same
-// servers.
-func (s *Scheduler) Apply(snapshot *membership.Snapshot) {
+// Apply makes a snapshot hold from the next turn on. Whose turn is next stays,
+// unless that server is gone: then it is its successor's. Before any turn is
+// taken, it calls from with the number of that turn.
+func (s *Scheduler) Apply(snapshot *membership.Snapshot, from func(turn uint64)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.used == nil {
-		s.used = make([]uint64, len(snapshot.Backends))
+	if snapshot.List != s.snapshot.List {
+		s.next = carryOver(s.next, s.snapshot.Backends, snapshot.Backends)
+		maps.DeleteFunc(s.used, func(id membership.ID, _ uint64) bool { return snapshot.Place(id) < 0 })
 	}
 	s.snapshot, s.states, s.alive = snapshot, s.states[:0], 0
-	for place, b := range snapshot.Backends {
+	for _, b := range snapshot.Backends {
 		state := b.State
-		if state == membership.Trial && s.used[place] == b.Trials {
+		if state == membership.Trial && s.used[b.ID] == b.Trials {
 			state = membership.Down
 		}
 		if state != membership.Down {
 			s.alive++
 		}
 		s.states = append(s.states, state)
+	}
+	if from != nil {
+		from(s.number + 1)
 	}
 }
 
@@ -113,7 +121,7 @@ func (s *Scheduler) Take(turns []Turn) int {
 		turn := &turns[i]
 		s.fill(turn)
 		if turn.Trial {
-			s.used[turn.Step.Place] = turn.Backend.Trials
+			s.used[turn.Backend.ID] = turn.Backend.Trials
 			s.states[turn.Step.Place] = membership.Down
 			s.alive--
 		}
@@ -128,7 +136,7 @@ func (s *Scheduler) fill(turn *Turn) {
 	place, skipped := s.policy.pick(s.states, s.next)
 	state := s.states[place]
 	turn.Number = s.number + 1
-	turn.Step = Step{Place: place, Skipped: skipped}
+	turn.Step = Step{List: s.snapshot.List, Place: place, Skipped: skipped}
 	turn.Backend = &s.snapshot.Backends[place]
 	turn.DroppedDown, turn.Trial = state == membership.Down, state == membership.Trial
 }
@@ -146,7 +154,7 @@ func (s *Scheduler) Next() (turn Turn, ok bool) {
 }
 
 // Cursor is where the order stands: the number of the newest turn, 0 for none,
-// and the place where it goes on.
+// and the place where it goes on in the present list.
 func (s *Scheduler) Cursor() (turns uint64, next int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,20 +167,4 @@ func (s *Scheduler) Resume(turns uint64, next int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.number, s.next = turns, next
-}
-
-// Follows says whether turn b may come directly after turn a, of n servers, by
-// the policy's own rule.
-func Follows(a, b Step, n int) bool { return roundRobin{}.follows(a, b, n) }
-
-// Before is the place whose turn comes before a step's, of n servers, skipped
-// ones left aside.
-func Before(s Step, n int) int { return ((s.Place-1-s.Skipped)%n + n) % n }
-
-// after is the place after one of n in the circle.
-func after(place, n int) int {
-	if place++; place < n {
-		return place
-	}
-	return 0
 }

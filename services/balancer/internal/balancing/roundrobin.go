@@ -16,6 +16,11 @@ func (r roundRobin) pick(states []membership.State, next int) (place, skipped in
 
 // follows wants b's server to be the next in the circle after a's, but for those
 // that b skipped.
-func (roundRobin) follows(a, b Step, n int) bool {
-	return b.Skipped < n && b.Place == (a.Place+1+b.Skipped)%n
+func (roundRobin) follows(a, b Step, lists [][]membership.Backend) bool {
+	due := after(a.Place, len(lists[0]))
+	for i := range lists[1:] {
+		due = carryOver(due, lists[i], lists[i+1])
+	}
+	n := len(lists[len(lists)-1])
+	return b.Skipped < n && b.Place == (due+b.Skipped)%n
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -118,12 +119,13 @@ type members struct {
 	backends []membership.Backend
 	former   map[netip.AddrPort]*membership.Backend
 	snapshot *membership.Snapshot
+	list     uint64
 }
 
 // newMembers returns servers at these addresses, called server1 and so on. Turns
 // wait for an answer for longer than any test.
 func newMembers(addrs ...netip.AddrPort) *members {
-	m := &members{scheduler: balancing.New(balancing.Skip), ledger: ledger.New(time.Hour, time.Now()), former: map[netip.AddrPort]*membership.Backend{}}
+	m := &members{list: 1, scheduler: balancing.New(balancing.Skip), ledger: ledger.New(time.Hour, time.Now()), former: map[netip.AddrPort]*membership.Backend{}}
 	m.change(func() {
 		for i, addr := range addrs {
 			m.backends = append(m.backends, membership.Backend{ID: membership.ID(i + 1), Name: fmt.Sprintf("server%d", i+1), Addr: addr})
@@ -137,9 +139,8 @@ func (m *members) change(change func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change()
-	m.snapshot = membership.NewSnapshot(m.backends...)
-	m.ledger.Apply(time.Now(), m.snapshot)
-	m.scheduler.Apply(m.snapshot)
+	m.snapshot = membership.NewSnapshot(m.list, slices.Clone(m.backends)...)
+	m.scheduler.Apply(m.snapshot, func(turn uint64) { m.ledger.Apply(time.Now(), m.snapshot, turn) })
 }
 
 // set sets the state of the server at a place, counted from 0.
@@ -148,6 +149,18 @@ func (m *members) set(place int, state membership.State) {
 		if m.backends[place].State = state; state == membership.Trial {
 			m.backends[place].Trials++
 		}
+	})
+}
+
+// replace replaces the list by another. Servers that are gone are known by their
+// address for as long as the test runs.
+func (m *members) replace(list []membership.Backend) {
+	m.change(func() {
+		for _, b := range m.backends {
+			m.former[b.Addr] = &b
+		}
+		m.backends = list
+		m.list++
 	})
 }
 
@@ -298,7 +311,7 @@ func (r *rig) checkBooks() {
 		r.t.Errorf("received %d, forwarded %d, dropped %d", s.Received, s.Forwarded, s.DroppedTotal())
 	}
 	// The servers' own counts and the scheduler's are kept apart from these.
-	turns, forwarded := uint64(0), uint64(0)
+	turns, forwarded := s.Removed.Turns, s.Removed.Forwarded
 	for _, b := range s.Backends {
 		turns += b.Turns
 		forwarded += b.Forwarded

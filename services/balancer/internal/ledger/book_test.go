@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"udplab/services/balancer/internal/balancing"
@@ -33,6 +34,7 @@ func down(id membership.ID, reason string) membership.Backend {
 type book struct {
 	*Ledger
 	scheduler   *balancing.Scheduler
+	snapshot    *membership.Snapshot
 	taken       map[uint64]balancing.Turn
 	newest      uint64
 	outstanding Outstanding
@@ -42,18 +44,21 @@ type book struct {
 // earlier run's: the next is server1's.
 func newBook(resumed uint64) *book {
 	b := &book{Ledger: New(time.Second, start), scheduler: balancing.New(balancing.Skip), newest: resumed,
-		taken: map[uint64]balancing.Turn{}}
+		snapshot: membership.NewSnapshot(0), taken: map[uint64]balancing.Turn{}}
 	b.Resume(resumed)
 	b.scheduler.Resume(resumed, 0)
 	b.apply(start, up(1), up(2), up(3))
 	return b
 }
 
-// apply says how the servers are from the next turn that is taken.
+// apply makes these the servers from the next turn that is taken.
 func (b *book) apply(at time.Time, backends ...membership.Backend) {
-	snapshot := membership.NewSnapshot(backends...)
-	b.Apply(at, snapshot)
-	b.scheduler.Apply(snapshot)
+	list := b.snapshot.List
+	if !slices.EqualFunc(b.snapshot.Backends, backends, func(x, y membership.Backend) bool { return x.ID == y.ID }) {
+		list++
+	}
+	b.snapshot = membership.NewSnapshot(list, backends...)
+	b.scheduler.Apply(b.snapshot, func(turn uint64) { b.Apply(at, b.snapshot, turn) })
 }
 
 // take takes the turns up to a number and returns that one.

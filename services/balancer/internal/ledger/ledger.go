@@ -22,6 +22,7 @@ package ledger
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -85,40 +86,35 @@ type Reply struct {
 	Lost        bool         // the kernel would not take it for the client
 }
 
-// CloseReason is why a session was closed.
-type CloseReason uint8
-
-const (
-	Idle    CloseReason = iota // nothing went through it for a while
-	Evicted                    // another client needed its room
-	Stopped                    // the balancer stopped
-	closeReasons
-)
-
-var closeReasonNames = [closeReasons]string{"idle", "evicted", "stopped"}
-
-// String is the reason's name in the metrics.
-func (r CloseReason) String() string { return closeReasonNames[r] }
-
 // Outstanding is the turns of one session that no reply has answered yet. The
 // session keeps it, only the ledger touches it. The zero value has none.
 type Outstanding struct {
-	known   bool          // its client is known not to be new
-	servers []outstanding // in turn order
+	known   bool // its client is known not to be new
+	servers []outstanding
 }
 
 // outstanding is the turns at one server. Each knows the one before it.
 type outstanding struct {
-	newest uint64 // the number of the newest such turn; 0: none
-	fresh  bool   // no reply has come since the newest was sent
+	newest  uint64 // the number of the newest such turn; 0: none
+	backend membership.ID
+	fresh   bool // no reply has come since the newest was sent
 }
 
-// at returns what is outstanding at one of n servers.
+// at returns what is outstanding at a server, of at most n servers as a rule.
 func (o *Outstanding) at(backend membership.ID, n int) *outstanding {
-	if o.servers == nil {
-		o.servers = make([]outstanding, n)
+	i := slices.IndexFunc(o.servers, func(s outstanding) bool { return s.backend == backend })
+	if i >= 0 {
+		return &o.servers[i]
 	}
-	return &o.servers[backend-1]
+	if i = slices.IndexFunc(o.servers, func(s outstanding) bool { return s.newest == 0 }); i < 0 {
+		if o.servers == nil {
+			o.servers = make([]outstanding, 0, n)
+		}
+		i = len(o.servers)
+		o.servers = append(o.servers, outstanding{})
+	}
+	o.servers[i] = outstanding{backend: backend}
+	return &o.servers[i]
 }
 
 // Ledger is the record. Its methods may be called by several goroutines.
@@ -127,14 +123,15 @@ type Ledger struct {
 
 	mu          sync.Mutex // guards the rest
 	ring        [Size]slot
-	resumed     uint64    // the last turn of an earlier run; 0: none
-	last        uint64    // the highest number that was recorded
-	settled     uint64    // turns up to it have been looked at for silence
-	missing     uint64    // turns that the ring went past before they were recorded
-	missingAt   time.Time // when it last went past one
+	resumed     uint64 // the last turn of an earlier run; 0: none
+	last        uint64 // the highest number that was recorded
+	settled     uint64 // turns up to it have been looked at for silence
+	order       balancing.Order
+	missing     map[uint64]time.Time // turns that the ring went past before they were recorded, and when
 	clients     recentClients
-	totals      Snapshot  // but for what Snapshot fills in
-	servers     []Backend // in turn order
+	totals      Snapshot   // but for what Snapshot fills in
+	servers     []*Backend // in turn order
+	byID        map[membership.ID]*Backend
 	events      []Event
 	eventNumber uint64
 }
@@ -151,7 +148,7 @@ type slot struct {
 // before Apply. A forwarded turn counts as silent when no reply has come for
 // answerTimeout.
 func New(answerTimeout time.Duration, started time.Time) *Ledger {
-	return &Ledger{answerTimeout: answerTimeout, totals: Snapshot{Started: started}}
+	return &Ledger{answerTimeout: answerTimeout, order: balancing.NewOrder(), totals: Snapshot{Started: started}}
 }
 
 // Resume says that turns up to the given number were another ledger's. It is to
@@ -185,10 +182,8 @@ func (l *Ledger) count(d Disposition, n uint64) {
 	}
 }
 
-// server is what is known of the server of an ID.
-func (l *Ledger) server(id membership.ID) *Backend { return &l.servers[id-1] }
-
-// write puts a turn into the ring, checks that it is in order, and counts it.
+// write puts a turn into the ring, checks that it is in its place, and counts
+// it.
 func (l *Ledger) write(now time.Time, r *Request) {
 	turn, backend := r.Turn.Number, r.Turn.Backend
 	b := l.server(backend.ID)
@@ -201,16 +196,13 @@ func (l *Ledger) write(now time.Time, r *Request) {
 		outcome, before = Waiting, o.newest
 		o.newest, o.fresh = turn, true
 	}
+	s := &l.ring[turn%Size]
 	first := l.isNew(r)
 	if first {
 		l.totals.Clients++
-		l.totals.Newest = Join{Client: r.Client, At: now, Turn: turn, Server: backend.Name}
-		if turn > 1 {
-			l.totals.Newest.After = l.servers[balancing.Before(r.Turn.Step, len(l.servers))].Name
-		}
+		l.totals.Newest = Join{Client: r.Client, At: now, Turn: turn, Server: backend.Name, After: l.before(&r.Turn)}
 	}
-	s := &l.ring[turn%Size]
-	if !l.takesOver(now, s, turn) {
+	if !l.isNext(now, s, turn) {
 		if r.Disposition == Forwarded {
 			b.Unresolved++
 		}
@@ -218,16 +210,35 @@ func (l *Ledger) write(now time.Time, r *Request) {
 	}
 	l.forget(now, s)
 	*s = slot{step: r.Turn.Step, before: before, Turn: Turn{
-		Number: turn, At: now, Client: r.Client, Backend: backend.ID, Server: backend.Name,
+		Number: turn, At: now, Client: r.Client, Backend: backend.ID, Server: backend.Name, Place: r.Turn.Step.Place + 1,
 		Bytes: r.Bytes, Disposition: r.Disposition, Outcome: outcome, First: first,
 	}}
 	l.last = max(l.last, turn)
-	l.checkOrder(turn - 1)
-	l.checkOrder(turn)
+	if before := &l.ring[(turn-1)%Size]; before.Number == turn-1 && !l.order.Follows(before.step, s.step) {
+		l.totals.OrderViolations++
+	}
+	if after := &l.ring[(turn+1)%Size]; after.Number == turn+1 && !l.order.Follows(s.step, after.step) {
+		l.totals.OrderViolations++
+	}
 }
 
-// isNew says whether a turn is the first of a client. The client of a session is
-// looked up once.
+// before names the server that had the turn before this one; empty if there was
+// none, or nobody can tell any more.
+func (l *Ledger) before(t *balancing.Turn) string {
+	if t.Number <= 1 {
+		return ""
+	}
+	if s := &l.ring[(t.Number-1)%Size]; s.Number == t.Number-1 {
+		return s.Server
+	}
+	if b := l.order.Before(t.Step); b != nil {
+		return b.Name
+	}
+	return ""
+}
+
+// isNew says whether a turn is the first of a client. A session's client need not
+// be looked up but once.
 func (l *Ledger) isNew(r *Request) bool {
 	if o := r.Outstanding; o != nil {
 		if o.known {
@@ -238,37 +249,53 @@ func (l *Ledger) isNew(r *Request) bool {
 	return l.clients.observe(r.Client)
 }
 
-// takesOver says whether a turn takes over a slot. As a rule the one there is
+// missingAfter is how long a turn may be recorded after a whole ring of later
+// ones. Workers append in no order between them, and one that the system does
+// not run for a while is late with what it has taken.
+const missingAfter = 10 * time.Second
+
+// isNext says whether a turn takes over this slot. As a rule the one there is
 // exactly one round of the ring older. If it is older than that, the turns in
-// between are missing. If it is newer, this turn must be one that was missing,
-// and the ring has no room for it any more. Anything else is a turn given twice.
-func (l *Ledger) takesOver(now time.Time, s *slot, turn uint64) bool {
+// between are missing; if it is newer, this turn is one of those, and the ring
+// has no place for it any more. Anything else is a turn given twice: a
+// violation.
+func (l *Ledger) isNext(now time.Time, s *slot, turn uint64) bool {
+	there := s.Number
+	if there == 0 && turn > l.resumed { // never used: as if a ring before the first turn that is due here
+		there = turn - (turn-l.resumed-1)/Size*Size - Size
+	}
+	_, late := l.missing[turn]
 	switch {
-	case turn <= l.resumed || turn == s.Number || turn < s.Number && l.missing == 0:
+	case turn <= l.resumed:
 		l.totals.OrderViolations++
 		return false
-	case turn < s.Number:
-		l.missing--
+	case there == turn-Size:
+		return true
+	case late:
+		delete(l.missing, turn)
+		return false
+	case int64(there-turn) >= 0: // it has been recorded already
+		l.totals.OrderViolations++
 		return false
 	}
-	missed := (turn - l.resumed - 1) / Size // if the slot was never used
-	if s.Number > 0 {
-		missed = (turn-s.Number)/Size - 1
+	if l.missing == nil {
+		l.missing = map[uint64]time.Time{}
 	}
-	if missed > 0 {
-		l.missing += missed
-		l.missingAt = now
+	for number := there + Size; number != turn; number += Size {
+		l.missing[number] = now
 	}
 	return true
 }
 
-// checkOrder counts a violation if the ring has a turn and the next, and they do
-// not follow each other.
-func (l *Ledger) checkOrder(turn uint64) {
-	a, b := &l.ring[turn%Size], &l.ring[(turn+1)%Size]
-	if turn > 0 && a.Number == turn && b.Number == turn+1 && !balancing.Follows(a.step, b.step, len(l.servers)) {
-		l.totals.OrderViolations++
+// violations is how many turns were out of place, by now.
+func (l *Ledger) violations(now time.Time) uint64 {
+	for turn, since := range l.missing {
+		if now.Sub(since) > missingAfter {
+			l.totals.OrderViolations++
+			delete(l.missing, turn)
+		}
 	}
+	return l.totals.OrderViolations
 }
 
 // Replied appends the replies of one batch.
@@ -374,25 +401,22 @@ func (l *Ledger) Dropped(d Disposition, n int) {
 }
 
 // ReplyRefused counts a reply that went out and that the client's machine sent
-// an ICMP error about.
+// an ICMP error about: nobody was there any more.
 func (l *Ledger) ReplyRefused() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.totals.RepliesRefused++
 }
 
-// SessionOpened counts a new session.
-func (l *Ledger) SessionOpened() {
+// Waiting is how many forwarded turns have neither been answered nor waited
+// longer than the answer timeout.
+func (l *Ledger) Waiting(now time.Time) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.totals.Sessions++
-	l.totals.SessionsOpened++
-}
-
-// SessionClosed counts the end of a session.
-func (l *Ledger) SessionClosed(why CloseReason) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.totals.Sessions--
-	l.totals.SessionsClosed[why]++
+	l.settle(now)
+	n := l.totals.Removed.Waiting()
+	for _, b := range l.servers {
+		n += b.Waiting()
+	}
+	return n
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"udplab/services/balancer/internal/balancing"
-	"udplab/services/balancer/internal/membership"
 )
 
 // What may follow what is the policy's to say, and proved there. Places count from
@@ -33,9 +32,9 @@ func TestATurnOutOfPlaceIsAViolation(t *testing.T) {
 	} {
 		b := newBook(0)
 		for _, turn := range tt.turns {
-			step := balancing.Step{Place: turn.place - 1, Skipped: turn.skipped}
+			step := balancing.Step{List: 1, Place: turn.place - 1, Skipped: turn.skipped}
 			b.Received(start, []Request{{Client: client, Disposition: DroppedDown,
-				Turn: balancing.Turn{Number: turn.number, Step: step, Backend: &membership.Backend{ID: membership.ID(turn.place)}}}})
+				Turn: balancing.Turn{Number: turn.number, Step: step, Backend: &b.snapshot.Backends[step.Place]}}})
 		}
 		if got := b.Snapshot(start).OrderViolations; got != tt.want {
 			t.Errorf("%s: %d violations, want %d", tt.name, got, tt.want)
@@ -63,16 +62,19 @@ func TestATurnThatIsNeverRecordedIsAViolationInTheEnd(t *testing.T) {
 func TestAWorkerThatWasHeldUpForMoreThanARingIsNoViolation(t *testing.T) {
 	for rings := uint64(2); rings < 4; rings++ {
 		b := newBook(0)
-		b.take(20) // turns 11 to 20 are with the worker that is held up
+		b.take(20)                          // turns 11 to 20 are with the worker that is held up,
+		b.apply(start, up(1), up(3), up(4)) // and their list is forgotten
 		b.drop(start, span(1, 10)...)
 		b.drop(start, span(21, rings*Size)...)
+		b.apply(start, up(1), up(3), down(4, "x"))
+		b.apply(start, up(1), up(4))
 		for _, n := range span(11, 20) {
 			newcomer := netip.AddrPortFrom(client.Addr(), uint16(n))
 			b.outstanding = Outstanding{}
 			b.Received(start, []Request{{Client: newcomer, Turn: b.take(n), Outstanding: &b.outstanding}})
 		}
 		s := b.Snapshot(start.Add(missingAfter + 1))
-		turns, unresolved := uint64(0), uint64(0)
+		turns, unresolved := s.Removed.Turns, s.Removed.Unresolved
 		for _, server := range s.Backends {
 			turns, unresolved = turns+server.Turns, unresolved+server.Unresolved
 		}

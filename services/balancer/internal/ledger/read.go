@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"udplab/services/balancer/internal/membership"
@@ -26,6 +25,7 @@ type Turn struct {
 	Client      netip.AddrPort
 	Backend     membership.ID
 	Server      string // the backend's name
+	Place       int    // where it stood in the list, from 1
 	Bytes       int    // of the client's datagram
 	Disposition Disposition
 	Outcome     Outcome
@@ -85,39 +85,17 @@ func (l *Ledger) Last() uint64 {
 	return l.last
 }
 
-// Backend is what is known of one server.
-type Backend struct {
-	membership.Backend        // Addr is where it is or was last; not valid if it was nowhere yet
-	Turns              uint64 // it had, forwarded or not
-	Forwarded          uint64
-	Replies            uint64 // that went out to clients
-	Lost               uint64 // replies that the kernel would not take for the client
-	Answered           uint64 // turns that a reply came to, which went out to the client
-	Late               uint64 // of those, after the answer timeout
-	Undelivered        uint64 // turns that a reply came to, which the kernel would not take
-	Silent             uint64 // turns that no reply has come to within the answer timeout
-	Unresolved         uint64 // turns that the ring forgot before their outcome was known
-	BytesTo            uint64 // of payload, client to server
-	BytesFrom          uint64 // of payload, server to client
-	WentUp             uint64
-	WentDown           [membership.Causes]uint64 // by membership.Cause
-	Moved              uint64                    // to another address
-	RTT                Latencies                 // of all first replies: see "Which reply answers which turn"
-	RTTLast            time.Duration             // of the last of them; 0: none yet
-	LastSeen           time.Time                 // when its last reply came; zero: never
-}
-
-// WentDownTotal is the sum over all causes.
-func (b *Backend) WentDownTotal() (sum uint64) {
-	for _, n := range b.WentDown {
-		sum += n
+// Events copies what happened after the event of the given number, and says how
+// many events were forgotten before the first of them.
+func (l *Ledger) Events(after uint64) (events []Event, missed uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	forgotten := l.eventNumber - uint64(len(l.events))
+	after = min(after, l.eventNumber)
+	if after < forgotten {
+		missed, after = forgotten-after, forgotten
 	}
-	return sum
-}
-
-// Waiting is how many turns may still be answered in time.
-func (b *Backend) Waiting() uint64 {
-	return b.Forwarded - b.Answered - b.Undelivered - b.Silent - b.Unresolved
+	return append(events, l.events[after-forgotten:]...), missed
 }
 
 // Snapshot is every counter at one moment.
@@ -136,6 +114,7 @@ type Snapshot struct {
 	Clients         uint64               // addresses seen for the first time, or not for long
 	Newest          Join                 // the last of them
 	Backends        []Backend            // in turn order
+	Removed         Backend              // the sum of those that are not in the list any more
 }
 
 // DroppedTotal is the sum over all reasons: Received is always Forwarded plus
@@ -153,33 +132,9 @@ func (l *Ledger) Snapshot(now time.Time) Snapshot {
 	defer l.mu.Unlock()
 	l.settle(now)
 	s := l.totals
-	s.At, s.Turns, s.Backends = now, l.last, slices.Clone(l.servers)
-	if now.Sub(l.missingAt) > missingAfter {
-		s.OrderViolations += l.missing
+	s.At, s.Turns, s.OrderViolations = now, l.last, l.violations(now)
+	for _, b := range l.servers {
+		s.Backends = append(s.Backends, *b)
 	}
 	return s
-}
-
-// missingAfter is how long a turn may be recorded after a whole ring of later
-// ones. Workers append in no order between them, and one that the system does
-// not run for a while is late with what it has taken.
-const missingAfter = 10 * time.Second
-
-// Waiting is how many forwarded turns have neither been answered nor waited
-// longer than the answer timeout.
-func (l *Ledger) Waiting(now time.Time) (n uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.settle(now)
-	for i := range l.servers {
-		n += l.servers[i].Waiting()
-	}
-	return n
-}
-
-// Addr is where a server is, or was last; not valid if it was nowhere yet.
-func (l *Ledger) Addr(id membership.ID) netip.AddrPort {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.server(id).Addr
 }

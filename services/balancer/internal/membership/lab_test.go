@@ -150,15 +150,15 @@ func (l *lab) apply(t *testing.T, now time.Time, s *Snapshot) {
 		if !b.Addr.IsValid() && b.State != Down && l.resolved || b.Up() != (b.Reason == "") {
 			t.Errorf("got %+v", b)
 		}
-		if len(before.Backends) > 0 {
-			if change := l.change(t, now, before.Backends[i], b); change != "" {
+		if a := before.Backend(b.ID); a != nil {
+			if change := l.change(t, now, *a, b); change != "" {
 				changes = append(changes, change)
 			}
 		}
 	}
 	if len(changes) > 0 {
 		l.changes = append(l.changes, strings.Join(changes, "; "))
-	} else if len(s.owners) == len(before.owners) && len(before.Backends) > 0 { // else a former address is forgotten
+	} else if len(s.owners) == len(before.owners) && s.List == before.List { // else a former address is forgotten
 		t.Errorf("nothing is new: %+v", s)
 	}
 }

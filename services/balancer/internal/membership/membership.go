@@ -150,7 +150,7 @@ func (m *Members) change(change func(now time.Time)) {
 // Failed takes evidence that a server is down.
 func (m *Members) Failed(e Evidence) {
 	m.change(func(now time.Time) {
-		if b := m.members[e.Backend-1]; b.Addr == e.Addr {
+		if b := m.find(e.Backend); b != nil && b.Addr == e.Addr {
 			m.fail(now, b, e.Cause, e.Reason)
 		}
 	})
@@ -167,11 +167,11 @@ func (m *Members) fail(now time.Time, b *member, cause Cause, reason string) {
 
 // Answered is evidence that a server lives: a reply came from addr.
 func (m *Members) Answered(id ID, addr netip.AddrPort) {
-	if m.Snapshot().Backend(id).Up() {
+	if b := m.Snapshot().Backend(id); b == nil || b.Up() {
 		return
 	}
 	m.change(func(now time.Time) {
-		if b := m.members[id-1]; b.Addr == addr && !b.Up() {
+		if b := m.find(id); b != nil && b.Addr == addr && !b.Up() {
 			b.up(now)
 		}
 	})
@@ -181,11 +181,20 @@ func (m *Members) Answered(id ID, addr netip.AddrPort) {
 // it gets another one later.
 func (m *Members) Tried(id ID) {
 	m.change(func(time.Time) {
-		if b := m.members[id-1]; b.State == Trial {
+		if b := m.find(id); b != nil && b.State == Trial {
 			b.State = Down
 			m.tryIn(b, trialAfter)
 		}
 	})
+}
+
+// find is the member of an ID, or nil if it is not in the list.
+func (m *Members) find(id ID) *member {
+	i := slices.IndexFunc(m.members, func(b *member) bool { return b.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return m.members[i]
 }
 
 // try makes a server that is still down due for one turn.
@@ -264,13 +273,16 @@ func (m *Members) publish(now time.Time) {
 	for i, b := range m.members {
 		backends[i] = b.Backend
 	}
-	s := NewSnapshot(backends...)
+	before := m.Snapshot()
+	s := NewSnapshot(before.List, backends...)
 	for addr, left := range m.former {
 		s.owners[addr] = left.by
 	}
-	before := m.Snapshot()
 	if slices.Equal(before.Backends, s.Backends) && maps.Equal(before.owners, s.owners) {
 		return
+	}
+	if !slices.EqualFunc(before.Backends, backends, func(a, b Backend) bool { return a.ID == b.ID }) {
+		s.List++
 	}
 	m.current.Store(s)
 	m.Apply(now, s)

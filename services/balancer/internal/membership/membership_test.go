@@ -3,6 +3,7 @@ package membership
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -107,10 +108,41 @@ func TestEvidenceFromElsewhereDoesNotCount(t *testing.T) {
 		l.names.set("two", "192.0.2.22")
 		l.lookUpAll(t)
 		l.Failed(Evidence{Backend: 2, Addr: old})
-		l.expect(t, "a refusal of the old address", "+++", "server2 at 192.0.2.22:7")
+		l.Failed(Evidence{Backend: 4, Addr: old})
+		l.expect(t, "a refusal of the old address, and of nobody", "+++", "server2 at 192.0.2.22:7")
 		l.refuse(2, "connection refused")
 		l.Answered(2, old)
+		l.Answered(4, old)
+		l.Tried(4)
 		l.expect(t, "a late reply from the old address", "+-+", "server2 down: connection refused")
+	})
+}
+
+// Nothing adds or removes servers yet. What is published is ready for it.
+func TestTheNumberOfTheListChangesOnlyWithTheServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := threeUp(t, Probe{})
+		l.refuse(2, "connection refused")
+		all := slices.Clone(l.members)
+		for i, tt := range []struct {
+			members []*member
+			list    uint64
+		}{
+			{all, 1},
+			{all[:2], 2},
+			{append(all[:2:2], &member{Backend: Backend{ID: 4, State: Down, Reason: "it is new"}}), 3},
+			{[]*member{all[1], all[0]}, 4},
+			{all, 5},
+		} {
+			l.Members.mu.Lock()
+			l.members = tt.members
+			l.publish(time.Now())
+			l.Members.mu.Unlock()
+			s := l.Snapshot()
+			if last := len(s.Backends) - 1; s.List != tt.list || s.Place(s.Backends[last].ID) != last || s.Backend(9) != nil {
+				t.Errorf("step %d: list %d, want %d: %+v", i+1, s.List, tt.list, s)
+			}
+		}
 	})
 }
 

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// ID names a backend: its position in the list, counted from 1. 0: none.
+// ID names a backend for as long as the balancer runs: 1, 2, 3 … in the order in
+// which backends were added. An ID is never used again. 0: none.
 type ID uint32
 
 // State is whether a backend has its turns.
@@ -60,17 +61,18 @@ type Backend struct {
 // Up says whether it has its turns.
 func (b *Backend) Up() bool { return b.State == Up }
 
-// Snapshot is the backends at one moment, in turn order. It never changes: every
-// change makes a new one, of the same backends.
+// Snapshot is the list of backends at one moment, in turn order. It never
+// changes: every change makes a new one.
 type Snapshot struct {
+	List     uint64 // counted from 1; changes only with the IDs or their order
 	Backends []Backend
 
 	owners map[netip.AddrPort]ID
 }
 
 // NewSnapshot makes a snapshot of copies of these backends at their addresses.
-func NewSnapshot(backends ...Backend) *Snapshot {
-	s := &Snapshot{Backends: slices.Clone(backends), owners: map[netip.AddrPort]ID{}}
+func NewSnapshot(list uint64, backends ...Backend) *Snapshot {
+	s := &Snapshot{List: list, Backends: slices.Clone(backends), owners: map[netip.AddrPort]ID{}}
 	for _, b := range backends {
 		if b.Addr.IsValid() {
 			s.owners[b.Addr] = b.ID
@@ -83,13 +85,19 @@ func NewSnapshot(backends ...Backend) *Snapshot {
 // the backend has left that address, within the last minute: its last replies
 // may still arrive from there.
 func (s *Snapshot) Owner(addr netip.AddrPort) (b *Backend, current bool) {
-	id := s.owners[addr]
-	if id == 0 {
-		return nil, false
-	}
-	b = s.Backend(id)
-	return b, b.Addr == addr
+	b = s.Backend(s.owners[addr])
+	return b, b != nil && b.Addr == addr
 }
 
-// Backend returns the backend of an ID.
-func (s *Snapshot) Backend(id ID) *Backend { return &s.Backends[id-1] }
+// Backend returns the backend of an ID, or nil if it is not in the list.
+func (s *Snapshot) Backend(id ID) *Backend {
+	if place := s.Place(id); place >= 0 {
+		return &s.Backends[place]
+	}
+	return nil
+}
+
+// Place is where a backend stands in the list, counted from 0; -1 if it does not.
+func (s *Snapshot) Place(id ID) int {
+	return slices.IndexFunc(s.Backends, func(b Backend) bool { return b.ID == id })
+}

@@ -75,9 +75,8 @@ func newRig(capacity Capacity, rate int, whenDown balancing.WhenDown, states ...
 		}
 		backends = append(backends, b)
 	}
-	r.snapshot = membership.NewSnapshot(backends...)
-	r.ledger.Apply(now, r.snapshot)
-	r.scheduler.Apply(r.snapshot)
+	r.snapshot = membership.NewSnapshot(1, backends...)
+	r.scheduler.Apply(r.snapshot, func(turn uint64) { r.ledger.Apply(now, r.snapshot, turn) })
 	self := NewSelfAddrs(nil)
 	self.Add(client(8888))
 	r.Core = New(Config[int]{

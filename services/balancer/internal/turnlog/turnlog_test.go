@@ -54,7 +54,7 @@ func newScene(t *testing.T, format logging.Format, whenDown balancing.WhenDown) 
 
 // apply tells the ledger how the servers are.
 func (s *scene) apply() {
-	s.ledger.Apply(start, membership.NewSnapshot(s.servers...))
+	s.ledger.Apply(start, membership.NewSnapshot(1, slices.Clone(s.servers)...), s.turns+1)
 }
 
 // receive takes n turns in order, all of one disposition.
@@ -62,7 +62,7 @@ func (s *scene) receive(ms float64, n int, disposition ledger.Disposition) {
 	for range n {
 		place := int(s.turns % uint64(len(names)))
 		s.turns++
-		turn := balancing.Turn{Number: s.turns, Step: balancing.Step{Place: place}, Backend: &s.servers[place]}
+		turn := balancing.Turn{Number: s.turns, Step: balancing.Step{List: 1, Place: place}, Backend: &s.servers[place]}
 		s.ledger.Received(at(ms), []ledger.Request{{
 			Client: client, Bytes: 19, Disposition: disposition, Turn: turn, Outstanding: &s.pending,
 		}})
@@ -339,9 +339,6 @@ func TestToldAndSummedUpAreAllTurns(t *testing.T) {
 
 func TestJSONSaysItAgainInAttributes(t *testing.T) {
 	s := newScene(t, "json", balancing.Skip)
-	s.ledger = ledger.New(time.Second, start)
-	s.logger.Ledger, s.servers[1].Addr = s.ledger, netip.AddrPort{} // its name has not been found yet
-	s.apply()
 	s.receive(0, 1, ledger.Forwarded)
 	s.reply(0.412, 0, "PING 1 server1")
 	s.receive(0, 1, ledger.DroppedDown)
@@ -351,7 +348,9 @@ func TestJSONSaysItAgainInAttributes(t *testing.T) {
 	s.ledger.Dropped(ledger.NoBackend, 4)
 	s.logger.chosen = perSecond
 	s.look(1000)
-	s.become(1, membership.Down)
+	s.servers = append(s.servers, membership.Backend{ID: 4, Name: "server4"}) // its name has not been found yet
+	s.apply()
+	s.become(3, membership.Down)
 	s.look(1050)
 	want := []string{
 		`{"event":"down","server":"server3","reason":"connection refused","addr":"127.0.0.1:2528"}`,
@@ -359,7 +358,8 @@ func TestJSONSaysItAgainInAttributes(t *testing.T) {
 		`{"turn":2,"server":"server2","client":"172.30.7.130:41730","bytes":19,"outcome":"dropped","reason":"held"}`,
 		`{"turns":3000,"servers":{"server1":1000,"server2":1000,"server3":1000}}`,
 		`{"dropped":4,"reasons":{"no_backend":4}}`,
-		`{"event":"down","server":"server2","reason":"connection refused"}`,
+		`{"event":"added","server":"server4"}`,
+		`{"event":"down","server":"server4","reason":"connection refused"}`,
 	}
 	got := strings.Split(strings.TrimSpace(s.out.String()), "\n")
 	if len(got) != len(want) {

@@ -29,7 +29,7 @@ type Turn struct {
 func NewTurn(t ledger.Turn) Turn {
 	out := Turn{
 		Turn: t.Number, At: t.At, Client: t.Client, NewClient: t.First,
-		Server: t.Server, Place: int(t.Backend), Bytes: t.Bytes, Outcome: t.Outcome,
+		Server: t.Server, Place: t.Place, Bytes: t.Bytes, Outcome: t.Outcome,
 	}
 	switch t.Outcome {
 	case ledger.Dropped:
