@@ -79,9 +79,9 @@ func (l *limited) Write(p []byte) (int, error) {
 	return l.Buffer.Write(p)
 }
 
-// inLab runs the client against the lab in a bubble of its own time, with a Ctrl-C
+// inBubble runs the client over a network in memory, in a bubble of its own time, with a Ctrl-C
 // after a while.
-func (s *session) inLab(t *testing.T, l *fakenet.Network, ctrlC time.Duration) *session {
+func (s *session) inBubble(t *testing.T, l *fakenet.Network, ctrlC time.Duration) *session {
 	t.Helper()
 	s.dial = l.Dial
 	synctest.Test(t, func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestTenPingsThroughTheBalancer(t *testing.T) {
 		return fakenet.RoundRobin(3)(n+1, request) // the balancer has had one turn
 	}}
 	s := &session{args: "balancer 8888", environ: []string{"CLIENT_EPILOGUE=again: docker compose run --rm client\npage:  http://localhost:8080\n"}}
-	s.inLab(t, l, never).check(t, 0, `
+	s.inBubble(t, l, never).check(t, 0, `
 PING balancer (172.30.7.10:8888): 10 pings
 server2  seq=1  0.400 ms  PING 1 00:00:00.000
 server3  seq=2  0.400 ms  PING 2 00:00:00.200
@@ -166,7 +166,7 @@ func TestWhatEndsARunAndWithWhichExitCode(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			// How many pings a variable asks for is no limit for a load.
-			s := (&session{args: tt.args + " b:1"}).inLab(t, &fakenet.Network{Answer: tt.answer}, tt.ctrlC)
+			s := (&session{args: tt.args + " b:1"}).inBubble(t, &fakenet.Network{Answer: tt.answer}, tt.ctrlC)
 			said := ""
 			if s.err != nil {
 				said = s.err.Error()
@@ -191,7 +191,7 @@ func TestWhatIsSent(t *testing.T) {
 		{"ask --json -- -1 ?", "CLIENT_COUNT=5", "-1 ?"},
 	} {
 		l := &fakenet.Network{Answer: fakenet.RoundRobin()}
-		s := (&session{args: tt.args, environ: []string{tt.environ}}).inLab(t, l, never)
+		s := (&session{args: tt.args, environ: []string{tt.environ}}).inBubble(t, l, never)
 		if got := strings.Join(l.Requests, "|"); got != tt.want || s.code != 0 {
 			t.Errorf("%s: sent %s, want %s (%v)", tt.args, got, tt.want, s.err)
 		}
@@ -199,7 +199,7 @@ func TestWhatIsSent(t *testing.T) {
 }
 
 func TestAPingThatTheSystemDoesNotTake(t *testing.T) {
-	s := (&session{args: "-c 2 b:1"}).inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin(), RefuseWrites: 2}, never)
+	s := (&session{args: "-c 2 b:1"}).inBubble(t, &fakenet.Network{Answer: fakenet.RoundRobin(), RefuseWrites: 2}, never)
 	if !strings.Contains(s.stdout, "REQUEST TIMED OUT  seq=1  (refused)\nserver1  seq=2") {
 		t.Errorf("%s", s.stdout)
 	}
@@ -212,7 +212,7 @@ func TestTheEpilogueIsForPeople(t *testing.T) {
 	} {
 		for _, silent := range []int{-1, 0} { // answered, and not
 			s := &session{args: args, environ: []string{"CLIENT_EPILOGUE=again"}}
-			s.inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin(silent)}, never)
+			s.inBubble(t, &fakenet.Network{Answer: fakenet.RoundRobin(silent)}, never)
 			if got := strings.HasSuffix(s.stdout, "\nagain\n"); got != want {
 				t.Errorf("%s: epilogue %v\n%s", args, got, s.stdout)
 			}
@@ -237,7 +237,7 @@ func TestOutputThatCannotBeWrittenIsNoSuccess(t *testing.T) {
 		{"-h", "", 1, 0},
 	} {
 		l := &fakenet.Network{Answer: fakenet.RoundRobin()}
-		s := (&session{args: tt.args, stdin: tt.stdin, room: tt.room}).inLab(t, l, never)
+		s := (&session{args: tt.args, stdin: tt.stdin, room: tt.room}).inBubble(t, l, never)
 		if s.code != 2 || s.err.Error() != "output: no space left" || s.stderr != "" {
 			t.Errorf("%s, room for %d writes: exit code %d, said %v %s", tt.args, tt.room, s.code, s.err, s.stderr)
 		}
@@ -266,7 +266,7 @@ func TestColourAndProgressAreForTerminalsThatWantThem(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &session{args: "-c 3 -i 4s b:1", environ: strings.Fields(tt.environ), terminal: tt.terminal, piped: tt.piped}
-			s.inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin(1)}, never)
+			s.inBubble(t, &fakenet.Network{Answer: fakenet.RoundRobin(1)}, never)
 			if colour := strings.Contains(s.stdout, "\x1b[31mREQUEST TIMED OUT\x1b[0m  seq=2"); colour != tt.colour || colour != strings.Contains(s.stdout, "\x1b") {
 				t.Errorf("colour %v: %q", colour, s.stdout)
 			}
@@ -279,7 +279,7 @@ func TestColourAndProgressAreForTerminalsThatWantThem(t *testing.T) {
 
 func TestProgressComesTwiceASecond(t *testing.T) {
 	s := &session{args: "load --duration 1.8s --window 1 b:1", environ: []string{"TERM=xterm"}, terminal: true}
-	s.inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin()}, never)
+	s.inBubble(t, &fakenet.Network{Answer: fakenet.RoundRobin()}, never)
 	if !regexp.MustCompile(`^(\r\x1b\[K2[45]\d\d answers/s, 0% lost, [12] s left){3}\r\x1b\[K$`).MatchString(s.stderr) {
 		t.Errorf("%q", s.stderr)
 	}
@@ -291,7 +291,7 @@ func TestWithoutArgumentsATerminalGetsTheMenuAndAPipeTenPings(t *testing.T) {
 		terminal bool
 		want     string
 	}{{"", true, "What would you like to do?\n"}, {"", false, "10 sent, 10 received"}, {"-c 2", true, "2 sent, 2 received"}} {
-		s := (&session{args: tt.args, terminal: tt.terminal, stdin: "0\n"}).inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin()}, never)
+		s := (&session{args: tt.args, terminal: tt.terminal, stdin: "0\n"}).inBubble(t, &fakenet.Network{Answer: fakenet.RoundRobin()}, never)
 		if !strings.Contains(s.stdout, tt.want) {
 			t.Errorf("%q, terminal %v:\n%s", tt.args, tt.terminal, s.stdout)
 		}

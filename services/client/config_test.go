@@ -97,7 +97,7 @@ func TestBadInputIsOneClearLineAndExitCode2(t *testing.T) {
 
 func TestAVariableThatNothingReadsIsWarnedAbout(t *testing.T) {
 	s := &session{args: "-c 1 --json b:1", environ: []string{"CLIENT_CUONT=3", "CLIENT_EXPECT_CYCLE="}}
-	s.inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin()}, never)
+	s.inBubble(t, &fakenet.Network{Answer: fakenet.RoundRobin()}, never)
 	fakenet.Same(t, "stderr", s.stderr, "client: CLIENT_CUONT is set, but there is no such variable (-h lists them)\n")
 	if s.code != 0 {
 		t.Errorf("exit code %d (%v)", s.code, s.err)

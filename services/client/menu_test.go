@@ -120,7 +120,7 @@ order        1 2 3  1 2 3  1 2 3  1        the balancer keeps counting: the next
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := &fakenet.Network{Answer: tt.answer}
-			s := (&session{args: strings.TrimSpace("menu b:1 " + tt.args), stdin: tt.stdin}).inLab(t, l, never)
+			s := (&session{args: strings.TrimSpace("menu b:1 " + tt.args), stdin: tt.stdin}).inBubble(t, l, never)
 			shown, want := onlyAnswers(s.stdout), strings.TrimPrefix(tt.want, "\n")
 			fakenet.Same(t, "the beginning of stdout", shown[:min(len(shown), len(want))], want)
 			if s.code != tt.code || s.stderr != "" || len(l.Requests) != tt.requests || s.err != nil && s.err.Error() != "" {
@@ -132,7 +132,7 @@ order        1 2 3  1 2 3  1 2 3  1        the balancer keeps counting: the next
 
 func TestATerminalShowsWhatIsTypedByItself(t *testing.T) {
 	s := &session{args: "menu b:1", stdin: "0\n", terminal: true}
-	s.inLab(t, &fakenet.Network{Answer: fakenet.RoundRobin()}, never).check(t, 0, menuText, "")
+	s.inBubble(t, &fakenet.Network{Answer: fakenet.RoundRobin()}, never).check(t, 0, menuText, "")
 }
 
 func TestTheMenuGoesOnAfterARunThatCannotStart(t *testing.T) {
@@ -164,7 +164,7 @@ func TestCtrlCLeavesTheMenuFromAnywhere(t *testing.T) {
 	}
 }
 
-// FuzzMenu types anything into the menu. The lab answers slowly enough that nothing
+// FuzzMenu types anything into the menu. The servers answer slowly enough that nothing
 // takes many pings before Ctrl-C.
 func FuzzMenu(f *testing.F) {
 	for _, typed := range []string{
@@ -179,7 +179,7 @@ func FuzzMenu(f *testing.F) {
 			return
 		}
 		l := &fakenet.Network{Answer: fakenet.After(50*time.Millisecond, int(silent)-1)}
-		s := (&session{args: "menu b:1 --window 4 --duration 1s", stdin: typed}).inLab(t, l, 10*time.Second)
+		s := (&session{args: "menu b:1 --window 4 --duration 1s", stdin: typed}).inBubble(t, l, 10*time.Second)
 		if s.code > 1 || s.err != nil && s.err.Error() != "" {
 			t.Errorf("exit code %d (%v)", s.code, s.err)
 		}

@@ -115,10 +115,7 @@ func rotations(turns []string) (found []rotation, reason string) {
 			return nil, noRotation
 		}
 	}
-	if found == nil {
-		return nil, noRotation
-	}
-	return found, ""
+	return found, noRotation // which is why there are none, if so
 }
 
 // fold puts the servers into a rotation of this length, each by one of its

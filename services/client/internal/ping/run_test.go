@@ -31,7 +31,7 @@ func brief(event any) string {
 	return ""
 }
 
-// simulate runs a plan against a lab, and returns what happened and what came of it.
+// simulate runs a plan over a network, and returns what happened and what came of it.
 func simulate(plan Plan, limit time.Duration, answer fakenet.Answer) (events []string, found Results) {
 	run := NewRun(plan, func(event any) {
 		if text := brief(event); text != "" {

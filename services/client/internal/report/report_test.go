@@ -51,7 +51,7 @@ func show(o Options, events []any) (out, err string) {
 	return stdout.String(), stderr.String()
 }
 
-// mixed is a lab in which everything happens that can.
+// mixed is a network in which everything happens that can.
 func mixed(n int, request string) []fakenet.Datagram {
 	d := fakenet.Reply(request, []string{"server1", "server2", "server3"}[n%3])
 	second := d
