@@ -58,7 +58,7 @@ type Item struct {
 	ID    int       `json:"id"` // an item that grows keeps its number
 	At    time.Time `json:"at"`
 	Last  time.Time `json:"last"`  // when it last grew
-	Kind  string    `json:"kind"`  // up, down, moved, client, dropped or missed
+	Kind  string    `json:"kind"`  // up, down, moved, added, removed, client, dropped or missed
 	About string    `json:"-"`     // what else two items of one kind must have in common to be one
 	Count uint64    `json:"count"` // how many times it happened
 	Text  string    `json:"text"`  // without the time
