@@ -89,6 +89,7 @@ func TestAReportHasEveryMeasurementAndTheMedians(t *testing.T) {
 	r.add(pen, lc, figures{"cpu-ns/trip": 4000, "trips/s": 4000, "p50-ns": 4e5}, nil)
 	r.add(pen, lc, figures{"cpu-ns/trip": 6000, "trips/s": 4000, "p50-ns": 4e5}, nil)
 	r.add(pen, lc, nil, errors.New("it ended"))
+	r.add(contestants[1], other, figures{"cpu-ns/trip": 0}, nil)
 	r.add(contestants[2], other, figures{"cpu-ns/trip": 1, "trips/s": 1, "B/session": 1100}, nil)
 	if err := r.table(); err != nil || r.failed {
 		t.Errorf("pen's failure fails the run: %v", err)
@@ -102,6 +103,7 @@ clients × in flight  through          CPU µs/trip  ÷ udplab  trips/s  ÷ dire
 1 × 64               direct           –            –         16000    1.00      100.0   –
 1 × 64               udplab           5.00         1.00      12000    0.75      200.0   –
 1 × 64               pen              5.00         1.00      4000     0.25      400.0   –
+10000 × 1            udplab           0.00         –         –        –         –       –
 10000 × 1            udplab portable  0.00         –         1        –         –       1100
 `,
 	} {
@@ -209,7 +211,7 @@ func TestAQuickRunMeasuresWhatIsThere(t *testing.T) {
 	for _, c := range contestants {
 		line := `(?m)^BenchmarkRoundTrip/clients=1/outstanding=64/through=` + strings.ReplaceAll(c.name, " ", "_") + `\t[1-9]\d*\t`
 		if c.name != direct {
-			line += `[1-9]\S* cpu-ns/trip\t`
+			line += `\d+ cpu-ns/trip\t` // 0 if it was not let run meanwhile
 		}
 		line += `[1-9]\S* trips/s\t[1-9]\S* p50-ns\t[1-9]\S* p99-ns\t\S+ lost\t\S+ odd`
 		switch {
@@ -218,6 +220,9 @@ func TestAQuickRunMeasuresWhatIsThere(t *testing.T) {
 		default:
 			t.Errorf("%s is neither measured nor left out\n%s%s", c.name, stdout, &stderr)
 		}
+	}
+	if !regexp.MustCompile(`\t[1-9]\d* cpu-ns/trip\t`).Match(stdout) {
+		t.Errorf("no contestant took any time\n%s", stdout)
 	}
 	if !regexp.MustCompile(`clients=10000/outstanding=1/through=udplab\t.* B/session|left out: 10000 × 1, udplab: `).Match(stdout) {
 		t.Errorf("nobody knows what a session takes\n%s", stdout)

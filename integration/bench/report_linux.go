@@ -91,7 +91,7 @@ func (r *report) table() error {
 
 // cell writes a figure; a dash stands for none.
 func cell(format string, v float64) string {
-	if math.IsNaN(v) {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return "–"
 	}
 	return fmt.Sprintf(format, v)
