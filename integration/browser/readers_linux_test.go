@@ -41,7 +41,7 @@ func BenchmarkReaders(b *testing.B) {
 			if err := loop.Connect(books, stack.Addr()); err != nil {
 				b.Fatal(err)
 			}
-			process, err := procfs.NewProc(stack.BalancerPID())
+			process, err := procfs.NewProc(stack.Part("balancer").PID())
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -95,17 +95,6 @@ func (s *Stack) Servers() (addrs []string) {
 // Part is "balancer", or a ping server by its name.
 func (s *Stack) Part(name string) *Process { return s.parts[name] }
 
-// BalancerPID is the balancer's process.
-func (s *Stack) BalancerPID() int { return s.parts["balancer"].PID() }
-
-// ServerPID is the process of a ping server.
-func (s *Stack) ServerPID(name string) (int, error) { return s.parts[name].PID(), nil }
-
-// StopServer tells a ping server to end and waits until it has.
-func (s *Stack) StopServer(ctx context.Context, name string) (Exit, error) {
-	return s.parts[name].Stop(ctx), nil
-}
-
 // ClientCommand is a client, ready to run, whose target is this stack unless
 // its arguments say another. When ctx ends it is told to end.
 func (s *Stack) ClientCommand(ctx context.Context, args ...string) *exec.Cmd {

@@ -112,15 +112,15 @@ func collect(ctx context.Context, stack *lab.Stack, c traffic.Counts) (figures, 
 		"dropped before the balancer": listenerDrops,
 	}
 	f.count(b)
-	if f["dropped before the sessions"], err = kernelDrops(stack.BalancerPID(), stack.Addr(), false); err != nil {
+	if f["dropped before the sessions"], err = kernelDrops(stack.Part("balancer").PID(), stack.Addr(), false); err != nil {
 		return nil, err
 	}
-	for i, name := range servers {
-		pid, err1 := stack.ServerPID(name)
-		drops, err2 := kernelDrops(pid, netip.MustParseAddrPort(stack.Servers()[i]), true)
-		exit, err3 := stack.StopServer(ctx, name)
+	for _, name := range servers {
+		server := stack.Part(name)
+		drops, err1 := kernelDrops(server.PID(), netip.MustParseAddrPort(server.Addr), true)
 		f["dropped before "+name] = drops
-		if err := errors.Join(err1, err2, err3, f.stopped(name, exit.Stdout)); err != nil {
+		err2 := f.stopped(name, server.Stop(ctx).Stdout)
+		if err := errors.Join(err1, err2); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}

@@ -37,7 +37,7 @@ func (w *watch) run(ctx context.Context) {
 		for _, b := range w.books {
 			settled += b.Settled()
 		}
-		bytes, err := lab.Resident(w.stack.BalancerPID())
+		bytes, err := lab.Resident(w.stack.Part("balancer").PID())
 		if err == nil { // without /proc there are no samples, and no verdict
 			w.memory.sample(settled, bytes)
 		}
