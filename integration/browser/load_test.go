@@ -1,45 +1,14 @@
 package browser
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"regexp"
-	"sync"
 	"testing"
-	"time"
 
 	"udplab/integration/lab"
 )
-
-// flood sends about a thousand datagrams a second until stop is called or the
-// test ends.
-func flood(t *testing.T, stack *lab.Stack) (stop func()) {
-	t.Helper()
-	conn := dial(t, stack)
-	ctx, end := context.WithCancel(t.Context())
-	var sending sync.WaitGroup
-	sending.Go(func() {
-		for tick := time.Tick(20 * time.Millisecond); ctx.Err() == nil; <-tick {
-			for range 20 {
-				_, _ = conn.Write([]byte("PING"))
-			}
-		}
-	})
-	return func() { end(); sending.Wait() }
-}
-
-// dial opens a client's socket, which is closed after the test.
-func dial(t *testing.T, stack *lab.Stack) net.Conn {
-	t.Helper()
-	conn, err := net.Dial("udp", stack.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn
-}
 
 // seen is what a page under load showed for some seconds.
 type seen struct {
@@ -103,13 +72,13 @@ const watchPage = `(() => {
 // compared with the balancer's record.
 func TestUnderLoadWhatThePageShowsIsTrueAndSaidToBeASample(t *testing.T) {
 	stack, b := openLab(t, lab.Config{})
-	stop := flood(t, stack)
+	stop := startClient(t, stack, "load", "--rate", "1000", "--clients", "1", "--duration", "10m")
 	b.expectText("#rate", "a sample: dots for ")
 	b.eval(watchPage)
 	b.expect("what was seen", `seen.Looks >= 10 && seen.Gaps >= 10 && seen.Dots.length >= 40 && Math.max(...Object.keys(seen.Turns)) > 1500`, "true")
 	b.shoot("load")
 	stop()
-	b.expect("the rate", `document.getElementById("rate").textContent`, "0 turns a second")
+	b.expect("the rate", text("#rate"), "0 turns a second")
 	turns := ledger(t, stack)
 	var got seen
 	if err := json.Unmarshal([]byte(b.eval("seen")), &got); err != nil {
@@ -162,17 +131,24 @@ func TestUnderLoadWhatThePageShowsIsTrueAndSaidToBeASample(t *testing.T) {
 	// trips are one for a minute; so are those that a page opened now is told.
 	ping(t, stack, 1)
 	b.expect("the note under the tape", `document.getElementById("tape-sample").checkVisibility()`, "false")
-	b.expect("what is left out", `document.getElementById("gap").hidden`, "true")
+	b.expect("what is left out", hidden("gap"), "true")
 	b.openLive(stack.URL())
 	b.expect("the note of the round trips", `document.getElementById("trips-sample").checkVisibility()`, "true")
-	b.expectNoProblems()
 }
 
 // A dot starts at its client's card and gets to its server's, by the balancer's
 // own record; for a reader who prefers that it stands still.
 func TestDotsGoFromTheirClientToTheirServer(t *testing.T) {
 	stack, b := openLab(t, lab.Config{})
-	clients := []net.Conn{dial(t, stack), dial(t, stack), dial(t, stack)}
+	var clients [3]net.Conn
+	for i := range clients {
+		conn, err := net.Dial("udp", stack.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		clients[i] = conn
+	}
 	send := func(i int) {
 		if _, err := clients[i].Write([]byte("PING")); err != nil {
 			t.Fatal(err)
@@ -205,7 +181,7 @@ func TestDotsGoFromTheirClientToTheirServer(t *testing.T) {
 	over := `Object.keys(ways).length + " " + document.querySelectorAll("#ways .dot").length`
 	for n, i := range []int{0, 0, 1, 2, 1, 1, 2, 0} {
 		send(i)
-		b.expect("turns", `document.querySelector("[data-text=turns]").textContent`, fmt.Sprint(4+n)) // so that all are shown
+		b.expect("turns", text("[data-text=turns]"), fmt.Sprint(4+n)) // so that all are shown
 	}
 	b.expect("the dots that were seen", over, "8 0")
 	var ways map[uint64]struct {
@@ -229,5 +205,4 @@ func TestDotsGoFromTheirClientToTheirServer(t *testing.T) {
 	send(0)
 	b.expect("the dot that was seen", over, "1 0")
 	b.expect("its places", "Object.values(ways)[0].places.length", "1")
-	b.expectNoProblems()
 }

@@ -2,6 +2,7 @@ package browser
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,11 +28,26 @@ func (s suite) Run() int {
 	return labtest.Main(s.M)
 }
 
+// start starts a lab for a test in the browser. It skips the test where there is
+// no Chromium, or no time for one, and says so.
+func start(t *testing.T, cfg lab.Config) *lab.Stack {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: no browser")
+	}
+	if _, err := browserPath(); err != nil {
+		if os.Getenv("UDPLAB_REQUIRE_BROWSER") == "1" {
+			t.Fatal("UDPLAB_REQUIRE_BROWSER=1, but ", err)
+		}
+		t.Skip(err)
+	}
+	return labtest.Start(t, cfg)
+}
+
 // openLab starts a lab and opens its page, which is live.
 func openLab(t *testing.T, cfg lab.Config) (*lab.Stack, *tab) {
 	t.Helper()
-	needBrowser(t)
-	stack := labtest.Start(t, cfg)
+	stack := start(t, cfg)
 	b := openTab(t)
 	b.openLive(stack.URL())
 	return stack, b
@@ -46,12 +62,17 @@ func ping(t *testing.T, stack *lab.Stack, n int, more ...string) {
 	}
 }
 
-// stopServer stops a server of a lab.
-func stopServer(t *testing.T, stack *lab.Stack, name string) {
+// startClient starts a client that goes on by itself. It ends with the test, or
+// when stop is called.
+func startClient(t *testing.T, stack *lab.Stack, args ...string) (stop func()) {
 	t.Helper()
-	if _, err := stack.StopServer(t.Context(), name); err != nil {
+	client := stack.ClientCommand(t.Context(), args...)
+	if err := client.Start(); err != nil {
 		t.Fatal(err)
 	}
+	stop = sync.OnceFunc(func() { _, _ = client.Process.Kill(), client.Wait() })
+	t.Cleanup(stop)
+	return stop
 }
 
 // startReaders opens /events n times and returns when each has had its first
@@ -60,20 +81,11 @@ func startReaders(t testing.TB, url string, n int) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var reading sync.WaitGroup
-	transport := &http.Transport{}
-	stop = func() {
-		cancel()
-		reading.Wait()
-		transport.CloseIdleConnections()
-	}
+	transport := &http.Transport{DisableKeepAlives: true}
 	for range n {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/events", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer, err := transport.RoundTrip(request)
-		if err != nil {
-			stop()
+		request, err1 := http.NewRequestWithContext(ctx, http.MethodGet, url+"/events", nil)
+		answer, err2 := transport.RoundTrip(request)
+		if err := errors.Join(err1, err2); err != nil {
 			t.Fatal(err)
 		}
 		if answer.StatusCode != http.StatusOK {
@@ -84,7 +96,7 @@ func startReaders(t testing.TB, url string, n int) (stop func()) {
 			_, _ = io.Copy(io.Discard, answer.Body)
 		})
 	}
-	return stop
+	return func() { cancel(); reading.Wait() }
 }
 
 // ledger returns the turns that the balancer remembers, by number.
@@ -101,38 +113,27 @@ func ledger(t *testing.T, stack *lab.Stack) map[uint64]lab.Turn {
 	return turns
 }
 
-// browserPath is where Chromium is; "" if there is none.
-var browserPath = sync.OnceValue(func() string {
+// browserPath is where Chromium is.
+var browserPath = sync.OnceValues(func() (string, error) {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
-			return path
+			return path, nil
 		}
 	}
-	return ""
+	return "", errors.New("there is no chromium here")
 })
-
-// needBrowser skips the test where there is no Chromium, or no time for one, and
-// says so.
-func needBrowser(t *testing.T) {
-	t.Helper()
-	switch {
-	case testing.Short():
-		t.Skip("-short: no browser")
-	case browserPath() != "":
-	case os.Getenv("UDPLAB_REQUIRE_BROWSER") == "1":
-		t.Fatal("UDPLAB_REQUIRE_BROWSER=1, but there is no chromium here")
-	default:
-		t.Skip("there is no chromium here")
-	}
-}
 
 // endBrowser ends the browser, if one was started.
 var endBrowser = func() {}
 
 // startBrowser starts one browser for all tests the first time it is called.
 var startBrowser = sync.OnceValues(func() (context.Context, error) {
+	path, err := browserPath()
+	if err != nil {
+		return nil, err
+	}
 	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(browserPath()),
+		chromedp.ExecPath(path),
 		chromedp.NoSandbox, // the page is our own, and tests run as root in containers
 		chromedp.DisableGPU,
 		chromedp.WSURLReadTimeout(lab.Patience))...)

@@ -34,10 +34,11 @@ type tab struct {
 	problems []string
 }
 
-// openTab opens a tab, which ends with the test. Nothing is loaded yet.
-func openTab(t *testing.T) *tab {
+// openTab opens a tab, which ends with the test. The test fails if anything goes
+// wrong in the page, but for what contains one of the given words. Nothing is
+// loaded yet.
+func openTab(t *testing.T, but ...string) *tab {
 	t.Helper()
-	needBrowser(t)
 	browser, err := startBrowser()
 	if err != nil {
 		t.Fatal(err)
@@ -46,6 +47,15 @@ func openTab(t *testing.T) *tab {
 	var end func()
 	b.ctx, end = chromedp.NewContext(browser, chromedp.WithListener(b.hear))
 	t.Cleanup(end)
+	t.Cleanup(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, problem := range b.problems {
+			if !slices.ContainsFunc(but, func(word string) bool { return strings.Contains(problem, word) }) {
+				t.Errorf("in the page: %s", problem)
+			}
+		}
+	})
 	b.do() // opens it
 	must(b, log.Enable, cdp.Empty{})
 	must(b, runtime.Enable, cdp.Empty{})
@@ -93,19 +103,6 @@ func (b *tab) hear(event any) {
 			b.disturbed.Store(true)
 		} else if e.Entry.Level == "error" || e.Entry.Level == "warning" {
 			note("log: %s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
-		}
-	}
-}
-
-// expectNoProblems fails the test if anything went wrong, but for what
-// contains one of the given words.
-func (b *tab) expectNoProblems(but ...string) {
-	b.t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, problem := range b.problems {
-		if !slices.ContainsFunc(but, func(word string) bool { return strings.Contains(problem, word) }) {
-			b.t.Errorf("in the page: %s", problem)
 		}
 	}
 }
@@ -165,9 +162,9 @@ func (b *tab) eval(script string) string {
 	if err != nil {
 		b.t.Fatalf("%s: %v", script, err)
 	}
-	var text string
-	if json.Unmarshal(value, &text) == nil {
-		return text
+	var word string
+	if json.Unmarshal(value, &word) == nil {
+		return word
 	}
 	return string(value)
 }
@@ -178,11 +175,18 @@ func (b *tab) expect(what, script, want string) {
 	b.wait(what, script, func(got string) bool { return got == want }, want)
 }
 
+// text is JavaScript that reads an element's text.
+func text(selector string) string {
+	return fmt.Sprintf("document.querySelector(%q)?.textContent", selector)
+}
+
+// hidden is JavaScript that says whether an element is hidden.
+func hidden(id string) string { return fmt.Sprintf("document.getElementById(%q).hidden", id) }
+
 // expectText waits until an element's text contains what is wanted.
 func (b *tab) expectText(selector, want string) {
 	b.t.Helper()
-	b.wait(selector, fmt.Sprintf("document.querySelector(%q)?.textContent", selector),
-		func(got string) bool { return strings.Contains(got, want) }, want)
+	b.wait(selector, text(selector), func(got string) bool { return strings.Contains(got, want) }, want)
 }
 
 // expectSaid waits until something has been said aloud.
@@ -200,7 +204,6 @@ func (b *tab) wait(what, script string, good func(string) bool, want string) {
 		}
 		return nil
 	}); err != nil {
-		b.expectNoProblems()
 		b.shoot("failed")
 		b.t.Fatalf("%s is %q, want %q", what, got, want)
 	}

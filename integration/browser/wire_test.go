@@ -14,56 +14,51 @@ import (
 // wire carries requests to a lab's page, and can be cut.
 type wire struct {
 	*httptest.Server
-	to      atomic.Pointer[url.URL]
-	severed atomic.Bool
+	*tab
+	to atomic.Pointer[lab.Stack] // nil while the wire is cut
 }
 
 // openThroughWire opens the page of a lab through a wire.
-func openThroughWire(t *testing.T, stack *lab.Stack) (*tab, *wire) {
+func openThroughWire(t *testing.T, stack *lab.Stack) *wire {
 	t.Helper()
-	needBrowser(t)
 	w := &wire{}
 	w.lead(stack)
-	proxy := &httputil.ReverseProxy{
-		Transport:     &http.Transport{DisableKeepAlives: true},
-		FlushInterval: -1,
-		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(w.to.Load()) },
-		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
-	}
+	transport := &http.Transport{DisableKeepAlives: true}
 	w.Server = httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
-		if w.severed.Load() {
+		to := w.to.Load()
+		if to == nil {
 			panic(http.ErrAbortHandler) // which ends the connection
+		}
+		address, err := url.Parse(to.URL())
+		if err != nil {
+			panic(err)
+		}
+		proxy := httputil.ReverseProxy{
+			Transport:    transport,
+			Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(address) },
+			ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 		}
 		proxy.ServeHTTP(answer, request)
 	}))
 	t.Cleanup(w.Close)
 	t.Cleanup(w.cut)
-	b := openTab(t)
-	b.openLive(w.URL)
-	return b, w
+	w.tab = openTab(t, "ERR_") // that the connection was lost
+	w.openLive(w.URL)
+	return w
 }
 
-// lead makes new requests go to another lab.
-func (w *wire) lead(to *lab.Stack) {
-	address, err := url.Parse(to.URL())
-	if err != nil {
-		panic(err)
-	}
-	w.to.Store(address)
-}
+// lead lets new requests through to a lab.
+func (w *wire) lead(to *lab.Stack) { w.to.Store(to) }
 
 // cut ends every connection, and every new one at once.
 func (w *wire) cut() {
-	w.severed.Store(true)
+	w.to.Store(nil)
 	w.CloseClientConnections()
 }
 
 // lose cuts the wire and waits until the page says so.
-func (w *wire) lose(b *tab) {
-	b.t.Helper()
+func (w *wire) lose() {
+	w.t.Helper()
 	w.cut()
-	b.expectText("#stream", "trying again")
+	w.expectText("#stream", "trying again")
 }
-
-// mend lets new requests through again.
-func (w *wire) mend() { w.severed.Store(false) }
