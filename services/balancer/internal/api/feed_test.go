@@ -79,6 +79,21 @@ func (e told) numbers() string {
 	return fmt.Sprintf("%d-%d", e.Turns[0].Turn, e.Turns[len(e.Turns)-1].Turn)
 }
 
+// The page takes every list for one, also before anything has happened.
+func TestTheFirstEventHasEmptyListsAndNoNull(t *testing.T) {
+	now := time.Now()
+	b := newBalancer("server1")
+	b.Ledger, b.KernelDrops = ledger.New(time.Second, now), func() uint64 { return 0 }
+	b.apply(now)
+	b.feed = newFeed(b.Config)
+	text, _ := b.feed.join(now, nil)
+	for _, list := range []string{"turns", "changes", "news", "trips"} {
+		if !strings.Contains(string(text), `"`+list+`":[]`) {
+			t.Errorf("%s is no empty list in\n%s", list, text)
+		}
+	}
+}
+
 func TestAFrameHasTheTurnsSinceTheLast(t *testing.T) {
 	now := time.Now()
 	b := newBalancer("server1", "server2", "server3")
