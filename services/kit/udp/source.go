@@ -8,17 +8,40 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
+// sources turns what the kernel reports beside a datagram, the address it was sent
+// to, into the control message by which an answer leaves from there.
+type sources struct {
+	convert func(report []byte) []byte // nil result: the kernel chooses
+	known   map[string][]byte
+}
+
+// maxSources is how many control messages a socket remembers. There are as many as
+// the machine has addresses: few, unless somebody writes to all of 127.0.0.0/8.
+const maxSources = 1024
+
 // reportDestinations makes the kernel report where each datagram was sent to. It
-// returns what turns such a report into the control message by which an answer
-// leaves from there (nil: from where the kernel chooses), or nil if the system cannot.
-func reportDestinations(conn *net.UDPConn, v6 bool) (source func(report []byte) []byte) {
+// returns nil if the system cannot.
+func reportDestinations(conn *net.UDPConn, v6 bool) *sources {
 	switch {
 	case v6 && ipv6.NewPacketConn(conn).SetControlMessage(ipv6.FlagDst, true) == nil:
-		return sourceV6
+		return &sources{sourceV6, map[string][]byte{}}
 	case !v6 && ipv4.NewPacketConn(conn).SetControlMessage(ipv4.FlagDst, true) == nil:
-		return sourceV4
+		return &sources{sourceV4, map[string][]byte{}}
 	}
 	return nil
+}
+
+// of is the control message for an answer to a datagram with this report.
+func (s *sources) of(report []byte) []byte {
+	source, ok := s.known[string(report)]
+	if !ok {
+		if len(s.known) == maxSources {
+			clear(s.known)
+		}
+		source = s.convert(report)
+		s.known[string(report)] = source
+	}
+	return source
 }
 
 func sourceV6(report []byte) []byte {

@@ -4,8 +4,8 @@ package udp
 
 import (
 	"cmp"
-	"net"
 	"net/netip"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,23 +18,45 @@ func receiveBuffer(fd uintptr) (bytes int) {
 // send sends a datagram, on a connected socket to nobody in particular. The error is
 // EAGAIN if there is no room in the send buffer. Package net would wait: datagrams to
 // one peer that the path there cannot take would hold up those to all others.
-func (s *Socket) send(payload, control []byte, to netip.AddrPort) (err error) {
-	var sa unix.Sockaddr
-	switch ip := to.Addr(); {
-	case ip.Zone() != "": // package net knows the numbers of zones
+func (s *Socket) send(payload, control []byte, to netip.AddrPort) error {
+	if to.Addr().Zone() != "" { // package net knows the numbers of zones
 		_, _, err := s.conn.WriteMsgUDPAddrPort(payload, control, to)
 		return err
-	case !to.IsValid():
-	case s.conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Is6():
-		sa = &unix.SockaddrInet6{Addr: ip.As16(), Port: int(to.Port())}
-	default:
-		sa = &unix.SockaddrInet4{Addr: ip.As4(), Port: int(to.Port())}
 	}
-	closed := s.raw.Write(func(fd uintptr) (done bool) {
-		for err = unix.EINTR; err == unix.EINTR; {
-			err = unix.Sendmsg(int(fd), payload, control, sa, 0)
+	c := calls.Get().(*call)
+	defer calls.Put(c)
+	c.payload, c.control, c.to = payload, control, nil
+	switch {
+	case !to.IsValid():
+	case s.v6:
+		c.v6 = unix.SockaddrInet6{Addr: to.Addr().As16(), Port: int(to.Port())}
+		c.to = &c.v6
+	default:
+		c.v4 = unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}
+		c.to = &c.v4
+	}
+	closed := s.raw.Write(c.make)
+	return cmp.Or(closed, c.err)
+}
+
+// call is a call of sendmsg(2): what it is about and what became of it.
+type call struct {
+	payload, control []byte
+	to               unix.Sockaddr
+	v4               unix.SockaddrInet4
+	v6               unix.SockaddrInet6
+	err              error
+	make             func(fd uintptr) (done bool)
+}
+
+// calls are kept, so that none is allocated for a datagram.
+var calls = sync.Pool{New: func() any {
+	c := new(call)
+	c.make = func(fd uintptr) bool {
+		for c.err = unix.EINTR; c.err == unix.EINTR; {
+			c.err = unix.Sendmsg(int(fd), c.payload, c.control, c.to, 0)
 		}
 		return true
-	})
-	return cmp.Or(closed, err)
-}
+	}
+	return c
+}}

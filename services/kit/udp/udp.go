@@ -44,7 +44,8 @@ type Socket struct {
 	conn   *net.UDPConn
 	raw    syscall.RawConn
 	oob    []byte
-	source func(report []byte) []byte // nil: the kernel chooses where answers leave from
+	v6     bool     // of an IPv6 address, which IPv4 peers have in its form
+	source *sources // nil: the kernel chooses where answers leave from
 }
 
 // Listen opens a socket on address, "[host]:port", with port 0 for a free one.
@@ -74,7 +75,9 @@ func Dial(to netip.AddrPort) (*Socket, error) {
 func newSocket(conn *net.UDPConn) *Socket {
 	raw, _ := conn.SyscallConn()        // fails for no open socket
 	_ = conn.SetWriteBuffer(SendBuffer) // a smaller one serves too
-	return &Socket{conn: conn, raw: raw, oob: make([]byte, 128)}
+	s := &Socket{conn: conn, raw: raw, oob: make([]byte, 128)}
+	s.v6 = conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Is6()
+	return s
 }
 
 // Addr is the socket's own address.
@@ -94,7 +97,7 @@ func (s *Socket) Read(buf []byte) (int, Peer, error) {
 	n, oobn, _, addr, err := s.conn.ReadMsgUDPAddrPort(buf, s.oob)
 	peer := Peer{Addr: Unmap(addr)}
 	if err == nil && s.source != nil {
-		peer.source = s.source(s.oob[:oobn])
+		peer.source = s.source.of(s.oob[:oobn])
 	}
 	return n, peer, err
 }
