@@ -93,7 +93,7 @@ type Ledger struct {
 
 // ReadStatus asks the balancer whose page is at url for its status.
 func ReadStatus(ctx context.Context, url string) (s Status, err error) {
-	body, err := Get(ctx, url+"/api/status")
+	body, err := get(ctx, url+"/api/status")
 	if err != nil {
 		return s, err
 	}
@@ -103,7 +103,7 @@ func ReadStatus(ctx context.Context, url string) (s Status, err error) {
 // ReadLedger asks the balancer whose page is at url for the turns after one; 0
 // asks for all that it remembers.
 func ReadLedger(ctx context.Context, url string, after uint64) (l Ledger, err error) {
-	body, err := Get(ctx, fmt.Sprintf("%s/api/ledger?after=%d", url, after))
+	body, err := get(ctx, fmt.Sprintf("%s/api/ledger?after=%d", url, after))
 	if err != nil {
 		return l, err
 	}
@@ -128,7 +128,7 @@ func ReadLedger(ctx context.Context, url string, after uint64) (l Ledger, err er
 // ReadMetric asks the balancer whose page is at url for one of its metrics,
 // named with its labels as in balancer_dropped_total{reason="loop"}.
 func ReadMetric(ctx context.Context, url, name string) (float64, error) {
-	body, err := Get(ctx, url+"/metrics")
+	body, err := get(ctx, url+"/metrics")
 	if err != nil {
 		return 0, err
 	}
@@ -144,8 +144,8 @@ func ReadMetric(ctx context.Context, url, name string) (float64, error) {
 // open that a test might count.
 var direct = http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-// Get returns the body of the answer to a GET, which must have status 200.
-func Get(ctx context.Context, url string) ([]byte, error) {
+// get returns the body of the answer to a GET, which must have status 200.
+func get(ctx context.Context, url string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err

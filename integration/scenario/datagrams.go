@@ -11,6 +11,7 @@ import (
 
 	"udplab/integration/lab"
 	"udplab/integration/lab/labtest"
+	"udplab/services/kit/udp"
 )
 
 // socket is a client that knows nothing of ours: one UDP socket, which hears
@@ -28,7 +29,7 @@ func dial(t *testing.T, stack Stack) *socket {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &socket{t, conn, make([]byte, 1<<16)}
+	return &socket{t, conn, make([]byte, udp.MaxDatagram)}
 }
 
 func (s *socket) send(payload string) {
@@ -49,20 +50,17 @@ func (s *socket) receive() string {
 	return string(s.buf[:n])
 }
 
-// largest is the longest payload of a UDP datagram over IPv4.
-const largest = 65_507
-
 func everySize(t *testing.T, boot Boot) {
 	stack := boot.Start(t, Options{})
 	client := dial(t, stack)
 	turn := 0
-	for _, size := range []int{1, 63, 1024, 1473, 9000, largest - len(" server1"), largest} {
+	for _, size := range []int{1, 63, 1024, 1473, 9000, udp.MaxPayload - len(" server1"), udp.MaxPayload} {
 		request := strings.Repeat("abcdefgh", size/8+1)[:size]
 		name := fmt.Sprintf(" server%d", turn%3+1)
 		turn++
 		client.send(request)
 		// What does not fit with the server's name behind it loses its end.
-		want := strings.ToUpper(request[:min(size, largest-len(name))]) + name
+		want := strings.ToUpper(request[:min(size, udp.MaxPayload-len(name))]) + name
 		if got := client.receive(); got != want {
 			t.Errorf("%d bytes were answered by %d, want %d", size, len(got), len(want))
 		}
