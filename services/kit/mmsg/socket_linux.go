@@ -115,6 +115,9 @@ func open(addr netip.AddrPort, options ...option) (*Socket, error) {
 // Close closes the socket. What it had not received is lost.
 func (s *Socket) Close() error { return unix.Close(s.fd) }
 
+// FD is the socket's descriptor: no other socket of the process has it until Close.
+func (s *Socket) FD() int { return s.fd }
+
 // Addr is the address the socket is bound to; a zone is a number.
 func (s *Socket) Addr() netip.AddrPort {
 	var sa sockaddr

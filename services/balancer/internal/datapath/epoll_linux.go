@@ -137,7 +137,7 @@ type worker struct {
 	listener *mmsg.Socket
 	poller   *mmsg.Poller
 	core     *session.Core[sockets]
-	byToken  map[uint64]*session.Session[sockets] // that their sockets are polled under
+	bySocket []*session.Session[sockets] // by the socket's descriptor, which is also the poller's token
 
 	now               time.Time // of the round at hand
 	in                *mmsg.Inbox
@@ -162,14 +162,6 @@ func familyOf(addr netip.AddrPort) int {
 	return 0
 }
 
-// tokenOf is what a session's socket is polled under: its family and its port.
-func tokenOf(local netip.AddrPort) uint64 {
-	return uint64(familyOf(local))<<16 | uint64(local.Port())
-}
-
-// listenerToken is what the listener is polled under: no socket has port 0.
-const listenerToken = 0
-
 func newWorker(e *epoll, addr netip.AddrPort, share bool, capacity session.Capacity) (*worker, error) {
 	poller, err := mmsg.NewPoller(batchSize)
 	if err != nil {
@@ -180,11 +172,11 @@ func newWorker(e *epoll, addr netip.AddrPort, share bool, capacity session.Capac
 	if err != nil {
 		return nil, errors.Join(err, poller.Close())
 	}
-	if err = poller.Add(listener, listenerToken); err != nil {
+	if err = poller.Add(listener, uint64(listener.FD())); err != nil {
 		return nil, errors.Join(err, listener.Close(), poller.Close())
 	}
 	w := &worker{
-		epoll: e, listener: listener, poller: poller, byToken: map[uint64]*session.Session[sockets]{},
+		epoll: e, listener: listener, poller: poller,
 		in: mmsg.NewInbox(batchSize, udp.MaxDatagram), requests: mmsg.NewOutbox(batchSize), replies: mmsg.NewOutbox(batchSize),
 		accepted: make([]ledger.Reply, 0, batchSize),
 	}
@@ -304,12 +296,14 @@ func (w *worker) socketTo(s *session.Session[sockets], to netip.AddrPort) (*mmsg
 	if err != nil {
 		return nil, err
 	}
-	local := socket.Addr()
-	if err := w.poller.Add(socket, tokenOf(local)); err != nil {
+	if err := w.poller.Add(socket, uint64(socket.FD())); err != nil {
 		return nil, errors.Join(err, socket.Close())
 	}
-	w.self.Add(local)
-	w.byToken[tokenOf(local)] = s
+	w.self.Add(socket.Addr())
+	if missing := socket.FD() + 1 - len(w.bySocket); missing > 0 {
+		w.bySocket = append(w.bySocket, make([]*session.Session[sockets], missing)...)
+	}
+	w.bySocket[socket.FD()] = s
 	s.Upstream.families[family] = socket
 	return socket, nil
 }
@@ -318,9 +312,8 @@ func (w *worker) socketTo(s *session.Session[sockets], to netip.AddrPort) (*mmsg
 func (w *worker) closeSockets(s *session.Session[sockets]) {
 	for _, socket := range s.Upstream.families {
 		if socket != nil {
-			local := socket.Addr()
-			w.self.Remove(local)
-			delete(w.byToken, tokenOf(local))
+			w.self.Remove(socket.Addr())
+			w.bySocket[socket.FD()] = nil
 			_ = socket.Close() // nothing of it is needed any more
 		}
 	}
@@ -333,14 +326,17 @@ func (w *worker) receiveReplies(n int) (heard bool) {
 		event, ok := w.poller.Event(i)
 		switch {
 		case !ok: // woken: the loop looks why
-		case event.Token == listenerToken:
+		case event.Token == uint64(w.listener.FD()):
 			heard = true
 			if event.Errors {
 				w.listener.Errors(w.replies.OnError)
 			}
 		default:
-			s := w.byToken[event.Token]
-			socket := s.Upstream.families[event.Token>>16]
+			s := w.bySocket[event.Token]
+			socket := s.Upstream.families[0]
+			if socket == nil || uint64(socket.FD()) != event.Token {
+				socket = s.Upstream.families[1]
+			}
 			if event.Errors {
 				socket.Errors(w.requests.OnError)
 			}
