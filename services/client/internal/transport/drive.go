@@ -33,11 +33,8 @@ func (s *Sockets) Drive(ctx context.Context, run Traffic, asked <-chan os.Signal
 	case <-asked: // before there was anything to tell
 	default:
 	}
-	send := func(client int, payload []byte) {
-		if err := s.send(client, payload); err != nil {
-			run.Undelivered(Reason(err), time.Now())
-		}
-	}
+	failed := func(err error) { run.Undelivered(Reason(err), time.Now()) }
+	send := func(client int, payload []byte) { s.send(client, payload, failed) }
 	progress := time.NewTicker(progressEvery)
 	defer progress.Stop()
 	for due := time.NewTimer(0); ; {
@@ -47,6 +44,7 @@ func (s *Sockets) Drive(ctx context.Context, run Traffic, asked <-chan os.Signal
 			return nil
 		}
 		run.Send(now, send)
+		s.flush(failed)
 		next, over := run.Next(now)
 		if over {
 			return nil
@@ -70,17 +68,16 @@ func (s *Sockets) Drive(ctx context.Context, run Traffic, asked <-chan os.Signal
 
 // receive takes in what has arrived, no more than there is now: a flood must not hold
 // up what is due.
-func (s *Sockets) receive(first arrival, run Traffic) error {
+func (s *Sockets) receive(first arrivals, run Traffic) error {
 	a := first
 	for left := len(s.arrivals); ; left-- {
-		why := undelivered(a.err)
-		switch {
-		case why != "":
+		if why := undelivered(a.err); why != "" {
 			run.Undelivered(why, a.at)
-		case a.err != nil:
+		} else if a.err != nil {
 			return a.err
-		default:
-			run.Receive(a.client, a.payload, a.at)
+		}
+		for _, payload := range a.payloads {
+			run.Receive(a.client, payload, a.at)
 		}
 		if left == 0 {
 			return nil

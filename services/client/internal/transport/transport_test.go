@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,25 +45,25 @@ func connect(t *testing.T, dial Dialer, target string, clients int) *Sockets {
 	return sockets
 }
 
-// send wants the system to take everything.
-func send(t *testing.T, sockets *Sockets, client int, payloads ...string) {
-	t.Helper()
+// send sends all of it at a time, and returns what the system did not take.
+func send(sockets *Sockets, client int, payloads ...string) (failed []error) {
+	keep := func(err error) { failed = append(failed, err) }
 	for _, payload := range payloads {
-		if err := sockets.send(client, []byte(payload)); err != nil {
-			t.Errorf("not sent: %v", err)
-		}
+		sockets.send(client, []byte(payload), keep)
 	}
+	sockets.flush(keep)
+	return failed
 }
 
-// receive waits for the next datagram or report.
-func receive(t *testing.T, sockets *Sockets) arrival {
+// receive waits for the next datagrams or report.
+func receive(t *testing.T, sockets *Sockets) arrivals {
 	t.Helper()
 	select {
 	case a := <-sockets.arrivals:
 		return a
 	case <-time.After(testTimeout):
 		t.Fatal("nothing arrived")
-		return arrival{}
+		return arrivals{}
 	}
 }
 
@@ -78,19 +79,75 @@ func readOne(t *testing.T, conn *net.UDPConn) (payload string, from netip.AddrPo
 	return string(buf[:n]), from
 }
 
-func TestDatagramsOfEverySizeGoThereAndBack(t *testing.T) {
+func TestDatagramsOfEverySizeGoThereAndBackInBatches(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		t.Run(host, func(t *testing.T) {
+			conn := listen(t, host)
+			conn.SetReadBuffer(receiveBuffer) // for all that is sent before the first is read
+			sockets := connect(t, Dial, conn.LocalAddr().String(), 1)
+			var want []string
+			for i, size := range []int{65507, 0, 1, 0, 1500, 65507, 2} {
+				want = append(want, strings.Repeat(fmt.Sprint(i), size))
+			}
+			before := time.Now()
+			if failed := send(sockets, 0, want...); failed != nil {
+				t.Fatal(failed)
+			}
+			var there, back []string
+			for range want {
+				payload, from := readOne(t, conn)
+				there = append(there, payload)
+				conn.WriteToUDPAddrPort([]byte(payload), from)
+			}
+			for len(back) < len(want) {
+				a := receive(t, sockets)
+				if a.client != 0 || a.err != nil || a.at.Before(before) || a.at.After(time.Now()) {
+					t.Fatalf("%.200v", a)
+				}
+				back = append(back, a.payloads...)
+			}
+			if !slices.Equal(there, want) || !slices.Equal(back, want) {
+				t.Errorf("sent %s, there %s, back %s", sizes(want), sizes(there), sizes(back))
+			}
+		})
+	}
+}
+
+// sizes is how long each is.
+func sizes(payloads []string) (list string) {
+	for _, payload := range payloads {
+		list += fmt.Sprint(len(payload), " ")
+	}
+	return list
+}
+
+func TestMoreThanABatchIsSentInOrder(t *testing.T) {
 	conn := listen(t, "127.0.0.1")
 	sockets := connect(t, Dial, conn.LocalAddr().String(), 1)
-	for _, size := range []int{0, 1, 1500, 65507} {
-		want, before := strings.Repeat("x", size), time.Now()
-		send(t, sockets, 0, want)
-		payload, from := readOne(t, conn)
-		if payload != want {
-			t.Fatalf("%d bytes went there as %d bytes", size, len(payload))
+	var want []string
+	for i := range 2*batchSize + 1 {
+		want = append(want, fmt.Sprint(i))
+	}
+	if failed := send(sockets, 0, want...); failed != nil {
+		t.Fatal(failed)
+	}
+	for _, want := range want {
+		if got, _ := readOne(t, conn); got != want {
+			t.Fatalf("%s instead of %s", got, want)
 		}
-		conn.WriteToUDPAddrPort([]byte(payload), from)
-		if a := receive(t, sockets); a.payload != want || a.client != 0 || a.err != nil || a.at.Before(before) || a.at.After(time.Now()) {
-			t.Fatalf("%d bytes came back: %.200v", size, a)
+	}
+}
+
+func TestAnErrorInTheMidstOfABatchCostsItsDatagram(t *testing.T) {
+	conn := listen(t, "127.0.0.1")
+	sockets := connect(t, Dial, conn.LocalAddr().String(), 1)
+	failed := send(sockets, 0, "one", "two", strings.Repeat("x", 65508), "four")
+	if len(failed) != 1 || !errors.Is(failed[0], syscall.EMSGSIZE) {
+		t.Errorf("%v", failed)
+	}
+	for _, want := range []string{"one", "two", "four"} {
+		if got, _ := readOne(t, conn); got != want {
+			t.Errorf("%.9s instead of %s", got, want)
 		}
 	}
 }
@@ -106,15 +163,17 @@ func TestEachClientReachesItsTargetFromAPortOfItsOwnAndHearsNobodyElse(t *testin
 			}
 			ports := map[netip.AddrPort]int{}
 			for client := range 4 {
-				send(t, sockets, client, fmt.Sprint(client))
+				if failed := send(sockets, client, fmt.Sprint(client)); failed != nil {
+					t.Error(failed)
+				}
 				payload, from := readOne(t, conn)
 				ports[from] = client
 				other.WriteToUDPAddrPort([]byte("somebody else"), from)
 				conn.WriteToUDPAddrPort([]byte(payload), from)
 			}
 			for range 4 {
-				if a := receive(t, sockets); a.payload != fmt.Sprint(a.client) {
-					t.Errorf("client %d heard %q", a.client, a.payload)
+				if a := receive(t, sockets); !slices.Equal(a.payloads, []string{fmt.Sprint(a.client)}) {
+					t.Errorf("client %d heard %q", a.client, a.payloads)
 				}
 			}
 			if len(ports) != 4 {
@@ -131,11 +190,13 @@ func TestARefusalIsNewsAndNoError(t *testing.T) {
 	// A report may come with the next datagram instead, which then is sent all
 	// the same.
 	for range 3 {
-		if err := sockets.send(0, []byte("x")); err != nil && undelivered(err) != "refused" {
-			t.Errorf("not sent: %v", err)
+		for _, err := range send(sockets, 0, "x") {
+			if undelivered(err) != "refused" {
+				t.Errorf("not sent: %v", err)
+			}
 		}
 	}
-	if got := receive(t, sockets); undelivered(got.err) != "refused" || got.payload != "" || got.at.IsZero() {
+	if got := receive(t, sockets); undelivered(got.err) != "refused" || got.payloads != nil || got.at.IsZero() {
 		t.Errorf("%+v", got)
 	}
 }
@@ -226,21 +287,21 @@ func TestErrorsOfASocket(t *testing.T) {
 // flood is traffic for which each datagram brings another.
 type flood struct {
 	counter
-	arrivals chan arrival
+	arrivals chan arrivals
 }
 
 func (f *flood) Receive(int, string, time.Time) {
 	f.received++
-	f.arrivals <- arrival{}
+	f.arrivals <- arrivals{payloads: []string{""}}
 }
 
 func TestAFloodDoesNotHoldUpWhatIsDue(t *testing.T) {
-	sockets := &Sockets{arrivals: make(chan arrival, 20)}
+	sockets := &Sockets{arrivals: make(chan arrivals, 20)}
 	for range 5 {
-		sockets.arrivals <- arrival{}
+		sockets.arrivals <- arrivals{payloads: []string{""}}
 	}
 	run := &flood{arrivals: sockets.arrivals}
-	if err := sockets.receive(arrival{}, run); err != nil || run.received != 6 || len(sockets.arrivals) != 6 {
+	if err := sockets.receive(arrivals{payloads: []string{"", ""}}, run); err != nil || run.received != 7 || len(sockets.arrivals) != 7 {
 		t.Errorf("%d received, %d left (%v)", run.received, len(sockets.arrivals), err)
 	}
 }
@@ -253,7 +314,7 @@ func TestAStatusIsForThoseWhoAskDuringTheRun(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 1600*time.Millisecond)
 		defer cancel()
 		var shown []any
-		sockets, run := &Sockets{arrivals: make(chan arrival)}, &counter{sent: 1, over: 1}
+		sockets, run := &Sockets{arrivals: make(chan arrivals)}, &counter{sent: 1, over: 1}
 		err := sockets.Drive(ctx, run, asked, func(event any) { shown = append(shown, event) })
 		if got := fmt.Sprint(shown); got != "[progress status progress]" || err != nil {
 			t.Errorf("shown %s (%v)", got, err)
