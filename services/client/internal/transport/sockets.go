@@ -103,8 +103,8 @@ func (s *Sockets) read(c *client, atOnce int) {
 	}
 }
 
-// send keeps a copy of a client's datagram until the next flush, which it is if
-// there are many.
+// send keeps a copy of a client's datagram for the next flush. A client that has a
+// full batch is not kept waiting for it.
 func (s *Sockets) send(number int, payload []byte, failed func(error)) {
 	c := s.clients[number]
 	if len(c.unsent) == 0 {
