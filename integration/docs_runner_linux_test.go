@@ -294,7 +294,7 @@ type terminal struct {
 
 // control are the codes by which a program colours and moves, and the end of a
 // terminal's lines.
-var control = regexp.MustCompile(`\x1b\[[\d;?]*[A-Za-z]|\r`)
+var control = regexp.MustCompile(`\x1b\[[\d;?]*[A-Za-z]|\^C|\r`)
 
 // await waits until the terminal shows enough.
 func (t *terminal) await(ctx context.Context, enough func(printed string) bool) error {
