@@ -62,6 +62,16 @@ func TestAPageThatIsNotLetInStaysReadableAndSaysWhy(t *testing.T) {
 	b.expect("the picture is hidden", hidden("picture"), "false")
 }
 
+func TestAPageWhoseScriptDidNotComeWholeIsLoadedAgain(t *testing.T) {
+	stack := start(t, lab.Config{})
+	for _, path := range []string{"/main.js", "/tape.js"} {
+		b := openThroughPoorWire(t, stack, path) // and waits until it is live
+		if loads := b.loads.Load(); loads < 2 {
+			t.Errorf("without %s the page was loaded %d times", path, loads)
+		}
+	}
+}
+
 // story is everything on the page that tells of turns and of what happened.
 const story = `["#tape", "#news", "#clients", "#story", "#went-by"].map((id) => document.querySelector(id)).map((e) => e.hidden ? "" : e.innerText.trim().replace(/\s+/g, " ")).join("|")`
 

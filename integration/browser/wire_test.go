@@ -15,18 +15,30 @@ import (
 type wire struct {
 	*httptest.Server
 	*tab
-	to atomic.Pointer[lab.Stack] // nil while the wire is cut
+	to     atomic.Pointer[lab.Stack] // nil while the wire is cut
+	loads  atomic.Int32              // of the page
+	losing string                    // a path whose requests are lost until the page is loaded again
 }
 
 // openThroughWire opens the page of a lab through a wire.
 func openThroughWire(t *testing.T, stack *lab.Stack) *wire {
 	t.Helper()
-	w := &wire{}
+	return openThroughPoorWire(t, stack, "")
+}
+
+// openThroughPoorWire does so through one that loses the requests for a path until
+// the page is loaded a second time.
+func openThroughPoorWire(t *testing.T, stack *lab.Stack, losing string) *wire {
+	t.Helper()
+	w := &wire{losing: losing}
 	w.lead(stack)
 	transport := &http.Transport{DisableKeepAlives: true}
 	w.Server = httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
 		to := w.to.Load()
-		if to == nil {
+		if request.URL.Path == "/" {
+			w.loads.Add(1)
+		}
+		if to == nil || request.URL.Path == w.losing && w.loads.Load() == 1 {
 			panic(http.ErrAbortHandler) // which ends the connection
 		}
 		address, err := url.Parse(to.URL())
