@@ -97,8 +97,8 @@ func (p Probe) send(ctx context.Context, addr netip.AddrPort) error {
 		return err
 	}
 	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(p.Timeout)) // first: it must not undo that of a stop
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })()
-	conn.SetDeadline(time.Now().Add(p.Timeout))
 	if _, err := conn.Write([]byte(p.Payload)); err != nil {
 		return err
 	}
