@@ -101,8 +101,7 @@ func replace(path string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
-	if err = cmp.Or(err, f.Sync(), f.Close()); err == nil {
+	if err = fill(f, content); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
@@ -110,6 +109,15 @@ func replace(path string, content []byte) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// fill writes a file that is new, and returns once the disk has all of it.
+func fill(f interface {
+	io.WriteCloser
+	Sync() error
+}, content []byte) error {
+	_, err := f.Write(content)
+	return cmp.Or(err, f.Sync(), f.Close())
 }
 
 // syncDir makes renames in a directory last. Not every system lets a directory

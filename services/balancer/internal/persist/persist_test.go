@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -273,6 +275,36 @@ func TestAReplacementThatFailsLeavesTheOldFileAndNothingBesideIt(t *testing.T) {
 	}
 	if entries, err := filepath.Glob(filepath.Dir(path) + "/*.new"); len(entries) > 0 || err != nil {
 		t.Errorf("beside it there is %v: %v", entries, err)
+	}
+}
+
+// tracked is a file that writes down what is done with it, and fails at one step.
+type tracked struct {
+	steps []string
+	fails string
+}
+
+func (f *tracked) do(step string) error {
+	f.steps = append(f.steps, step)
+	if step == f.fails {
+		return errors.New(step)
+	}
+	return nil
+}
+
+func (f *tracked) Write(p []byte) (int, error) { return len(p), f.do("write " + string(p)) }
+func (f *tracked) Sync() error                 { return f.do("sync") }
+func (f *tracked) Close() error                { return f.do("close") }
+
+// The new file takes the name only if fill succeeds.
+func TestAFileIsSyncedBeforeItIsWholeAndAlwaysClosed(t *testing.T) {
+	steps := []string{"write x", "sync", "close"}
+	for _, fails := range append(steps, "") {
+		f := &tracked{fails: fails}
+		err := fill(f, []byte("x"))
+		if !slices.Equal(f.steps, steps) || (err == nil) != (fails == "") || err != nil && err.Error() != fails {
+			t.Errorf("with a failing %q: %q, error %v", fails, f.steps, err)
+		}
 	}
 }
 
