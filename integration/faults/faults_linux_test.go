@@ -45,7 +45,7 @@ func TestProcesses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			nettest.Options{Timeout: *length + enough}.Run(t, func(t *testing.T) {
+			nettest.RunFor(t, *length+enough, func(t *testing.T) {
 				faults.Run(t, faults.NewProcesses(t, lab.Programs(*programs), env), *seed, *length)
 			})
 		})

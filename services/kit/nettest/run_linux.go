@@ -19,24 +19,19 @@ import (
 // inside is the variable that names the test a process was started for.
 const inside = "UDPLAB_TEST_IN_ITS_OWN_NETWORK"
 
-// Options say how a test runs in its own namespaces. The zero value is good.
-type Options struct {
-	Timeout time.Duration // of the test; 0 means two minutes
-	Env     []string      // more variables for its process, as in os.Environ
-}
-
-// Run runs the test body with the zero Options.
+// Run is RunFor with two minutes.
 func Run(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
-	Options{}.Run(t, body)
+	RunFor(t, 2*time.Minute, body)
 }
 
-// Run starts the test binary again, in namespaces of its own and for this one
+// RunFor starts the test binary again, in namespaces of its own and for this one
 // test, and calls body there once the loopback interface is up. The process's
 // output is the test's log, its result the test's result. What the test (and
-// the tests around it, for a subtest) does before Run, both processes do. Flags
-// of the test binary's own, such as -seed, are passed on.
-func (o Options) Run(t *testing.T, body func(t *testing.T)) {
+// the tests around it, for a subtest) does before it, both processes do. Flags of
+// the test binary's own, such as -seed, are passed on. The test fails if it takes
+// longer than the limit.
+func RunFor(t *testing.T, limit time.Duration, body func(t *testing.T)) {
 	t.Helper()
 	if os.Getenv(inside) == t.Name() {
 		must(t, "network", LoopbackUp())
@@ -45,12 +40,10 @@ func (o Options) Run(t *testing.T, body func(t *testing.T)) {
 	}
 	self, err := os.Executable()
 	must(t, "test binary", err)
-	limit := cmp.Or(o.Timeout, 2*time.Minute)
 	ctx, cancel := context.WithTimeout(t.Context(), limit+10*time.Second) // the test binary's own limit comes first, and says more
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self, arguments(t.Name(), limit)...)
 	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "GORACE=atexit_sleep_ms=10 "+os.Getenv("GORACE")) // else the race detector sleeps for a second
-	cmd.Env = append(cmd.Env, o.Env...)
 	var output strings.Builder
 	cmd.Stdout = io.MultiWriter(t.Output(), &output)
 	cmd.Stderr = cmd.Stdout
